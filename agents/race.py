@@ -1,0 +1,113 @@
+"""Plackett-Luce slates as an exponential race, without touching the N live articles (algorithms.md 2.2).
+
+Article ``a`` arrives at time ``E_a / w_a`` with ``E_a`` iid Exp(1); the K earliest, in order of arrival, are
+a slate (Efraimidis & Spirakis, Information Processing Letters 2006; the same as Gumbel top-K, Kool et al.,
+ICML 2019). The articles outside the shortlist, the tail, share one rate: the times of their earliest arrivals
+come from Renyi's representation of exponential order statistics, and which articles they are is uniform,
+independent of the times.
+Shapes: B visits, M columns of a shortlist (row b uses M_b of them), N live articles, K positions, T tail
+articles.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from feedgym.agents.draw_weights import DrawWeights, Ints, columns_in_shortlist, repeats_earlier
+
+_SCARCE_TAIL = 4
+"""Below this many tail articles per article wanted, rejection would redraw too often: permute instead."""
+
+
+def run_race(rng: np.random.Generator, weights: DrawWeights, slate_size: int) -> Ints:
+    """Who arrives first, second, .., K-th in each of B races.
+
+    Args:
+        rng: the agent's own stream.
+        weights: of the B visits.
+        slate_size: K.
+
+    Returns:
+        int64 (B, K): the column of a shortlist article, M or more for an arrival of the tail, or -1 when
+        nobody with a positive weight is left.
+    """
+    num_rows, num_listed = weights.log_listed.shape
+    num_tail = (
+        int(min(slate_size, weights.tail_count.max(initial=0))) if (weights.log_tail > -np.inf).any() else 0
+    )
+    entrants = num_listed + num_tail
+    log_arrival = np.empty((num_rows, max(entrants, slate_size)))
+    log_arrival[:, entrants:] = np.inf
+    # Logs of times: the order is the same, and with epsilon 0 the weights of a peaked softmax underflow.
+    with np.errstate(divide="ignore"):
+        log_arrival[:, :num_listed] = np.log(rng.standard_exponential((num_rows, num_listed)))
+        log_arrival[:, :num_listed] -= weights.log_listed
+        if num_tail > 0:
+            still_racing = weights.tail_count[:, None] - np.arange(num_tail)
+            gaps = rng.standard_exponential((num_rows, num_tail)) / np.maximum(still_racing, 1)
+            log_arrival[:, num_listed:entrants] = np.log(gaps.cumsum(axis=1)) - weights.log_tail[:, None]
+            log_arrival[:, num_listed:entrants][still_racing <= 0] = np.inf
+    first: Ints = np.argpartition(log_arrival, slate_size - 1, axis=1)[:, :slate_size]
+    time = np.take_along_axis(log_arrival, first, axis=1)
+    order = np.argsort(time, axis=1)
+    time = np.take_along_axis(time, order, axis=1)
+    return np.where(time < np.inf, np.take_along_axis(first, order, axis=1), -1)
+
+
+def draw_tail(rng: np.random.Generator, shortlist: Ints, live_ids: Ints, wanted: Ints) -> Ints:
+    """Articles of each row's tail (live minus shortlist), uniform without replacement, in random order.
+
+    Args:
+        rng: the agent's own stream.
+        shortlist: int64 (B, M), distinct live ids in a row; -1 pads.
+        live_ids: int64 (N,), distinct, in any order.
+        wanted: int64 (B,), how many, at most N - M_b.
+
+    Returns:
+        int64 (B, T) with T = max(wanted); -1 beyond ``wanted``.
+    """
+    width = int(wanted.max(initial=0))
+    tail: Ints = np.full((len(wanted), width), -1, dtype=np.int64)
+    num_tail = len(live_ids) - (shortlist >= 0).sum(axis=1)
+    # With half of the catalogue listed, a pass over all of it costs no more than reading the shortlist did.
+    scarce = (num_tail < _SCARCE_TAIL * width) | (2 * num_tail < len(live_ids))
+    few, many = np.flatnonzero((wanted > 0) & scarce), np.flatnonzero((wanted > 0) & ~scarce)
+    if len(few):
+        tail[few] = _permute_tail(rng, shortlist[few], live_ids, width)
+    if len(many):
+        tail[many] = _reject_listed(rng, shortlist[many], live_ids, wanted[many], width)
+    tail[np.arange(width) >= wanted[:, None]] = -1
+    return tail
+
+
+def _permute_tail(rng: np.random.Generator, shortlist: Ints, live_ids: Ints, width: int) -> Ints:
+    """The first ``width`` of a random permutation of live minus shortlist, (B, width); O(B N)."""
+    key = rng.random((len(shortlist), len(live_ids)))
+    by_id = np.argsort(live_ids)
+    row, column = np.nonzero(shortlist >= 0)
+    key[row, by_id[np.searchsorted(live_ids, shortlist[row, column], sorter=by_id)]] = np.inf
+    first = np.argpartition(key, width - 1, axis=1)[:, :width]
+    order = np.argsort(np.take_along_axis(key, first, axis=1), axis=1)
+    return live_ids[np.take_along_axis(first, order, axis=1)]
+
+
+def _reject_listed(
+    rng: np.random.Generator, shortlist: Ints, live_ids: Ints, wanted: Ints, width: int
+) -> Ints:
+    """Draw from all live articles, redraw what is listed or repeated, (B, width); -1 past ``wanted``.
+
+    Exact: the rule looks at ids only through equality, so relabelling the tail relabels the result, and the
+        only law
+    on ordered distinct tuples that no relabelling changes is the uniform one.
+    """
+    drawn: Ints = np.full((len(wanted), width), -1, dtype=np.int64)
+    bad = np.arange(width) < wanted[:, None]
+    open_rows = np.arange(len(wanted))
+    while len(open_rows):
+        part = drawn[open_rows]
+        part[bad] = live_ids[rng.integers(len(live_ids), size=int(bad.sum()))]
+        drawn[open_rows] = part
+        bad = (columns_in_shortlist(part, shortlist[open_rows]) >= 0) | repeats_earlier(part)
+        again = bad.any(axis=1)
+        open_rows, bad = open_rows[again], bad[again]
+    return drawn

@@ -1,0 +1,231 @@
+"""The live catalogue: the articles published and not yet expired, kept up to date tick by tick.
+
+Live ids stand in a slot array: an article that expires is replaced by the last one, so that a change
+costs what changes. Observables only: this is what agents see. N live articles, D dimensions.
+"""
+
+import numpy as np
+
+from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, SmallInts
+from feedgym.env.articles import Archive
+from feedgym.env.calendar import Calendar
+from feedgym.env.newsroom import Newsroom
+
+_EMPTY: Ints = np.zeros(0, dtype=np.int64)
+
+
+class Catalogue:
+    """What is live now, what has just come and gone, and what the site has counted of each article.
+
+    Args:
+        newsroom: what is published.
+        ticks_per_day: the clock.
+    """
+
+    def __init__(self, newsroom: Newsroom, ticks_per_day: int) -> None:
+        self._newsroom = newsroom
+        self._ticks_per_day = ticks_per_day
+        self.archive = Archive(newsroom.centers.shape[1])
+        self._expiries = Calendar(ticks_per_day)
+        self._slots: Ints = np.zeros(1024, dtype=np.int64)
+        self._slot_of: SmallInts = np.zeros(0, dtype=np.int32)
+        self._num_live = 0
+        self._planned_days = -1  # the next day to plan
+        self.now = 0.0
+        self.arrived: Ints = _EMPTY
+        """Ids that became live at this tick (all live ones at the first), (m,), rising."""
+        self.departed: Ints = _EMPTY
+        """Ids that expired at this tick, (m,), rising."""
+        self._clicks: Ints = np.zeros(0, dtype=np.int64)
+        self._dwell: Doubles = np.zeros(0)
+        self._impressions: Ints = np.zeros(0, dtype=np.int64)
+        self._pending: list[Ints] = []
+        self._num_pending = 0
+
+    @property
+    def article_id(self) -> Ints:
+        """Ids of the live articles, int64 (N,), in no particular order. A read-only view: copy to keep."""
+        view = self._slots[: self._num_live]
+        view.flags.writeable = False
+        return view
+
+    def __len__(self) -> int:
+        """Number of live articles, N."""
+        return self._num_live
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the columns of :attr:`features`."""
+        text = tuple(f"text_{d}" for d in range(self.archive.dim))
+        return (*text, "clickbait_proxy", "quality_proxy", "breaking")
+
+    @property
+    def features(self) -> Floats:
+        """Observable numbers of the live articles, float32 (N, D + 3), rows as :attr:`article_id`."""
+        return self.features_of(self.article_id)
+
+    def features_of(self, article_id: Ints) -> Floats:
+        """Observable numbers of any published articles (m,), float32 (m, D + 3): :attr:`feature_names`."""
+        a, d = self.archive, self.archive.dim
+        rows = np.empty((len(article_id), d + 3), dtype=np.float32)
+        rows[:, :d] = a.column("text")[article_id]
+        for offset, name in enumerate(("clickbait_proxy", "quality_proxy", "breaking")):
+            rows[:, d + offset] = a.column(name)[article_id]
+        return rows
+
+    def categories_of(self, article_id: Ints) -> SmallInts:
+        """Topic, publisher and author ids of any published articles (m,), int32 (m, 3)."""
+        columns = [self.archive.column(name)[article_id] for name in ("topic", "publisher", "author")]
+        stacked: SmallInts = np.stack(columns, axis=1).astype(np.int32, copy=False)
+        return stacked
+
+    @property
+    def category_sizes(self) -> tuple[int, int, int]:
+        """Topic, publisher and author ids are below these."""
+        return (len(self._newsroom.centers), self._newsroom.num_publishers, self._newsroom.num_authors)
+
+    def published_hours_of(self, article_id: Ints) -> Doubles:
+        """Publication times of any published articles (m,), in hours, float64 (m,)."""
+        times: Doubles = self.archive.column("published_hours")[article_id]  # type: ignore[assignment]
+        return times
+
+    @property
+    def age_hours(self) -> Doubles:
+        """Ages of the live articles in hours, float64 (N,), rows as :attr:`article_id`."""
+        return self.now - self.published_hours_of(self.article_id)
+
+    def clicks_of(self, article_id: Ints) -> Ints:
+        """Clicks so far on any published articles (m,), int64 (m,)."""
+        return self._clicks[article_id]
+
+    def dwell_minutes_of(self, article_id: Ints) -> Doubles:
+        """Minutes read so far of any published articles (m,), float64 (m,)."""
+        return self._dwell[article_id]
+
+    def impressions_of(self, article_id: Ints) -> Ints:
+        """Impressions so far of any published articles (m,), int64 (m,)."""
+        self._count_pending()
+        return self._impressions[article_id]
+
+    # What follows is called by the Feed only.
+
+    def advance(self, tick: int, now: float) -> None:
+        """Publish and expire what is due at ``tick``, at time ``now`` in hours."""
+        self.now = now
+        while self._planned_days * 24.0 <= now:
+            self._plan(self._planned_days)
+            self._planned_days += 1
+        self.departed = self._expiries.collect(tick)
+        self._remove(self.departed)
+        times = self.archive.column("published_hours")
+        first, planned = self.archive.published, self.archive.planned
+        last = first + int(np.searchsorted(times[first:planned], now, side="right"))
+        ids = np.arange(first, last, dtype=np.int64)
+        # An article shorter-lived than a tick may have expired before anyone could see it.
+        if len(ids):
+            ids = ids[self._expiry_ticks(ids) > tick]
+        self.archive.published = last
+        if len(ids):
+            self._expiries.schedule(ids, self._expiry_ticks(ids))
+            self._add(ids)
+        self.arrived = ids
+
+    def _expiry_ticks(self, ids: Ints) -> Ints:
+        """First tick at which each article is no longer live: it is live while now < expires_hours."""
+        expires = self.archive.column("expires_hours")[ids] * (self._ticks_per_day / 24.0)
+        # Far beyond any horizon, so that a replayed article without an end fits an integer.
+        ticks: Ints = np.ceil(np.minimum(expires, 2.0**52)).astype(np.int64)
+        return ticks
+
+    def _plan(self, day: int) -> None:
+        self.archive.plan(self._newsroom.plan_day(day))
+        capacity = len(self.archive.is_live)
+        if capacity > len(self._clicks):
+            self._slot_of = np.concatenate([self._slot_of, np.zeros(capacity - len(self._slot_of), np.int32)])
+            self._clicks = np.concatenate([self._clicks, np.zeros(capacity - len(self._clicks), np.int64)])
+            self._dwell = np.concatenate([self._dwell, np.zeros(capacity - len(self._dwell))])
+            more = np.zeros(capacity - len(self._impressions), np.int64)
+            self._impressions = np.concatenate([self._impressions, more])
+
+    def _add(self, ids: Ints) -> None:
+        end = self._num_live + len(ids)
+        if end > len(self._slots):
+            grown = np.zeros(max(end, 2 * len(self._slots)), dtype=np.int64)
+            grown[: self._num_live] = self._slots[: self._num_live]
+            self._slots = grown
+        self._slots[self._num_live : end] = ids
+        self._slot_of[ids] = np.arange(self._num_live, end, dtype=np.int32)
+        self.archive.is_live[ids] = True
+        self._num_live = end
+
+    def _remove(self, ids: Ints) -> None:
+        """Fill the slots that become free below the new end with the survivors from above it."""
+        if len(ids) == 0:
+            return
+        self.archive.is_live[ids] = False
+        end = self._num_live - len(ids)
+        slots = self._slot_of[ids]
+        holes = np.sort(slots[slots < end])
+        tail = self._slots[end : self._num_live]
+        movers = tail[self.archive.is_live[tail]]
+        self._slots[holes] = movers
+        self._slot_of[movers] = holes
+        self._num_live = end
+
+    def count(self, shown: Ints, clicked: Ints, dwell_minutes: Floats) -> None:
+        """Add to the site's counters: ``shown`` ids (any shape), ``clicked`` ids (c,) and their minutes (c,)."""
+        np.add.at(self._clicks, clicked, 1)
+        np.add.at(self._dwell, clicked, dwell_minutes.astype(np.float64))
+        # Counting impressions costs a pass over the archive: put off until it is small beside what it counts.
+        self._pending.append(shown)
+        self._num_pending += shown.size
+        if self._num_pending >= 8 * len(self._impressions):
+            self._count_pending()
+
+    def _count_pending(self) -> None:
+        if self._pending:
+            shown = np.concatenate([ids.ravel() for ids in self._pending])
+            self._impressions += np.bincount(shown, minlength=len(self._impressions))
+            self._pending.clear()
+            self._num_pending = 0
+
+    def snapshot(self) -> Arrays:
+        """Everything that the newsroom does not know by itself."""
+        self._count_pending()
+        planned = self.archive.planned
+        arrays = {f"archive/{name}": column for name, column in self.archive.snapshot().items()}
+        arrays |= {
+            "slots": self._slots[: self._num_live].copy(),
+            "arrived": self.arrived.copy(),
+            "departed": self.departed.copy(),
+            "clicks": self._clicks[:planned].copy(),
+            "dwell_minutes": self._dwell[:planned].copy(),
+            "impressions": self._impressions[:planned].copy(),
+            "planned_days": np.asarray(self._planned_days),
+        }
+        return arrays
+
+    def restore(self, arrays: Arrays, tick: int, now: float) -> None:
+        """Become the catalogue of a snapshot taken at ``tick``."""
+        inner = {k.removeprefix("archive/"): v for k, v in arrays.items() if k.startswith("archive/")}
+        self.archive.restore(inner)
+        planned, capacity = self.archive.planned, len(self.archive.is_live)
+        self._planned_days = int(arrays["planned_days"])
+        self.now = now
+        live: Ints = arrays["slots"].astype(np.int64)
+        self._slots = np.zeros(max(1024, len(live)), dtype=np.int64)
+        self._slot_of = np.zeros(capacity, dtype=np.int32)
+        self._num_live = 0
+        self._add(live)
+        self._expiries = Calendar(self._ticks_per_day, tick)
+        self._expiries.schedule(live, self._expiry_ticks(live))
+        self.arrived = arrays["arrived"].astype(np.int64)
+        self.departed = arrays["departed"].astype(np.int64)
+        self._clicks = np.zeros(capacity, dtype=np.int64)
+        self._dwell = np.zeros(capacity)
+        self._impressions = np.zeros(capacity, dtype=np.int64)
+        self._clicks[:planned] = arrays["clicks"]
+        self._dwell[:planned] = arrays["dwell_minutes"]
+        self._impressions[:planned] = arrays["impressions"]
+        self._pending.clear()
+        self._num_pending = 0

@@ -1,0 +1,20 @@
+"""How an article's appeal fades: ``2^(-age / h)`` in odds, for a half-life of h hours.
+
+In log-odds that is linear in age, so it stays one more term of an inner product (world.md, section 1).
+"""
+
+import numpy as np
+
+from feedgym.env.arrays import Doubles, Floats
+
+LN2 = float(np.log(2.0))
+
+
+def decay_rate(half_life_hours: Doubles) -> Doubles:
+    """Log-odds lost per hour of age, (n,), for half-lives (n,) in hours."""
+    return LN2 / half_life_hours
+
+
+def log_decay(age_hours: Floats, half_life_hours: Floats) -> Floats:
+    """Log-odds lost at an age; any shapes that broadcast, in hours."""
+    return -np.float32(LN2) * age_hours / half_life_hours

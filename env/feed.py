@@ -1,0 +1,365 @@
+"""The Feed: one core for clock, visits and outcomes. Everything else in ``env/`` is a face on it.
+
+One tick: the newsroom publishes and expires; due readers form the visit batch; the caller serves slates;
+readers respond; their next visit, or their leaving, is scheduled; the clock moves. A tick costs what is
+visited and published in it, neither the population nor the catalogue.
+Shapes: P readers, n visits of this tick, K positions. Time is in hours.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, SmallInts, nest, unnest
+from feedgym.env.calendar import Calendar
+from feedgym.env.catalogue import Catalogue
+from feedgym.env.checks import require
+from feedgym.env.config import FeedConfig
+from feedgym.env.newsroom import Newsroom, SyntheticNewsroom
+from feedgym.env.noise import Noise
+from feedgym.env.readers.news_reader import NewsReader
+from feedgym.env.readers.protocol import Observing, Outcome, ReaderModel, SlateView, World, WorldAware
+from feedgym.env.visits import ReaderRecords, Visits, valid_entries
+
+BLOCK = 4096
+"""Visits handled at once: their arrays stay in the second-level cache."""
+SNAPSHOT_VERSION = 1
+_LEFT = np.int32(-1)
+
+
+@dataclasses.dataclass(kw_only=True)
+class ServedOutcome(Outcome):
+    """An :class:`Outcome` with what the Feed makes of it. The last two are latent: a site learns them later."""
+
+    valid: Bools
+    """(n, K): the entry showed an article."""
+    slot_reward: Floats
+    """(n, K): the parts of the reward that belong to a position (clicks, dwell)."""
+    reward: Floats
+    """(n,): all of it, with the subscription."""
+    hours_to_next_visit: Doubles
+    """(n,), latent: inf where the reader left for good."""
+    left: Bools
+    """(n,), latent: left for good after this visit."""
+
+
+class Feed:
+    """A simulated news site.
+
+    Args:
+        config: readers, clock, slates, newsroom; the default is the world ``vivid``.
+        reader_model: how readers react, see ``feedgym.env.readers.protocol``; ``NewsReader()`` by default.
+        seed: of the world, >= 0; newsroom and population draw from streams of their own.
+        newsroom: what is published, instead of the synthetic newsroom of ``config``.
+    """
+
+    def __init__(
+        self,
+        config: FeedConfig | None = None,
+        reader_model: ReaderModel | None = None,
+        seed: int = 0,
+        *,
+        newsroom: Newsroom | None = None,
+    ) -> None:
+        require(isinstance(seed, int | np.integer) and seed >= 0, "seed", seed, "an integer >= 0")
+        self.config = config if config is not None else FeedConfig()
+        self.seed = int(seed)
+        self.newsroom = (
+            newsroom if newsroom is not None else SyntheticNewsroom(self.config.newsroom, self.seed)
+        )
+        model: ReaderModel = reader_model if reader_model is not None else NewsReader()
+        if isinstance(model, WorldAware):
+            model = model.enter(World(centers=self.newsroom.centers))
+        self.reader_model = model
+        # A look for the optional method costs 40 us: once, not at each tick.
+        self._observing = model if isinstance(model, Observing) else None
+        self.tick = 0
+        self.catalogue = Catalogue(self.newsroom, self.config.ticks_per_day)
+        self.records = ReaderRecords(self.config.num_readers, self.config.history_length)
+        self.invalid_entries = 0
+        """Slate entries so far that showed nothing."""
+        self._calendar = Calendar(self.config.ticks_per_day)
+        self._next_tick: SmallInts = np.zeros(self.config.num_readers, dtype=np.int32)
+        self.state: Arrays = {}
+        """The reader model's state, latent: a row per reader."""
+        self._spawn()
+        self._open_tick()
+
+    # What callers see
+
+    @property
+    def now(self) -> float:
+        """Hours since hour 0: a product, not a sum, so that it never drifts."""
+        return self.tick * self.config.tick_hours
+
+    @property
+    def done(self) -> bool:
+        """The horizon is reached: no tick is left to serve."""
+        return self.tick >= self.config.num_ticks
+
+    @property
+    def num_left(self) -> int:
+        """Readers who have left for good, latent."""
+        return int(np.count_nonzero(self._next_tick == _LEFT))
+
+    @property
+    def has_left(self) -> Bools:
+        """(P,), latent: left for good."""
+        return self._next_tick == _LEFT
+
+    def serve(self, slates: Ints) -> ServedOutcome:
+        """Show the slates, let readers respond, end the tick.
+
+        Args:
+            slates: article ids, integer (n, K), a row per visit of ``visits``; an empty tick takes (0, K).
+
+        Returns:
+            What happened, arrays (n, K) and (n,). An entry that is repeated, expired, unpublished or -1 shows
+            nothing and is counted in ``invalid_entries``.
+
+        Raises:
+            ValueError: wrong shape or dtype; a bad entry if ``config.strict``; a reader model that returns
+                what it must not. The tick has then not been served.
+            RuntimeError: the horizon is reached.
+        """
+        if self.done:
+            raise RuntimeError(f"serve: the horizon of {self.config.days} days is reached; needs a new Feed")
+        article_id = self._checked(slates)
+        valid, safe = valid_entries(self.catalogue.archive, article_id)
+        num_invalid = valid.size - int(np.count_nonzero(valid))
+        if num_invalid and self.config.strict:
+            self._refuse(article_id, valid)
+        visits = self.visits
+        blocks = [
+            self._respond(visits, safe[:, i : i + BLOCK], valid[:, i : i + BLOCK], slice(i, i + BLOCK))
+            for i in range(0, len(visits), BLOCK)
+        ]
+        outcome = _joined(blocks, self.config.slate_size)
+        self.invalid_entries += num_invalid
+        visits.stale = True
+        self._write_down(visits, safe, valid, outcome)
+        self.tick += 1
+        self._open_tick()
+        return outcome
+
+    def snapshot(self) -> Arrays:
+        """The complete state as plain arrays, to be saved with ``np.savez`` and given to :meth:`restore`."""
+        arrays: Arrays = {
+            "version": np.asarray(SNAPSHOT_VERSION),
+            "seed": np.asarray(self.seed),
+            "num_readers": np.asarray(self.config.num_readers),
+            "tick": np.asarray(self.tick),
+            "invalid_entries": np.asarray(self.invalid_entries),
+            "next_tick": self._next_tick.copy(),
+        }
+        arrays |= nest("catalogue", self.catalogue.snapshot())
+        arrays |= nest("records", self.records.snapshot())
+        return arrays | nest("state", {name: column.copy() for name, column in self.state.items()})
+
+    def restore(self, snapshot: Arrays) -> None:
+        """Go on from a snapshot of a Feed with the same config, reader model and seed, byte for byte."""
+        expected = {"version": SNAPSHOT_VERSION, "seed": self.seed, "num_readers": self.config.num_readers}
+        for name, value in expected.items():
+            seen = int(snapshot[name]) if name in snapshot else None
+            require(seen == value, f"snapshot[{name!r}]", seen, f"{value}, as this Feed has")
+        state = unnest("state", snapshot)
+        require(state.keys() == self.state.keys(), "snapshot state", sorted(state), f"{sorted(self.state)}")
+        self.tick = int(snapshot["tick"])
+        self.invalid_entries = int(snapshot["invalid_entries"])
+        self._next_tick = snapshot["next_tick"].astype(np.int32)
+        self.catalogue.restore(unnest("catalogue", snapshot), self.tick, self.now)
+        self.records.restore(unnest("records", snapshot))
+        self.state = {name: column.copy() for name, column in state.items()}
+        self._calendar = Calendar(self.config.ticks_per_day, self.tick)
+        waiting = np.flatnonzero((self._next_tick >= self.tick) & (self._next_tick < self.config.num_ticks))
+        self._calendar.schedule(waiting, self._next_tick[waiting].astype(np.int64))
+        self.visits = self._visits_of(self._calendar.collect(self.tick))
+
+    # One tick
+
+    def _spawn(self) -> None:
+        """Readers are born in blocks, so that a million of them need no large temporaries."""
+        c, model = self.config, self.reader_model
+        parts: list[Arrays] = []
+        for start in range(0, c.num_readers, 16 * BLOCK):
+            ids = c.first_reader_id + np.arange(start, min(start + 16 * BLOCK, c.num_readers), dtype=np.int64)
+            part = model.spawn(ids, Noise(self.seed, ids))
+            _check_state(part, len(ids))
+            parts.append(part)
+        self.state = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
+        for start in range(0, c.num_readers, 16 * BLOCK):
+            rows = np.arange(start, min(start + 16 * BLOCK, c.num_readers), dtype=np.int64)
+            hours = model.first_visit(self.state, rows, Noise(self.seed, rows + c.first_reader_id))
+            hours = _checked_hours("first_visit", hours, len(rows))
+            self._schedule(rows, np.ceil(hours / c.tick_hours))
+
+    def _schedule(self, rows: Ints, ticks: Doubles) -> None:
+        """Put readers down for their next visit; who would come after the horizon is kept, but not called."""
+        # Beyond int32 there is no horizon: the cap keeps "later" apart from "left".
+        whole = np.minimum(ticks, 2.0**30)
+        due = np.where(np.isinf(ticks), -1.0, whole).astype(np.int64)
+        self._next_tick[rows] = due
+        coming = (due >= 0) & (due < self.config.num_ticks)
+        if coming.all():
+            self._calendar.schedule(rows, due)
+        else:
+            self._calendar.schedule(rows[coming], due[coming])
+
+    def _open_tick(self) -> None:
+        self.catalogue.advance(self.tick, self.now)
+        due = self._calendar.collect(self.tick) if not self.done else np.zeros(0, dtype=np.int64)
+        self.visits = self._visits_of(due)
+
+    def _visits_of(self, rows: Ints) -> Visits:
+        count = self.records.visit_count[rows].astype(np.int64)
+        gap = (self.tick - self.records.last_tick[rows].astype(np.int64)) * self.config.tick_hours
+        if self._observing is not None:
+            names = self._observing.observable_names
+            features = np.asarray(self._observing.observe(self.state, rows), dtype=np.float32)
+            require(
+                features.shape == (len(rows), len(names)), "observe", features.shape, f"(n, {len(names)})"
+            )
+        else:
+            names, features = (), np.zeros((len(rows), 0), dtype=np.float32)
+        return Visits(
+            tick=self.tick,
+            now=self.now,
+            rows=rows,
+            reader_id=rows + self.config.first_reader_id,
+            visit=count,
+            gap_hours=np.where(count > 0, gap, 0.0),
+            features=features,
+            feature_names=names,
+            records=self.records,
+        )
+
+    def _checked(self, slates: Ints) -> Ints:
+        """The slates position-major, int64 (K, n), contiguous."""
+        shape = (len(self.visits), self.config.slate_size)
+        array: AnyArray = np.asarray(slates)
+        require(
+            np.issubdtype(array.dtype, np.integer), "slates", array.dtype, "an integer dtype (article ids)"
+        )
+        require(array.shape == shape, "slates", array.shape, f"{shape}: a row per visit, slate_size columns")
+        return np.ascontiguousarray(array.T, dtype=np.int64)
+
+    def _refuse(self, article_id: Ints, valid: Bools) -> None:
+        """Name the first entry that shows nothing, and why."""
+        position, visit = (int(i[0]) for i in np.nonzero(~valid))
+        seen, archive = int(article_id[position, visit]), self.catalogue.archive
+        if not 0 <= seen < archive.published:
+            why = "which is absent" if seen == -1 else "which was never published"
+        elif not archive.is_live[seen]:
+            expired = float(archive.column("expires_hours")[seen])
+            why = f"which expired at {expired:.2f} h (now {self.now:.2f} h)"
+        else:
+            why = "which stands higher on the same slate"
+        raise ValueError(
+            f"slates[{visit}, {position}]: got article {seen}, {why}; needs live articles, each once, see catalogue"
+        )
+
+    def _respond(self, visits: Visits, article_id: Ints, valid: Bools, block: slice) -> ServedOutcome:
+        """One block of visits: the reader model responds and says when it comes back."""
+        rows = visits.rows[block]
+        noise = Noise(self.seed, visits.reader_id[block], visits.visit[block], article_id.T)
+        view = SlateView(self.catalogue.archive, article_id.T, valid.T, self.now)
+        outcome = self.reader_model.respond(self.state, rows, view, self.now, noise)
+        _check_outcome(outcome, valid)
+        hours = self.reader_model.next_visit(self.state, rows, outcome, self.now, noise)
+        hours = _checked_hours("next_visit", hours, len(rows))
+        weights = self.config.reward
+        slot_reward = np.float32(weights.dwell_minutes) * outcome.dwell_minutes
+        if weights.click:
+            slot_reward = slot_reward + np.float32(weights.click) * outcome.clicks
+        reward = slot_reward.T.sum(axis=0, dtype=np.float32)
+        if weights.subscription:
+            reward = reward + np.float32(weights.subscription) * outcome.subscribed
+        # A reader has at most one visit per tick, at the tick's time.
+        ticks = np.maximum(self.tick + 1, np.ceil((self.now + hours) / self.config.tick_hours))
+        return ServedOutcome(
+            clicks=outcome.clicks,
+            dwell_minutes=outcome.dwell_minutes,
+            subscribed=outcome.subscribed,
+            valid=valid.T,
+            slot_reward=slot_reward,
+            reward=reward,
+            hours_to_next_visit=(ticks - self.tick) * self.config.tick_hours,
+            left=np.isinf(hours),
+        )
+
+    def _write_down(self, visits: Visits, article_id: Ints, valid: Bools, outcome: ServedOutcome) -> None:
+        """What the site remembers of this tick, and the next visits."""
+        rows, records = visits.rows, self.records
+        if len(rows) == 0:
+            return
+        clicks, dwell = outcome.clicks.T, outcome.dwell_minutes.T
+        flat = np.flatnonzero(clicks)
+        shown = article_id if valid.all() else article_id[valid]
+        clicked, minutes = article_id.reshape(-1)[flat], np.ascontiguousarray(dwell).reshape(-1)[flat]
+        self.catalogue.count(shown, clicked, minutes)
+        records.record_clicks(rows, article_id, np.ascontiguousarray(clicks), np.ascontiguousarray(dwell))
+        records.visit_count[rows] += 1
+        records.last_tick[rows] = self.tick
+        ticks = self.tick + np.rint(outcome.hours_to_next_visit / self.config.tick_hours)
+        self._schedule(rows, ticks)
+
+
+def _joined(blocks: list[ServedOutcome], slate_size: int) -> ServedOutcome:
+    """The blocks of a tick as one outcome; arrays of impressions stay position-major."""
+    if len(blocks) == 1:
+        return blocks[0]
+    if not blocks:
+        none: Doubles = np.zeros((0, slate_size))
+        return ServedOutcome(
+            clicks=none.astype(np.bool_),
+            dwell_minutes=none.astype(np.float32),
+            subscribed=np.zeros(0, dtype=np.bool_),
+            valid=none.astype(np.bool_),
+            slot_reward=none.astype(np.float32),
+            reward=np.zeros(0, dtype=np.float32),
+            hours_to_next_visit=np.zeros(0),
+            left=np.zeros(0, dtype=np.bool_),
+        )
+    names = [f.name for f in dataclasses.fields(ServedOutcome)]
+    return ServedOutcome(
+        **{name: np.concatenate([getattr(block, name).T for block in blocks], axis=-1).T for name in names}
+    )
+
+
+def _check_state(state: Arrays, n: int) -> None:
+    for name, column in state.items():
+        shape = getattr(column, "shape", None)
+        require(bool(shape) and shape[0] == n, f"spawn[{name!r}]", shape, f"an array with {n} rows")  # type: ignore[index]
+        require(column.dtype != np.object_, f"spawn[{name!r}]", column.dtype, "numbers or booleans")
+
+
+def _check_outcome(outcome: Outcome, valid: Bools) -> None:
+    """Refuse what a reader model must not return. A few passes over the batch: 2 % of a tick."""
+    n, k = valid.shape[1], valid.shape[0]
+    clicks, dwell, subscribed = outcome.clicks, outcome.dwell_minutes, outcome.subscribed
+    require(
+        clicks.shape == (n, k) and clicks.dtype == np.bool_,
+        "clicks",
+        (clicks.shape, clicks.dtype),
+        f"bool {n, k}",
+    )
+    require(dwell.shape == (n, k), "dwell_minutes", dwell.shape, f"{n, k}")
+    require(subscribed.shape == (n,), "subscribed", subscribed.shape, f"{(n,)}")
+    require(
+        not (clicks.T & ~valid).any(),
+        "clicks",
+        "a click on an entry that shows nothing",
+        "clicks <= slate.valid",
+    )
+    low, high = (float(dwell.min()), float(dwell.max())) if dwell.size else (0.0, 0.0)
+    # Written so that NaN fails.
+    require(low >= 0.0 and high < np.inf, "dwell_minutes", (low, high), "finite minutes >= 0")
+
+
+def _checked_hours(name: str, hours: Doubles, n: int) -> Doubles:
+    checked: Doubles = np.asarray(hours, dtype=np.float64)
+    require(checked.shape == (n,), name, checked.shape, f"{(n,)}")
+    require(
+        n == 0 or bool(checked.min() >= 0.0), name, float(checked.min()) if n else 0.0, "hours >= 0, or inf"
+    )
+    return checked

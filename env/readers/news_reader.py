@@ -1,0 +1,248 @@
+"""The default reader: taste, headlines, decay, fatigue, satiation, trust, habit (world.md, section 1).
+
+Clickbait is the heart of it: it wins clicks and its dwell looks fine at once, yet it costs trust and the
+next visit, so immediate reward cannot see the harm.
+Shapes: n visits, K positions, D dimensions, T topics, N articles; time in hours. Inside, arrays of
+impressions are position-major (K, n): per-visit values broadcast along contiguous memory.
+"""
+
+import dataclasses
+from functools import cached_property
+
+import numpy as np
+
+from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints
+from feedgym.env.articles import SCORING_EXTRA, Archive
+from feedgym.env.newsroom import topic_centers, unit
+from feedgym.env.noise import Noise
+from feedgym.env.readers.config import NewsReaderConfig
+from feedgym.env.readers.exposure import empty_memory, recall, remember
+from feedgym.env.readers.protocol import Outcome, SlateView, World
+from feedgym.env.readers.rhythm import DayRhythm
+
+
+def sigmoid(log_odds: Floats) -> Floats:
+    """Logistic function, float32, any shape; no overflow."""
+    probability: Floats = np.float32(1.0) / (np.float32(1.0) + np.exp(np.minimum(-log_odds, 60.0)))
+    return probability
+
+
+class NewsReader:
+    """The reader model of the default worlds.
+
+    Args:
+        config: weights, half-lives, switches.
+        centers: centres of the topics, float32 (T, D); the Feed passes its newsroom's through ``enter``.
+    """
+
+    def __init__(self, config: NewsReaderConfig | None = None, *, centers: Floats | None = None) -> None:
+        self.config = c = config if config is not None else NewsReaderConfig()
+        self._centers = topic_centers(16, 16) if centers is None else centers
+        self._rhythm = DayRhythm(c.day_profile if c.daily_rhythm else (1.0,) * 24)
+        self._taste = np.float32(c.taste if c.personal_taste else 0.0)
+        self._dwell_taste = np.float32(c.dwell_taste if c.personal_taste else 0.0)
+        self._kappa = c.return_sensitivity if c.delayed_effects else 0.0
+
+    def enter(self, world: World) -> "NewsReader":
+        """The same model, with tastes in the space of this world's articles."""
+        return NewsReader(self.config, centers=world.centers)
+
+    def examination(self, slate_size: int) -> Floats:
+        """Chance that each position is examined, float32 (K,)."""
+        base = self.config.examination if self.config.position_bias else 1.0
+        return (base ** np.arange(slate_size)).astype(np.float32)
+
+    # Births
+
+    def spawn(self, reader_ids: Ints, noise: Noise) -> Arrays:
+        """Taste, habit, enrolment; no trust, no memory, no satiation yet."""
+        c, n = self.config, len(reader_ids)
+        num_topics = len(self._centers)
+        mix = noise.gamma("taste", c.taste_concentration, size=num_topics)
+        # A row whose draws all underflow would have no taste: none does at any usual concentration.
+        mix /= np.maximum(mix.sum(axis=1, keepdims=True), 1e-300)
+        # einsum: a matrix product may round a row by the number of its rows.
+        interest = unit(np.einsum("nt,td->nd", mix, self._centers.astype(np.float64)))
+        base_gap = c.gap_median_hours * np.exp(c.gap_log_sd * noise.normal("base gap", "reader"))
+        late = noise.uniform("late", "reader") < (c.enrolment_share if c.late_enrolment else 0.0)
+        moment = c.enrolment_window_hours * noise.uniform("enrolment", "reader")
+        return {
+            "interest": interest,
+            "base_gap_hours": base_gap.astype(np.float32),
+            "enrolment_hours": np.where(late, moment, 0.0),
+            "trust": np.zeros(n, dtype=np.float32),
+            "value": np.zeros(n, dtype=np.float32),
+            "satiation": np.zeros((n, num_topics), dtype=np.float32),
+            "seen_hours": np.zeros(n),
+            "subscriber": np.zeros(n, dtype=np.bool_),
+            "memory": empty_memory(n, c.memory_slots),
+            "exposures": np.zeros(n, dtype=np.int32),
+            "evictions": np.zeros(n, dtype=np.int32),
+        }
+
+    def first_visit(self, state: Arrays, rows: Ints, noise: Noise) -> Doubles:
+        """Part of a habitual gap after enrolment, at an hour of the day like any other visit's."""
+        rhythm, enrolled = self._rhythm, state["enrolment_hours"][rows]
+        part = noise.uniform("first visit", "reader") * state["base_gap_hours"][rows]
+        # Enrolment is uniform in operational time too: nobody enrols in hours without traffic.
+        return rhythm.clock(enrolled.astype(np.float64) + part)
+
+    # Visits
+
+    def respond(self, state: Arrays, rows: Ints, slate: SlateView, now: float, noise: Noise) -> Outcome:
+        """Clicks by examination and attraction, then dwell, trust, satiation and memory."""
+        c, n = self.config, len(rows)
+        article_id, valid = slate.article_id.T, slate.valid.T
+        scoring = slate.scoring()
+        interest: Floats = state["interest"].take(rows, axis=0)  # type: ignore[assignment]
+        log_odds = np.einsum("knd,nd->kn", scoring, self._coefficients(interest, now))
+        log_odds += np.float32(c.base_log_odds)
+
+        topic: Ints = slate.observable("topic").T.astype(np.int64)
+        satiation = self._faded_satiation(state, rows, now)
+        if c.satiation:
+            by_visit = np.arange(n) * satiation.shape[1]
+            log_odds -= np.float32(c.satiation_weight) * satiation.reshape(-1).take(topic + by_visit)
+        if c.fatigue:
+            clock = np.float32(now / c.fatigue_half_life_hours)
+            memory: Ints = state["memory"]  # type: ignore[assignment]
+            seen = recall(memory, rows, article_id, clock)
+            log_odds -= np.float32(c.fatigue_weight) * np.log1p(seen.count)
+            log_odds -= np.float32(c.already_clicked_weight) * seen.clicked
+
+        chance = sigmoid(log_odds) * self.examination(len(article_id))[:, None]
+        clicks: Bools = (chance > noise.uniform("click", "impression").T) & valid
+
+        flat = np.flatnonzero(clicks)
+        position, visit = np.divmod(flat, n)
+        rows_clicked = scoring.reshape(-1, scoring.shape[-1]).take(flat, axis=0)
+        dwell = np.zeros(clicks.shape, dtype=np.float32)
+        dwell.reshape(-1)[flat] = self._dwell(rows_clicked, interest, visit, position, noise)
+        count = np.bincount(visit, minlength=n)
+        worth, satisfying = self._worth(rows_clicked, visit, n)
+        value = np.where(
+            count > 0, np.tanh(worth / np.maximum(count, 1) + 0.15 * np.log1p(count)), c.value_nothing
+        )
+        state["value"][rows] = value
+        trust = state["trust"].take(rows) * np.float32(1.0 - c.trust_step) + c.trust_step * value
+        state["trust"][rows] = trust
+
+        if c.satiation:
+            gained = np.bincount(
+                visit * satiation.shape[1] + topic.reshape(-1).take(flat), minlength=satiation.size
+            )
+            satiation += np.float32(c.satiation_step) * gained.reshape(satiation.shape).astype(np.float32)
+            state["satiation"][rows] = satiation
+        state["seen_hours"][rows] = now
+        if c.fatigue:
+            remember(memory, seen, article_id, clicks, valid, clock)
+            state["exposures"][rows] += np.add.reduce(valid, axis=0, dtype=np.int32)
+            state["evictions"][rows] += np.add.reduce(seen.evicts & valid, axis=0, dtype=np.int32)
+        subscribed = self._subscribe(state, rows, trust, satisfying, noise)
+        return Outcome(clicks=clicks.T, dwell_minutes=dwell.T, subscribed=subscribed)
+
+    def next_visit(self, state: Arrays, rows: Ints, outcome: Outcome, now: float, noise: Noise) -> Doubles:
+        """Habit, shortened by trust and a good visit; then the hazard of leaving over that gap."""
+        c = self.config
+        trust = state["trust"][rows].astype(np.float64)
+        value = state["value"][rows].astype(np.float64)
+        pull = np.exp(-self._kappa * (c.return_mix * trust + (1.0 - c.return_mix) * value))
+        habit = noise.exponential("habit") ** c.habit_exponent
+        gap = self._rhythm.gap(now, state["base_gap_hours"][rows] * pull * habit)
+        if c.leaving:
+            hazard = c.leaving_per_day * (np.exp(-2.0 * trust) if c.delayed_effects else 1.0)
+            gap[noise.uniform("leaving") < -np.expm1(-hazard * gap / 24.0)] = np.inf
+        return gap
+
+    def expected_response(
+        self, state: Arrays, rows: Ints, archive: Archive, article_id: Ints, now: float
+    ) -> tuple[Floats, Floats]:
+        """Chance of a click once examined, and expected minutes once clicked, each float32 (n, N).
+
+        For the oracles. Reads the state and changes nothing.
+        """
+        c = self.config
+        interest: Floats = state["interest"].take(rows, axis=0)  # type: ignore[assignment]
+        scoring = archive.scoring.take(article_id, axis=0)
+        log_odds = self._coefficients(interest, now) @ scoring.T + np.float32(c.base_log_odds)
+        if c.satiation:
+            topic = archive.column("topic")[article_id]
+            log_odds -= np.float32(c.satiation_weight) * self._faded_satiation(state, rows, now)[:, topic]
+        if c.fatigue:
+            memory: Ints = state["memory"]  # type: ignore[assignment]
+            ids = np.broadcast_to(article_id[:, None], (len(article_id), len(rows)))
+            seen = recall(memory, rows, ids, np.float32(now / c.fatigue_half_life_hours))
+            log_odds -= np.float32(c.fatigue_weight) * np.log1p(seen.count.T)
+            log_odds -= np.float32(c.already_clicked_weight) * seen.clicked.T
+        d = interest.shape[1]
+        match = interest @ scoring[:, :d].T
+        own = c.dwell_quality * scoring[:, d + 1] + c.dwell_clickbait * scoring[:, d]
+        log_minutes = np.float32(c.dwell_log_minutes) + own + self._dwell_taste * match
+        return sigmoid(log_odds), self._expected_minutes(log_minutes)
+
+    # Parts
+
+    def _coefficients(self, interest: Floats, now: float) -> Floats:
+        """What an article's ``Archive.scoring`` row is multiplied with, (n, D + 5)."""
+        c, d = self.config, interest.shape[1]
+        coefficients = np.empty((len(interest), d + SCORING_EXTRA), dtype=np.float32)
+        np.multiply(interest, self._taste, out=coefficients[:, :d])
+        coefficients[:, d] = c.clickbait_weight if c.headline_appeal else 0.0
+        coefficients[:, d + 1] = c.quality_weight if c.headline_appeal else 0.0
+        coefficients[:, d + 2] = 1.0
+        coefficients[:, d + 3] = 1.0 if c.decay else 0.0
+        coefficients[:, d + 4] = -now if c.decay else 0.0
+        return coefficients
+
+    def _faded_satiation(self, state: Arrays, rows: Ints, now: float) -> Floats:
+        """Satiation (n, T) after the absence since each reader's last visit."""
+        half_lives = (now - state["seen_hours"][rows]) / self.config.satiation_half_life_hours
+        faded: Floats = state["satiation"].take(rows, axis=0)  # type: ignore[assignment]
+        faded *= np.exp2(-half_lives).astype(np.float32)[:, None]
+        return faded
+
+    def _dwell(self, articles: Floats, interest: Floats, visit: Ints, position: Ints, noise: Noise) -> Floats:
+        """Minutes on clicked articles: ``articles`` (m, D + 5) are their scoring rows."""
+        c, d = self.config, interest.shape[1]
+        match = np.einsum("md,md->m", articles[:, :d], interest.take(visit, axis=0))
+        log_minutes = np.float32(c.dwell_log_minutes) + self._dwell_taste * match
+        log_minutes += np.float32(c.dwell_quality) * articles[:, d + 1]
+        log_minutes += np.float32(c.dwell_clickbait) * articles[:, d]
+        log_minutes += np.float32(c.dwell_log_sd) * noise.normal("dwell", "impression", at=(visit, position))
+        return np.minimum(np.exp(log_minutes), np.float32(c.dwell_cap_minutes))
+
+    def _worth(self, articles: Floats, visit: Ints, n: int) -> tuple[Doubles, Ints]:
+        """Sum over each visit's clicks of ``v_q q - v_c c``, and the number of clicks worth reading; (n,)."""
+        c, d = self.config, articles.shape[1] - SCORING_EXTRA
+        worth = c.value_quality * articles[:, d + 1] - c.value_clickbait * articles[:, d]
+        total = np.bincount(visit, weights=worth, minlength=n)
+        return total, np.bincount(visit[worth > 0.0], minlength=n)
+
+    def _subscribe(self, state: Arrays, rows: Ints, trust: Floats, satisfying: Ints, noise: Noise) -> Bools:
+        """Each satisfying read may win a reader who is not a subscriber yet."""
+        c = self.config
+        if not c.subscription:
+            return np.zeros(len(rows), dtype=np.bool_)
+        chance = -np.expm1(-c.subscribe_hazard * np.exp(trust.astype(np.float64)) * satisfying)
+        subscribed: Bools = (noise.uniform("subscribe") < chance) & ~state["subscriber"][rows]
+        state["subscriber"][rows] |= subscribed
+        return subscribed
+
+    @cached_property
+    def _minutes_table(self) -> tuple[Doubles, Doubles]:
+        """Mean of ``min(cap, exp(x + d_s N))`` on a grid of x, by quadrature."""
+        c = self.config
+        nodes, weights = np.polynomial.hermite_e.hermegauss(63)
+        grid = np.linspace(-8.0, 8.0, 2049)
+        minutes = np.minimum(np.exp(grid[:, None] + c.dwell_log_sd * nodes), c.dwell_cap_minutes)
+        return grid, (minutes @ weights) / weights.sum()
+
+    def _expected_minutes(self, log_minutes: Floats) -> Floats:
+        """Expected minutes once clicked, any shape, for medians ``exp(log_minutes)``."""
+        minutes: Floats = np.interp(log_minutes, *self._minutes_table).astype(np.float32)
+        return minutes
+
+
+def with_switches(config: NewsReaderConfig, **switches: bool) -> NewsReaderConfig:
+    """``config`` with mechanisms switched: ``with_switches(config, fatigue=False)``."""
+    return dataclasses.replace(config, **switches)  # type: ignore[arg-type]

@@ -1,0 +1,135 @@
+"""What a site knows of the readers who ask for a slate now: the batch that agents act on.
+
+Shapes: n visits of this tick, L clicks of history, F columns of the reader model's own. Time is in hours.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, SmallInts
+from feedgym.env.articles import Archive
+
+
+class ReaderRecords:
+    """What the site keeps of each of P readers: visits, gaps, and the latest L clicks in a ring.
+
+    At L = 50 a reader takes 4 bytes a click for the id and 2 for the minutes.
+    """
+
+    def __init__(self, num_readers: int, history_length: int) -> None:
+        self.visit_count: SmallInts = np.zeros(num_readers, dtype=np.int32)
+        self.last_tick: SmallInts = np.zeros(num_readers, dtype=np.int32)
+        self.click_count: SmallInts = np.zeros(num_readers, dtype=np.int32)
+        self._id: SmallInts = np.full((num_readers, history_length), -1, dtype=np.int32)
+        # float16: minutes to 3 digits are what a site could claim to know.
+        self._dwell = np.zeros((num_readers, history_length), dtype=np.float16)
+
+    def history(self, rows: Ints) -> tuple[Ints, Floats]:
+        """Latest clicks of ``rows`` (n,), newest first: ids int64 (n, L), -1 where none; minutes float32."""
+        length = self._id.shape[1]
+        newest = self.click_count[rows].astype(np.int64) - 1
+        slot = (newest[:, None] - np.arange(length)) % length + rows[:, None] * length
+        ids = self._id.reshape(-1).take(slot).astype(np.int64)
+        return ids, self._dwell.reshape(-1).take(slot).astype(np.float32)
+
+    def record_clicks(self, rows: Ints, article_id: Ints, clicks: Bools, dwell_minutes: Floats) -> None:
+        """Append this visit's clicks, in the order of the page; arrays are (K, n), position-major."""
+        length = self._id.shape[1]
+        flat = np.flatnonzero(clicks)
+        if len(flat) == 0:
+            return
+        visit = flat % clicks.shape[1]
+        # A visit's k-th click goes k places on: its rank is a running count down the page.
+        rank = np.cumsum(clicks.view(np.int8), axis=0, dtype=np.int16).reshape(-1).take(flat) - 1
+        row = rows[visit]
+        slot = row * length + (self.click_count[row] + rank) % length
+        self._id.reshape(-1)[slot] = article_id.reshape(-1).take(flat)
+        self._dwell.reshape(-1)[slot] = dwell_minutes.reshape(-1).take(flat)
+        self.click_count[rows] += np.add.reduce(clicks, axis=0, dtype=np.int32)
+
+    def snapshot(self) -> Arrays:
+        """All arrays, copied."""
+        return {name: getattr(self, name).copy() for name in self._NAMES}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Become the records of a snapshot."""
+        for name in self._NAMES:
+            setattr(self, name, arrays[name].copy())
+
+    _NAMES = ("visit_count", "last_tick", "click_count", "_id", "_dwell")
+
+
+@dataclass(kw_only=True)
+class Visits:
+    """The visit batch of one tick. Arrays are the caller's to keep; histories are read on first use.
+
+    ``history_id`` and ``history_dwell`` belong to this tick: read them before the slates are served.
+    """
+
+    tick: int
+    now: float
+    """Hours since hour 0, a Monday's midnight."""
+    rows: Ints
+    """int64 (n,): the readers' rows in the population, rising."""
+    reader_id: Ints
+    """int64 (n,)"""
+    visit: Ints
+    """int64 (n,): visits that the reader has had before this one."""
+    gap_hours: Doubles
+    """float64 (n,): hours since the last visit; 0 at the first (see ``visit``)."""
+    features: Floats
+    """float32 (n, F): what the reader model's ``observe`` adds; F = 0 without."""
+    feature_names: tuple[str, ...]
+    """Names of those columns."""
+    records: ReaderRecords
+    """Where histories come from."""
+    _history: tuple[Ints, Floats] | None = None
+    stale: bool = False
+    """True once the slates have been served."""
+
+    def __len__(self) -> int:
+        """Number of visits, n."""
+        return len(self.rows)
+
+    def _read_history(self) -> tuple[Ints, Floats]:
+        if self._history is None:
+            if self.stale:
+                raise RuntimeError("visits: this tick has been served; read histories before serve()")
+            self._history = self.records.history(self.rows)
+        return self._history
+
+    @property
+    def history_id(self) -> Ints:
+        """Latest clicked articles, newest first, int64 (n, L); -1 where there were fewer."""
+        return self._read_history()[0]
+
+    @property
+    def history_dwell(self) -> Floats:
+        """Minutes read of those, float32 (n, L); 0 where there were fewer."""
+        return self._read_history()[1]
+
+
+def valid_entries(archive: Archive, article_id: Ints) -> tuple[Bools, Ints]:
+    """Which slate entries show something, and ids that are safe to look up.
+
+    Args:
+        archive: knows what is live.
+        article_id: int64 (K, n), position-major, any values.
+
+    Returns:
+        bool (K, n): live, and not already higher on the same slate; int64 (K, n): the id, 0 where not valid.
+    """
+    # Viewed as unsigned, negative ids are beyond any archive: one comparison for both ends.
+    known = article_id.view(np.uint64) < archive.published
+    all_known = bool(known.all())
+    safe = article_id if all_known else np.where(known, article_id, 0)
+    valid: Bools = archive.is_live.take(safe)
+    if not all_known:
+        valid &= known
+    # Each shift compares all pairs that far apart at once: K - 1 passes over the batch.
+    for shift in range(1, len(article_id)):
+        same = article_id[shift:] == article_id[:-shift]
+        if same.any():
+            valid[shift:] &= ~same
+    return valid, safe if valid.all() else np.where(valid, safe, 0)

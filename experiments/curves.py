@@ -1,0 +1,90 @@
+"""What a run earned, in bins of simulated time: the numbers that every table, picture and event file is made of.
+
+The unit of comparison is cumulative reward per reader per simulated day, denominators fixed in advance
+(algorithms.md, 4.4): all seats count, whether enrolled yet or gone for good.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from feedgym.env.arrays import Arrays, Doubles
+from feedgym.env.feed import ServedOutcome
+
+PARTS = ("reward", "clicks", "dwell_minutes", "visits", "impressions", "subscriptions", "left")
+"""What is counted in each bin; ``left`` counts readers who left for good (latent: a site cannot see it)."""
+
+
+@dataclass
+class Curves:
+    """Totals over all readers in each bin of one run, float64 (T,) each.
+
+    Args:
+        num_readers: seats, P.
+        days: horizon in simulated days.
+        bin_hours: length of a bin in hours.
+    """
+
+    num_readers: int
+    days: float
+    bin_hours: float = 6.0
+    totals: dict[str, Doubles] = field(default_factory=dict)
+    """One array (T,) for each of ``PARTS``."""
+
+    def __post_init__(self) -> None:
+        """Start with empty bins where no totals are given."""
+        if not self.totals:
+            num_bins = int(np.ceil(24.0 * self.days / self.bin_hours - 1e-9))
+            self.totals = {name: np.zeros(num_bins) for name in PARTS}
+
+    def record(self, now: float, outcome: ServedOutcome) -> None:
+        """Add one tick, served at ``now`` hours."""
+        index = int(now / self.bin_hours + 1e-9)
+        values = {
+            "reward": outcome.reward.sum(dtype=np.float64),
+            "clicks": np.count_nonzero(outcome.clicks),
+            "dwell_minutes": outcome.dwell_minutes.sum(dtype=np.float64),
+            "visits": len(outcome.reward),
+            "impressions": np.count_nonzero(outcome.valid),
+            "subscriptions": np.count_nonzero(outcome.subscribed),
+            "left": np.count_nonzero(outcome.left),
+        }
+        for name, value in values.items():
+            self.totals[name][index] += value
+
+    def end_hours(self) -> Doubles:
+        """Simulated time at the end of each bin, (T,)."""
+        return self.bin_hours * np.arange(1, len(self.totals["reward"]) + 1)
+
+    def cumulative(self, name: str) -> Doubles:
+        """Total so far per reader (not divided by days), at the end of each bin, (T,)."""
+        return np.cumsum(self.totals[name]) / self.num_readers
+
+    def daily(self, name: str) -> Doubles:
+        """Total of each simulated day per reader, (days,)."""
+        day = (self.end_hours() - self.bin_hours) // 24.0
+        return np.bincount(day.astype(np.int64), weights=self.totals[name]) / self.num_readers
+
+    def per_reader_day(self, name: str) -> float:
+        """Mean over readers and days: the number that ranks agents."""
+        return float(self.totals[name].sum()) / (self.num_readers * self.days)
+
+    def snapshot(self) -> Arrays:
+        """All totals, copied."""
+        return {name: self.totals[name].copy() for name in PARTS}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Become the curves of a snapshot."""
+        self.totals = {name: arrays[name].astype(np.float64) for name in PARTS}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run of one agent under one seed."""
+
+    agent: str
+    """Name as on the command line, such as ``regression-dwell``."""
+    seed: int
+    is_oracle: bool
+    """The agent sees latents: a reference, marked as such wherever it is shown."""
+    curves: Curves
