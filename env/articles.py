@@ -101,7 +101,7 @@ class Archive:
 
         self._columns = {name: grown(column) for name, column in self._columns.items()}
         self._derived = {name: grown(column) for name, column in self._derived.items()}
-        self._scoring = grown(self._scoring)  # type: ignore[assignment]
+        self._scoring = grown(self._scoring)
 
     def plan(self, table: ArticleTable) -> None:
         """Append articles, to be published when their time comes."""
@@ -115,7 +115,7 @@ class Archive:
         self.planned = end
 
     def _fill_scoring(self, table: ArticleTable, start: int) -> None:
-        """Rows of :attr:`scoring`: everything that a click's log-odds needs of an article, in one cache line."""
+        """Rows of :attr:`scoring`: all that a click's log-odds needs of an article, side by side."""
         rows = self._scoring[start : start + len(table)]
         rate = decay_rate(table.half_life_hours)
         rows[:, : self.dim] = table.vector
@@ -135,14 +135,14 @@ class Archive:
     @property
     def is_live(self) -> Bools:
         """(capacity,): published and not yet expired."""
-        return self._derived["is_live"]  # type: ignore[return-value]
+        return self._derived["is_live"]
 
     @property
     def scoring(self) -> Floats:
         """(capacity, D + 5) float32: ``[vector, clickbait, quality, appeal, rate * published_hours, rate]``.
 
-        With a reader's ``[taste * u, w_c, w_q, 1, 1, -now]`` one inner product is all of the log-odds that does
-        not depend on the reader's past, decay included.
+        With a reader's ``[taste * u, w_c, w_q, 1, 1, -now]`` one inner product is all of the log-odds that
+        does not depend on the reader's past, decay included.
         """
         return self._scoring
 
@@ -156,7 +156,7 @@ class Archive:
     def restore(self, arrays: Arrays) -> None:
         """Become the archive of a snapshot."""
         self.planned = 0
-        table = ArticleTable(**{name: arrays[name] for name in self._columns})  # type: ignore[arg-type]
+        table = ArticleTable(**{name: arrays[name] for name in self._columns})
         self.plan(table)
         self.is_live[:] = False
         self.is_live[: self.planned] = arrays["is_live"]

@@ -86,7 +86,7 @@ class Catalogue:
 
     def published_hours_of(self, article_id: Ints) -> Doubles:
         """Publication times of any published articles (m,), in hours, float64 (m,)."""
-        times: Doubles = self.archive.column("published_hours")[article_id]  # type: ignore[assignment]
+        times: Doubles = self.archive.column("published_hours")[article_id]
         return times
 
     @property
@@ -173,7 +173,7 @@ class Catalogue:
         self._num_live = end
 
     def count(self, shown: Ints, clicked: Ints, dwell_minutes: Floats) -> None:
-        """Add to the site's counters: ``shown`` ids (any shape), ``clicked`` ids (c,) and their minutes (c,)."""
+        """Count ``shown`` ids (any shape), ``clicked`` ids (c,) and the minutes read of them (c,)."""
         np.add.at(self._clicks, clicked, 1)
         np.add.at(self._dwell, clicked, dwell_minutes.astype(np.float64))
         # Counting impressions costs a pass over the archive: put off until it is small beside what it counts.

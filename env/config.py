@@ -135,9 +135,7 @@ class FeedConfig:
         require(self.first_reader_id >= 0, "first_reader_id", self.first_reader_id, ">= 0")
         require(0.0 < self.tick_hours <= 24.0, "tick_hours", self.tick_hours, "in (0, 24] hours")
         ticks = 24.0 / self.tick_hours
-        require(
-            abs(ticks - round(ticks)) < 1e-9 * ticks, "tick_hours", self.tick_hours, "a divisor of 24 hours"
-        )
+        require(abs(ticks - round(ticks)) < 1e-9 * ticks, "tick_hours", self.tick_hours, "a divisor of 24 hours")
         require(math.isfinite(self.days) and self.days > 0, "days", self.days, "> 0")
         require(self.slate_size >= 1, "slate_size", self.slate_size, ">= 1")
         require(

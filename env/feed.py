@@ -64,9 +64,7 @@ class Feed:
         require(isinstance(seed, int | np.integer) and seed >= 0, "seed", seed, "an integer >= 0")
         self.config = config if config is not None else FeedConfig()
         self.seed = int(seed)
-        self.newsroom = (
-            newsroom if newsroom is not None else SyntheticNewsroom(self.config.newsroom, self.seed)
-        )
+        self.newsroom = newsroom if newsroom is not None else SyntheticNewsroom(self.config.newsroom, self.seed)
         model: ReaderModel = reader_model if reader_model is not None else NewsReader()
         if isinstance(model, WorldAware):
             model = model.enter(World(centers=self.newsroom.centers))
@@ -105,7 +103,8 @@ class Feed:
     @property
     def has_left(self) -> Bools:
         """(P,), latent: left for good."""
-        return self._next_tick == _LEFT
+        gone: Bools = self._next_tick == _LEFT
+        return gone
 
     def serve(self, slates: Ints) -> ServedOutcome:
         """Show the slates, let readers respond, end the tick.
@@ -216,9 +215,7 @@ class Feed:
         if self._observing is not None:
             names = self._observing.observable_names
             features = np.asarray(self._observing.observe(self.state, rows), dtype=np.float32)
-            require(
-                features.shape == (len(rows), len(names)), "observe", features.shape, f"(n, {len(names)})"
-            )
+            require(features.shape == (len(rows), len(names)), "observe", features.shape, f"(n, {len(names)})")
         else:
             names, features = (), np.zeros((len(rows), 0), dtype=np.float32)
         return Visits(
@@ -237,9 +234,7 @@ class Feed:
         """The slates position-major, int64 (K, n), contiguous."""
         shape = (len(self.visits), self.config.slate_size)
         array: AnyArray = np.asarray(slates)
-        require(
-            np.issubdtype(array.dtype, np.integer), "slates", array.dtype, "an integer dtype (article ids)"
-        )
+        require(np.issubdtype(array.dtype, np.integer), "slates", array.dtype, "an integer dtype (article ids)")
         require(array.shape == shape, "slates", array.shape, f"{shape}: a row per visit, slate_size columns")
         return np.ascontiguousarray(array.T, dtype=np.int64)
 
@@ -254,9 +249,7 @@ class Feed:
             why = f"which expired at {expired:.2f} h (now {self.now:.2f} h)"
         else:
             why = "which stands higher on the same slate"
-        raise ValueError(
-            f"slates[{visit}, {position}]: got article {seen}, {why}; needs live articles, each once, see catalogue"
-        )
+        raise ValueError(f"slates[{visit}, {position}]: got article {seen}, {why}; needs live articles, each once")
 
     def _respond(self, visits: Visits, article_id: Ints, valid: Bools, block: slice) -> ServedOutcome:
         """One block of visits: the reader model responds and says when it comes back."""
@@ -335,22 +328,14 @@ def _check_state(state: Arrays, n: int) -> None:
 
 def _check_outcome(outcome: Outcome, valid: Bools) -> None:
     """Refuse what a reader model must not return. A few passes over the batch: 2 % of a tick."""
-    n, k = valid.shape[1], valid.shape[0]
+    k, n = valid.shape
     clicks, dwell, subscribed = outcome.clicks, outcome.dwell_minutes, outcome.subscribed
-    require(
-        clicks.shape == (n, k) and clicks.dtype == np.bool_,
-        "clicks",
-        (clicks.shape, clicks.dtype),
-        f"bool {n, k}",
-    )
-    require(dwell.shape == (n, k), "dwell_minutes", dwell.shape, f"{n, k}")
+    require(clicks.dtype == np.bool_, "clicks", clicks.dtype, "bool")
+    require(clicks.shape == (n, k), "clicks", clicks.shape, f"{(n, k)}")
+    require(dwell.shape == (n, k), "dwell_minutes", dwell.shape, f"{(n, k)}")
     require(subscribed.shape == (n,), "subscribed", subscribed.shape, f"{(n,)}")
-    require(
-        not (clicks.T & ~valid).any(),
-        "clicks",
-        "a click on an entry that shows nothing",
-        "clicks <= slate.valid",
-    )
+    nothing = bool((clicks.T & ~valid).any())
+    require(not nothing, "clicks", "a click on an entry that shows nothing", "clicks only where slate.valid")
     low, high = (float(dwell.min()), float(dwell.max())) if dwell.size else (0.0, 0.0)
     # Written so that NaN fails.
     require(low >= 0.0 and high < np.inf, "dwell_minutes", (low, high), "finite minutes >= 0")
@@ -359,7 +344,5 @@ def _check_outcome(outcome: Outcome, valid: Bools) -> None:
 def _checked_hours(name: str, hours: Doubles, n: int) -> Doubles:
     checked: Doubles = np.asarray(hours, dtype=np.float64)
     require(checked.shape == (n,), name, checked.shape, f"{(n,)}")
-    require(
-        n == 0 or bool(checked.min() >= 0.0), name, float(checked.min()) if n else 0.0, "hours >= 0, or inf"
-    )
+    require(n == 0 or bool(checked.min() >= 0.0), name, float(checked.min()) if n else 0.0, "hours >= 0, or inf")
     return checked

@@ -94,7 +94,7 @@ class NewsReader:
         c, n = self.config, len(rows)
         article_id, valid = slate.article_id.T, slate.valid.T
         scoring = slate.scoring()
-        interest: Floats = state["interest"].take(rows, axis=0)  # type: ignore[assignment]
+        interest: Floats = state["interest"].take(rows, axis=0)
         log_odds = np.einsum("knd,nd->kn", scoring, self._coefficients(interest, now))
         log_odds += np.float32(c.base_log_odds)
 
@@ -105,7 +105,7 @@ class NewsReader:
             log_odds -= np.float32(c.satiation_weight) * satiation.reshape(-1).take(topic + by_visit)
         if c.fatigue:
             clock = np.float32(now / c.fatigue_half_life_hours)
-            memory: Ints = state["memory"]  # type: ignore[assignment]
+            memory: Ints = state["memory"]
             seen = recall(memory, rows, article_id, clock)
             log_odds -= np.float32(c.fatigue_weight) * np.log1p(seen.count)
             log_odds -= np.float32(c.already_clicked_weight) * seen.clicked
@@ -120,17 +120,13 @@ class NewsReader:
         dwell.reshape(-1)[flat] = self._dwell(rows_clicked, interest, visit, position, noise)
         count = np.bincount(visit, minlength=n)
         worth, satisfying = self._worth(rows_clicked, visit, n)
-        value = np.where(
-            count > 0, np.tanh(worth / np.maximum(count, 1) + 0.15 * np.log1p(count)), c.value_nothing
-        )
+        value = np.where(count > 0, np.tanh(worth / np.maximum(count, 1) + 0.15 * np.log1p(count)), c.value_nothing)
         state["value"][rows] = value
         trust = state["trust"].take(rows) * np.float32(1.0 - c.trust_step) + c.trust_step * value
         state["trust"][rows] = trust
 
         if c.satiation:
-            gained = np.bincount(
-                visit * satiation.shape[1] + topic.reshape(-1).take(flat), minlength=satiation.size
-            )
+            gained = np.bincount(visit * satiation.shape[1] + topic.reshape(-1).take(flat), minlength=satiation.size)
             satiation += np.float32(c.satiation_step) * gained.reshape(satiation.shape).astype(np.float32)
             state["satiation"][rows] = satiation
         state["seen_hours"][rows] = now
@@ -162,14 +158,14 @@ class NewsReader:
         For the oracles. Reads the state and changes nothing.
         """
         c = self.config
-        interest: Floats = state["interest"].take(rows, axis=0)  # type: ignore[assignment]
+        interest: Floats = state["interest"].take(rows, axis=0)
         scoring = archive.scoring.take(article_id, axis=0)
         log_odds = self._coefficients(interest, now) @ scoring.T + np.float32(c.base_log_odds)
         if c.satiation:
             topic = archive.column("topic")[article_id]
             log_odds -= np.float32(c.satiation_weight) * self._faded_satiation(state, rows, now)[:, topic]
         if c.fatigue:
-            memory: Ints = state["memory"]  # type: ignore[assignment]
+            memory: Ints = state["memory"]
             ids = np.broadcast_to(article_id[:, None], (len(article_id), len(rows)))
             seen = recall(memory, rows, ids, np.float32(now / c.fatigue_half_life_hours))
             log_odds -= np.float32(c.fatigue_weight) * np.log1p(seen.count.T)
@@ -197,7 +193,7 @@ class NewsReader:
     def _faded_satiation(self, state: Arrays, rows: Ints, now: float) -> Floats:
         """Satiation (n, T) after the absence since each reader's last visit."""
         half_lives = (now - state["seen_hours"][rows]) / self.config.satiation_half_life_hours
-        faded: Floats = state["satiation"].take(rows, axis=0)  # type: ignore[assignment]
+        faded: Floats = state["satiation"].take(rows, axis=0)
         faded *= np.exp2(-half_lives).astype(np.float32)[:, None]
         return faded
 
@@ -209,21 +205,22 @@ class NewsReader:
         log_minutes += np.float32(c.dwell_quality) * articles[:, d + 1]
         log_minutes += np.float32(c.dwell_clickbait) * articles[:, d]
         log_minutes += np.float32(c.dwell_log_sd) * noise.normal("dwell", "impression", at=(visit, position))
-        return np.minimum(np.exp(log_minutes), np.float32(c.dwell_cap_minutes))
+        minutes: Floats = np.minimum(np.exp(log_minutes), np.float32(c.dwell_cap_minutes))
+        return minutes
 
     def _worth(self, articles: Floats, visit: Ints, n: int) -> tuple[Doubles, Ints]:
         """Sum over each visit's clicks of ``v_q q - v_c c``, and the number of clicks worth reading; (n,)."""
         c, d = self.config, articles.shape[1] - SCORING_EXTRA
         worth = c.value_quality * articles[:, d + 1] - c.value_clickbait * articles[:, d]
-        total = np.bincount(visit, weights=worth, minlength=n)
-        return total, np.bincount(visit[worth > 0.0], minlength=n)
+        total = np.bincount(visit, weights=worth, minlength=n).astype(np.float64, copy=False)
+        return total, np.bincount(visit[worth > 0.0], minlength=n).astype(np.int64, copy=False)
 
-    def _subscribe(self, state: Arrays, rows: Ints, trust: Floats, satisfying: Ints, noise: Noise) -> Bools:
+    def _subscribe(self, state: Arrays, rows: Ints, trust: Doubles, satisfying: Ints, noise: Noise) -> Bools:
         """Each satisfying read may win a reader who is not a subscriber yet."""
         c = self.config
         if not c.subscription:
             return np.zeros(len(rows), dtype=np.bool_)
-        chance = -np.expm1(-c.subscribe_hazard * np.exp(trust.astype(np.float64)) * satisfying)
+        chance = -np.expm1(-c.subscribe_hazard * np.exp(trust) * satisfying)
         subscribed: Bools = (noise.uniform("subscribe") < chance) & ~state["subscriber"][rows]
         state["subscriber"][rows] |= subscribed
         return subscribed

@@ -32,9 +32,9 @@ def mixed(correction: str, **changes: object) -> Tensor:
 
 
 def masked_with_log_q() -> Tensor:
-    """The control: what libraries offer and FeedGym does not, hits masked although the positive is corrected."""
+    """The control: hits masked although the positive is corrected, as libraries offer and we do not."""
     logits = USER @ ITEM.T - Q.log()[IDS]
-    hit = (IDS == IDS[:, None]) & ~torch.eye(3, dtype=torch.bool)
+    hit = (IDS[:, None] == IDS) & ~torch.eye(3, dtype=torch.bool)
     return torch.nn.functional.cross_entropy(logits.masked_fill(hit, -math.inf), torch.arange(3))
 
 
