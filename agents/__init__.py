@@ -1,0 +1,6 @@
+"""Policies that act by retrieval over the live articles, and learn."""
+
+from feedgym.agents.agent import Agent, Served, Site
+from feedgym.agents.registry import AGENTS, AgentPlan, make_agent, parse_agent
+
+__all__ = ["AGENTS", "Agent", "AgentPlan", "Served", "Site", "make_agent", "parse_agent"]

@@ -32,9 +32,7 @@ def run_race(rng: np.random.Generator, weights: DrawWeights, slate_size: int) ->
         nobody with a positive weight is left.
     """
     num_rows, num_listed = weights.log_listed.shape
-    num_tail = (
-        int(min(slate_size, weights.tail_count.max(initial=0))) if (weights.log_tail > -np.inf).any() else 0
-    )
+    num_tail = int(min(slate_size, weights.tail_count.max(initial=0))) if (weights.log_tail > -np.inf).any() else 0
     entrants = num_listed + num_tail
     log_arrival = np.empty((num_rows, max(entrants, slate_size)))
     log_arrival[:, entrants:] = np.inf
@@ -91,9 +89,7 @@ def _permute_tail(rng: np.random.Generator, shortlist: Ints, live_ids: Ints, wid
     return live_ids[np.take_along_axis(first, order, axis=1)]
 
 
-def _reject_listed(
-    rng: np.random.Generator, shortlist: Ints, live_ids: Ints, wanted: Ints, width: int
-) -> Ints:
+def _reject_listed(rng: np.random.Generator, shortlist: Ints, live_ids: Ints, wanted: Ints, width: int) -> Ints:
     """Draw from all live articles, redraw what is listed or repeated, (B, width); -1 past ``wanted``.
 
     Exact: the rule looks at ids only through equality, so relabelling the tail relabels the result, and the

@@ -152,9 +152,7 @@ class SlotArrayIndex:
         """Go back to the state that ``snapshot`` returned, replacing what is in the index."""
         missing = {"ids", "vectors"} - set(state)
         require(not missing, "state", sorted(state), "the keys ids and vectors")
-        fresh = SlotArrayIndex(
-            self.dim, capacity=max(1, len(state["ids"])), search_threads=self.search_threads
-        )
+        fresh = SlotArrayIndex(self.dim, capacity=max(1, len(state["ids"])), search_threads=self.search_threads)
         fresh.add(state["ids"], state["vectors"])  # type: ignore[arg-type]  # add checks the dtypes
         self.__dict__.update(fresh.__dict__)
 

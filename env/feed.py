@@ -236,7 +236,8 @@ class Feed:
         array: AnyArray = np.asarray(slates)
         require(np.issubdtype(array.dtype, np.integer), "slates", array.dtype, "an integer dtype (article ids)")
         require(array.shape == shape, "slates", array.shape, f"{shape}: a row per visit, slate_size columns")
-        return np.ascontiguousarray(array.T, dtype=np.int64)
+        # A copy even where .T is contiguous: the counters keep it, and callers may reuse their buffer.
+        return np.array(array.T, dtype=np.int64, order="C")
 
     def _refuse(self, article_id: Ints, valid: Bools) -> None:
         """Name the first entry that shows nothing, and why."""

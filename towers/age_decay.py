@@ -131,9 +131,8 @@ class ExponentialSum:
     """
 
     taus_hours: tuple[float, ...] = (2.0, 8.0, 32.0)
-    """Time scales, spaced by equal factors over the ages that matter. One far shorter than the live window
-    needs a
-    ``t_ref`` that moves along: exp((t_i - t_ref) / tau) must stay a float32."""
+    """Time scales, spaced by equal factors over the ages that matter. One far shorter than the
+    live window needs a ``t_ref`` that moves along: exp((t_i - t_ref) / tau) must stay a float32."""
     per_item: bool = True
     """Whether articles have amplitudes A of their own."""
 
@@ -186,11 +185,10 @@ class ExponentialSum:
     def _powers(self, hours: Tensor) -> Tensor:
         """exp(hours / tau_k), float32 (..., E); exponents are formed in float64."""
         exponent = hours[..., None] / torch.tensor(self.taus_hours, dtype=torch.float64)
-        far = float(exponent.abs().max()) if exponent.numel() else 0.0
+        far = float(exponent.max()) if exponent.numel() else 0.0
         limit = self._largest_exponent
-        require(
-            far <= limit, "t_ref", f"{far:.0f} tau away", f"at most {limit:.0f} tau from all times: rebase"
-        )
+        require(far <= limit, "t_ref", f"{far:.0f} tau before", f"at most {limit:.0f} tau before all times: rebase")
+        # Far below, exp underflows to 0: an article many tau old, whose term is 0 to float32.
         return exponent.exp().float()
 
 

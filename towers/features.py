@@ -133,9 +133,7 @@ def _rows(ids: Tensor, category: CategoryConfig) -> Tensor:
         return ((ids * -7046029254386353131) >> 33).remainder(category.size)
     if len(ids):
         low, high = (int(end) for end in ids.aminmax())
-        require(
-            low >= 0 and high < category.size, category.name, (low, high), f"ids in 0 .. {category.size - 1}"
-        )
+        require(low >= 0 and high < category.size, category.name, (low, high), f"ids in 0 .. {category.size - 1}")
     return ids
 
 

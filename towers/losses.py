@@ -19,9 +19,7 @@ Normalise = Literal["weight", "count"]
 Correction = Literal["nce", "full", "none"]
 
 
-def mse_loss(
-    score: Tensor, target: Tensor, *, weight: Tensor | None = None, normalise: Normalise = "weight"
-) -> Tensor:
+def mse_loss(score: Tensor, target: Tensor, *, weight: Tensor | None = None, normalise: Normalise = "weight") -> Tensor:
     """Squared error; optimum: the mean of the target given reader and article, whatever policy logged it.
 
     Args:
@@ -192,9 +190,7 @@ def _mean(row_loss: Tensor, weight: Tensor | None, normalise: Normalise) -> Tens
     weight = weight.to(row_loss.dtype)
     total = weight.sum()
     usable = bool((weight >= 0).all() & total.isfinite() & ((total > 0) | (normalise == "count")))
-    require(
-        usable, "weight", f"sum {total.item():g}, least {weight.min().item():g}", ">= 0 with a positive sum"
-    )
+    require(usable, "weight", f"sum {total.item():g}, least {weight.min().item():g}", ">= 0 with a positive sum")
     return (weight * row_loss).sum() / (total if normalise == "weight" else row_loss.numel())
 
 

@@ -94,9 +94,7 @@ class TwoTower(nn.Module):
         item_start = (*self.decay.initial_item_params, 0.0)
         user_start = self.decay.initial_user_params
         self.item_features = ItemFeatures(config.item, generator)
-        self.item_tower = FeedForward(
-            config.item.out_dim, config.widths, config.dim + len(item_start), generator, gain
-        )
+        self.item_tower = FeedForward(config.item.out_dim, config.widths, config.dim + len(item_start), generator, gain)
         self.history = HistoryMean(self.item_dim)
         # In units of the initial article vectors: else the history would whisper beside the standardised
         # columns.
@@ -148,9 +146,7 @@ class TwoTower(nn.Module):
         Returns:
             u and the parameters of the age decay.
         """
-        require_shape(
-            history_vectors, (len(numeric), history_mask.shape[-1], self.item_dim), "history_vectors"
-        )
+        require_shape(history_vectors, (len(numeric), history_mask.shape[-1], self.item_dim), "history_vectors")
         history = self.history(history_vectors, history_mask)
         features = torch.cat([history * self._history_scale, self.reader_features(numeric)], dim=1)
         output = self.user_tower(features)
@@ -200,9 +196,7 @@ class TwoTower(nn.Module):
         columns = self.decay.item_columns(publish_time, t_ref, item[:, self.config.dim :])
         return torch.cat([item[:, : self.config.dim], bias[:, None], columns * column_scale], dim=1)
 
-    def augment_users(
-        self, user: UserOutput, now: Hours, t_ref: float, column_scale: Tensor | float = 1.0
-    ) -> Tensor:
+    def augment_users(self, user: UserOutput, now: Hours, t_ref: float, column_scale: Tensor | float = 1.0) -> Tensor:
         """What is searched for at the moment ``now``: u' = [u, 1, age columns].
 
         u' . v' is the ranking score; with ``constant`` added it is ``score``.

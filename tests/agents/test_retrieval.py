@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedgym.agents.retrieval import ItemIndex, SlotArrayIndex, make_index
+from feedgym.agents.slot_array import _sort_by_score
 
 DIM = 5
 
@@ -44,9 +45,7 @@ def test_any_churn_leaves_the_answer_of_brute_force(data: st.DataObject) -> None
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     index, stored = SlotArrayIndex(DIM, capacity=1), dict[int, np.ndarray]()
     whole = lambda rows: rng.integers(-2, 3, (rows, DIM)).astype(np.float32)
-    for step in data.draw(
-        st.lists(st.sampled_from(["add", "add", "remove", "update", "restore"]), max_size=12)
-    ):
+    for step in data.draw(st.lists(st.sampled_from(["add", "add", "remove", "update", "restore"]), max_size=12)):
         present = rng.permutation(np.array(list(stored), dtype=np.int64))
         some = present[: data.draw(st.integers(0, len(present)))]
         if step == "add":
@@ -129,11 +128,10 @@ def test_ties_go_to_the_smaller_id_however_many_there_are(batch: int) -> None:
 
 
 def test_negative_zero_ties_with_zero() -> None:
-    index = SlotArrayIndex(1)
-    index.add(np.array([5, 3]), np.array([[0.0], [-0.0]], dtype=np.float32))
-    found, scores = index.search(np.array([[-1.0], [1.0]], dtype=np.float32), 2)
-    assert found.tolist() == [[3, 5], [3, 5]]
-    assert not np.signbit(scores).any()
+    scores = np.array([[0.0, -0.0, -1.5, 0.0, 2.0]], dtype=np.float32)
+    ids, ranked = _sort_by_score(scores, np.array([[9, 8, 1, 7, 3]]), 5)
+    assert ids.tolist() == [[3, 7, 8, 9, 1]]
+    assert ranked.tolist() == [[2.0, 0.0, 0.0, 0.0, -1.5]]
 
 
 def test_more_wanted_than_there_are() -> None:

@@ -142,9 +142,7 @@ def test_rows_with_their_own_epsilon_and_padding_do_not_disturb_each_other() -> 
         weights = {a: w for a, w in weights_of(logits, shortlist, live, epsilon).items() if w > 0}
         joint = joint_of(weights, 2)
         assert p_value(slates.article_id[kind == i], joint) > 1e-3
-        logged = np.array(
-            [math.log(joint[s]) for s in map(tuple, slates.article_id[kind == i][:500].tolist())]
-        )
+        logged = np.array([math.log(joint[s]) for s in map(tuple, slates.article_id[kind == i][:500].tolist())])
         np.testing.assert_allclose(slates.log_propensity[kind == i][:500], logged, rtol=1e-9)
 
 

@@ -154,9 +154,7 @@ def test_sampled_slates_state_their_propensity_under_sequential_draws(case: dict
         shown = [a for a in slate if a >= 0]
         assert len(set(shown)) == len(shown) == min(len(slate), sum(w > 0 for w in weights.values()))
         assert slates.in_shortlist[b].tolist() == [a >= 0 and a in shortlist[b] for a in slate]
-        expected = [
-            logits[b, shortlist[b] == a][0] if a >= 0 and a in shortlist[b] else np.nan for a in slate
-        ]
+        expected = [logits[b, shortlist[b] == a][0] if a >= 0 and a in shortlist[b] else np.nan for a in slate]
         np.testing.assert_array_equal(slates.logit[b], expected)
 
 
@@ -233,10 +231,17 @@ def test_more_positions_than_articles_are_padded() -> None:
     np.testing.assert_array_equal(slot, slates.slot_propensity)
 
 
+def test_a_row_without_a_tail_shares_a_batch_with_one_that_has_it() -> None:
+    """Both rows get as many tail columns in the race as the longer tail needs."""
+    shortlist = np.tile([[4, 2, 9], [4, -1, -1]], (200, 1))
+    slates = sample_slates(np.random.default_rng(0), np.zeros((400, 3)), shortlist, np.array([2, 4, 9]), 3, 0.9)
+    assert np.all(np.sort(slates.article_id, axis=1) == [2, 4, 9])
+    assert slates.in_shortlist[::2].all()
+    assert np.all(slates.in_shortlist[1::2].sum(axis=1) == 1)
+
+
 def test_without_exploration_a_short_shortlist_is_padded() -> None:
-    slates = sample_slates(
-        np.random.default_rng(0), np.zeros((5, 2)), np.tile([4, 2], (5, 1)), np.arange(9), 3, 0.0
-    )
+    slates = sample_slates(np.random.default_rng(0), np.zeros((5, 2)), np.tile([4, 2], (5, 1)), np.arange(9), 3, 0.0)
     assert np.all(np.sort(slates.article_id[:, :2]) == [2, 4])
     assert np.all(slates.article_id[:, 2] == -1)
     np.testing.assert_allclose(slates.log_propensity, math.log(1 / 2), rtol=1e-15)
@@ -260,9 +265,7 @@ def test_full_exploration_needs_no_logits() -> None:
 
 
 def test_an_empty_batch() -> None:
-    slates = sample_slates(
-        np.random.default_rng(0), np.zeros((0, 4)), np.zeros((0, 4), int), np.arange(9), 3, 0.1
-    )
+    slates = sample_slates(np.random.default_rng(0), np.zeros((0, 4)), np.zeros((0, 4), int), np.arange(9), 3, 0.1)
     assert slates.article_id.shape == slates.slot_propensity.shape == (0, 3)
     assert slates.log_propensity.shape == (0,)
     assert greedy_slates(np.zeros((0, 4)), np.zeros((0, 4), int), 3).shape == (0, 3)

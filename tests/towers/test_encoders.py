@@ -1,5 +1,7 @@
 """Feed-forward networks, history mean, features: shapes, padding, batch of one, normalisation, tables."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -21,9 +23,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 def test_feed_forward_has_the_depth_and_spread_it_is_given(widths) -> None:
     net = FeedForward(20, widths, 64, seeded(), out_gain=0.5)
     dims = [20, *widths, 64]
-    assert sum(p.numel() for p in net.parameters()) == sum(
-        a * b + b for a, b in zip(dims, dims[1:], strict=False)
-    )
+    assert sum(p.numel() for p in net.parameters()) == sum(a * b + b for a, b in pairwise(dims))
     out = net(torch.randn(500, 20, generator=seeded(1)))
     assert out.shape == (500, 64)
     if len(widths) != 1:  # eight hidden units are too few for a law of large numbers
@@ -55,8 +55,8 @@ def test_history_mean_ignores_padding_and_has_a_vector_for_nobody() -> None:
     garbage = torch.where(mask[:, :, None], vectors, 1e30)
     assert torch.equal(history(garbage, mask), out)
     longer = torch.cat([vectors, torch.full((4, 7, 6), 9.0)], dim=1)
-    torch.testing.assert_close(history(longer, torch.cat([mask, torch.zeros(4, 7, dtype=torch.bool)], 1)),
-    out) single = torch.cat([history(vectors[i : i + 1], mask[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(history(longer, torch.cat([mask, torch.zeros(4, 7, dtype=torch.bool)], 1)), out)
+    single = torch.cat([history(vectors[i : i + 1], mask[i : i + 1]) for i in range(4)])
     torch.testing.assert_close(single, out)
     assert torch.equal(history(vectors[:, :0], mask[:, :0]), history.empty.expand(4, 6))
 

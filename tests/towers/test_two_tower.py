@@ -119,7 +119,7 @@ def test_decay_terms_follow_their_formulas() -> None:
 
 
 def test_four_exponentials_fit_the_usual_decays() -> None:
-    """A logarithmic decay over 48 h, to .3 % of its range: least squares on constant and columns."""
+    """A logarithmic decay over 48 h, to .5 % of its range: least squares on constant and columns."""
     age = torch.linspace(0, 48, 500, dtype=torch.float64)
     taus = tuple(np.geomspace(0.5, 60, 4))
     terms = torch.eye(4, dtype=torch.float64)
@@ -175,8 +175,8 @@ def test_arrays_carry_the_whole_model() -> None:
     item, bias = articles(model)
     age = torch.ones(7, 30)
     expected = model.score(readers(model, item), item, bias, age)
-    assert not torch.equal(make().embed_items(torch.ones(1, 5), torch.zeros(1, 1, dtype=torch.int64))[0],
-    item[:1]) assert torch.equal(fresh.score(readers(fresh, item), *articles(fresh), age), expected)
+    assert not torch.equal(make().embed_items(torch.ones(1, 5), torch.zeros(1, 1, dtype=torch.int64))[0], item[:1])
+    assert torch.equal(fresh.score(readers(fresh, item), *articles(fresh), age), expected)
     with torch.no_grad():
         model.prediction.global_bias.add_(1)
     assert arrays["prediction.global_bias"] == fresh.prediction.global_bias.item()  # copies
@@ -197,8 +197,8 @@ def test_parameter_counts() -> None:
 def test_a_batch_of_one_equals_its_row() -> None:
     model = lively(make())
     item, _ = articles(model)
-    vectors, mask = item[:8].reshape(4, 2, -1), torch.tensor([[1, 1], [1, 0], [0, 0], [0, 1]],
-    dtype=torch.bool) numeric = torch.randn(4, 3, generator=torch.Generator().manual_seed(6))
+    vectors, mask = item[:8].reshape(4, 2, -1), torch.tensor([[1, 1], [1, 0], [0, 0], [0, 1]], dtype=torch.bool)
+    numeric = torch.randn(4, 3, generator=torch.Generator().manual_seed(6))
     together = model.embed_users(vectors, mask, numeric)
     for row in range(4):
         alone = model.embed_users(*(x[row : row + 1] for x in (vectors, mask, numeric)))
@@ -222,9 +222,7 @@ def test_age_and_topic_are_learned_from_clicks(settings) -> None:
         age = 24 * torch.rand(256, generator=generator)
         truth = torch.where(shown == liked[:, 0], 1.0, -1.0) + 1.0 - 0.1 * age
         clicked = torch.rand(256, generator=generator) < truth.sigmoid()
-        user = model.embed_users(
-            item[liked].detach(), torch.ones(256, 1, dtype=torch.bool), torch.zeros(256, 3)
-        )
+        user = model.embed_users(item[liked].detach(), torch.ones(256, 1, dtype=torch.bool), torch.zeros(256, 3))
         loss = losses.bce_loss(model.score(user, item[shown], bias[shown], age), clicked)
         optimiser.zero_grad()
         loss.backward()

@@ -1,0 +1,117 @@
+"""What a two-tower agent keeps of articles: features, item vectors, the index, the logit scale.
+
+Vectors are written when an article appears and when the model has changed; age enters by the decay's columns,
+so that time alone moves nothing. Expired articles stay for the histories that name them.
+Shapes: m articles, F numeric columns, d dimensions of an item vector, E of v'.
+"""
+
+import numpy as np
+import torch
+
+from feedgym.agents.logit_scale import LogitScale
+from feedgym.agents.retrieval import ItemIndex, make_index
+from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, nest, unnest
+from feedgym.env.catalogue import Catalogue
+from feedgym.towers.two_tower import TwoTower
+
+_COLUMNS = ("numeric", "categorical", "published_hours", "vector", "bias", "augmented")
+
+
+class ItemStore:
+    """Arrays with a row per article id, growing by doubling.
+
+    Args:
+        model: the towers.
+        index: kind of index, see ``make_index``.
+        memory_hours: how long expired articles are embedded anew with the rest: what histories reach back.
+    """
+
+    def __init__(self, model: TwoTower, index: str = "exact", memory_hours: float = 336.0) -> None:
+        self._model = model
+        self._memory_hours = memory_hours
+        self.index: ItemIndex = make_index(index, model.augmented_dim)
+        self.scale = LogitScale(model.augmented_dim)
+        self.t_ref = 0.0
+        """Reference of the age columns, hours: rebased whenever all vectors are written anew."""
+        self._size = 0
+        item = model.config.item
+        self.numeric: Floats = np.zeros((0, item.num_numeric), dtype=np.float32)
+        self.categorical: Ints = np.zeros((0, len(item.categories)), dtype=np.int64)
+        self.published_hours: Doubles = np.zeros(0)
+        self.vector: Floats = np.zeros((0, model.item_dim), dtype=np.float32)
+        self.bias: Floats = np.zeros(0, dtype=np.float32)
+        self.augmented: Floats = np.zeros((0, model.augmented_dim), dtype=np.float32)
+
+    def __len__(self) -> int:
+        """Articles ever seen."""
+        return self._size
+
+    def follow(self, catalogue: Catalogue) -> None:
+        """Take in what has come and gone at this tick."""
+        gone = catalogue.departed
+        if len(gone):
+            self.scale.remove(self.augmented[gone])
+            self.index.remove(gone)
+        ids = catalogue.arrived
+        if len(ids) == 0:
+            return
+        self._reserve(int(ids[-1]) + 1)
+        self.numeric[ids] = catalogue.features_of(ids)
+        self.categorical[ids] = catalogue.categories_of(ids)[:, : self.categorical.shape[1]]
+        self.published_hours[ids] = catalogue.published_hours_of(ids)
+        self._embed(ids)
+        self._augment(ids)
+        self.index.add(ids, self.augmented[ids])
+        self.scale.add(self.augmented[ids])
+
+    def refresh(self, now: float) -> None:
+        """Embed anew all live and remembered articles, after the model has changed."""
+        self.t_ref = now
+        remembered = np.flatnonzero(self.published_hours[: self._size] >= now - self._memory_hours)
+        live = self.index.ids.copy()
+        self._embed(np.union1d(remembered, live))
+        self._augment(live)
+        self.index.update(live, self.augmented[live])
+        self.scale.reset(self.augmented[live])
+
+    @torch.no_grad()
+    def _embed(self, ids: Ints) -> None:
+        numeric, categorical = torch.from_numpy(self.numeric[ids]), torch.from_numpy(self.categorical[ids])
+        vector, bias = self._model.embed_items(numeric, categorical)
+        self.vector[ids] = vector.numpy()
+        self.bias[ids] = bias.numpy()
+
+    @torch.no_grad()
+    def _augment(self, ids: Ints) -> None:
+        """Write v' of live articles; those of histories are not searched for."""
+        vector, bias = torch.from_numpy(self.vector[ids]), torch.from_numpy(self.bias[ids])
+        published = torch.from_numpy(self.published_hours[ids])
+        self.augmented[ids] = self._model.augment_items(vector, bias, published, self.t_ref).numpy()
+
+    def _reserve(self, size: int) -> None:
+        self._size = max(self._size, size)
+        if size <= len(self.bias):
+            return
+        capacity = max(size, 2 * len(self.bias), 1024)
+        for name in _COLUMNS:
+            old = getattr(self, name)
+            new = np.zeros((capacity, *old.shape[1:]), dtype=old.dtype)
+            new[: len(old)] = old
+            setattr(self, name, new)
+
+    def snapshot(self) -> Arrays:
+        """Everything but the model."""
+        arrays: Arrays = {name: getattr(self, name)[: self._size].copy() for name in _COLUMNS}
+        arrays |= {"t_ref": np.asarray(self.t_ref)}
+        return arrays | nest("index", self.index.snapshot()) | nest("scale", self.scale.snapshot())
+
+    def restore(self, snapshot: Arrays) -> None:
+        """Become the store of a snapshot."""
+        size = len(snapshot["bias"])
+        self._size = 0
+        self._reserve(size)
+        for name in _COLUMNS:
+            getattr(self, name)[:size] = snapshot[name]
+        self.t_ref = float(snapshot["t_ref"])
+        self.index.restore(unnest("index", snapshot))
+        self.scale.restore(unnest("scale", snapshot))

@@ -1,0 +1,101 @@
+"""Oracles: what could be earned by someone who sees latents. References, marked as such wherever shown.
+
+They ask the reader model what it expects of every visiting reader and every live article, and serve the best
+slate greedily. None is an optimum: an immediate oracle does not plan, and ``planning`` plans by a rule.
+Shapes: n visits, N live articles, K positions.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+from feedgym.agents.agent import Served
+from feedgym.agents.policy import PolicyConfig, greedy
+from feedgym.env.arrays import Arrays, Doubles, Ints
+from feedgym.env.catalogue import Catalogue
+from feedgym.env.feed import Feed
+from feedgym.env.readers.protocol import Expecting, Outcome
+from feedgym.env.visits import Visits
+
+Aim = Literal["click", "dwell", "planning"]
+
+
+class OracleAgent:
+    """Serves the K live articles of highest expected value to each reader.
+
+    Examination falls with position and is the same for every article, so the best slate is the K best
+    articles in falling order.
+
+    Args:
+        feed: whose latents are seen.
+        aim: ``click``: chance of a click; ``dwell``: that times the expected minutes; ``planning``: the
+            dwell score plus ``quality_bonus * quality - clickbait_cost * clickbait``, both times the chance of
+            a click, since an unopened article does not change its reader. (Outside that product, as a
+            prototype had it, the bonus fills slates with articles nobody opens: a fifth less dwell.)
+        quality_bonus: minutes that a unit of quality is worth later.
+        clickbait_cost: minutes that a unit of clickbait costs later.
+    """
+
+    is_oracle = True
+
+    def __init__(self, feed: Feed, aim: Aim, *, quality_bonus: float = 2.0, clickbait_cost: float = 2.0) -> None:
+        model = feed.reader_model
+        if not isinstance(model, Expecting):
+            raise ValueError(
+                f"reader_model: got {type(model).__name__}, needs a method expected_response for oracles; "
+                "leave the oracles out of this comparison, or add it"
+            )
+        self._feed = feed
+        self._model = model
+        self._aim = aim
+        self._quality_bonus = quality_bonus
+        self._clickbait_cost = clickbait_cost
+        self._policy = PolicyConfig(greedy=True)
+
+    def act(self, visits: Visits, catalogue: Catalogue) -> Served:
+        """The best slate for each reader."""
+        live, n, size = catalogue.article_id, len(visits), self._feed.config.slate_size
+        width = min(size, len(live))
+        if n == 0 or width == 0:
+            shortlist: Ints = np.full((n, 1), -1, dtype=np.int64)
+            scores = np.zeros((n, 1))
+        else:
+            score = self._score(visits, live)
+            columns = np.argpartition(score, -width, axis=1)[:, -width:]
+            shortlist, scores = live[columns], np.take_along_axis(score, columns, axis=1)
+        return Served(
+            slates=greedy(scores, shortlist, size),
+            shortlist_size=np.full(n, width),
+            num_live=len(live),
+            epsilon=0.0,
+            temperature=1.0,
+            greedy=True,
+            policy_version=0,
+        )
+
+    def _score(self, visits: Visits, live: Ints) -> Doubles:
+        archive = self._feed.catalogue.archive
+        click, minutes = self._model.expected_response(self._feed.state, visits.rows, archive, live, visits.now)
+        value = click.astype(np.float64)
+        if self._aim == "click":
+            return value
+        worth = minutes.astype(np.float64)
+        if self._aim == "planning":
+            worth = worth + self._quality_bonus * archive.column("quality")[live]
+            worth -= self._clickbait_cost * archive.column("clickbait")[live]
+        result: Doubles = value * worth
+        return result
+
+    def learn(self, outcome: Outcome) -> None:
+        """Nothing to learn."""
+
+    def metrics(self) -> dict[str, float]:
+        """Nothing to tell."""
+        return {}
+
+    def snapshot(self) -> Arrays:
+        """Oracles have no state of their own."""
+        return {}
+
+    def restore(self, snapshot: Arrays) -> None:
+        """Nothing to restore."""

@@ -1,0 +1,229 @@
+"""The agents that ship, by name: ``make_agent("regression", target="click", sharpness=4.0).start(feed)``."""
+
+import ast
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from feedgym.agents.agent import Agent, Site
+from feedgym.env.checks import require
+
+if TYPE_CHECKING:
+    from feedgym.env.feed import Feed
+
+Builder = Callable[[Site, "Feed", Mapping[str, Any]], Agent]
+
+
+@dataclass(frozen=True)
+class AgentKind:
+    """One entry of ``AGENTS``."""
+
+    description: str
+    settings: Mapping[str, Any]
+    """Every setting and its default."""
+    build: Builder
+    is_oracle: bool = False
+
+
+@dataclass(frozen=True)
+class AgentPlan:
+    """A named agent with checked settings, not yet bound to a site."""
+
+    name: str
+    """As in ``AGENTS``."""
+    settings: tuple[tuple[str, Any], ...]
+    """Settings that differ from the name's defaults, sorted."""
+
+    @property
+    def label(self) -> str:
+        """Name and settings, as on the command line: ``regression:target=click``."""
+        words = ",".join(f"{key}={value}" for key, value in self.settings)
+        return f"{self.name}:{words}" if words else self.name
+
+    @property
+    def is_oracle(self) -> bool:
+        """The agent sees latents: a reference, not a candidate."""
+        return _kinds()[self.name].is_oracle
+
+    def start(self, feed: "Feed") -> Agent:
+        """The agent, for this feed (a ``Feed``, or the ``feed`` of a vector environment).
+
+        Raises:
+            ValueError: an oracle on a reader model without ``expected_response``; a bad value of a setting.
+        """
+        kind, catalogue = _kinds()[self.name], feed.catalogue
+        site = Site(
+            slate_size=feed.config.slate_size,
+            history_length=feed.config.history_length,
+            num_numeric=len(catalogue.feature_names),
+            category_sizes=catalogue.category_sizes,
+            num_reader_features=len(feed.visits.feature_names),
+            seed=feed.seed,
+        )
+        return kind.build(site, feed, {**kind.settings, **dict(self.settings)})
+
+
+def make_agent(name: str, **settings: Any) -> AgentPlan:
+    """A named agent with some of its settings changed.
+
+    Args:
+        name: one of ``AGENTS``.
+        **settings: fields of the agent's configs, by name: of its learner, of ``TwoTowerAgentConfig`` and of
+            ``PolicyConfig`` for learned agents.
+
+    Raises:
+        ValueError: an unknown name, or a setting that this agent does not have.
+    """
+    kinds = _kinds()
+    require(name in kinds, "agent", name, f"one of {', '.join(kinds)}")
+    known = kinds[name].settings
+    for key in settings:
+        require(key in known, f"setting of {name}", key, f"one of {', '.join(known) or '(it has none)'}")
+    changed = {key: value for key, value in settings.items() if value != known[key]}
+    return AgentPlan(name, tuple(sorted(changed.items())))
+
+
+def parse_agent(text: str) -> AgentPlan:
+    """The plan that ``name`` or ``name:setting=value,setting=value`` stands for.
+
+    A value is read as Python where it is a literal (``4.0``, ``(64,32)``, ``None``), else as a word.
+    """
+    name, _, words = text.partition(":")
+    settings: dict[str, Any] = {}
+    for word in _split(words):
+        key, equals, value = word.partition("=")
+        require(bool(equals), f"agent {text!r}", word, "setting=value")
+        settings[key.strip()] = _literal(value.strip())
+    return make_agent(name.strip(), **settings)
+
+
+def _split(words: str) -> list[str]:
+    """Split at commas outside brackets."""
+    parts, depth, start = [], 0, 0
+    for index, letter in enumerate(words):
+        depth += (letter in "([") - (letter in ")]")
+        if letter == "," and depth == 0:
+            parts.append(words[start:index])
+            start = index + 1
+    return [part for part in [*parts, words[start:]] if part.strip()]
+
+
+def _literal(word: str) -> Any:
+    try:
+        return ast.literal_eval(word)
+    except (ValueError, SyntaxError):
+        return word
+
+
+def _fields(*configs: type) -> dict[str, Any]:
+    """Settings and defaults of dataclasses, flattened; nested configs are left to their own."""
+    settings: dict[str, Any] = {}
+    for config in configs:
+        for f in dataclasses.fields(config):
+            if f.default is not dataclasses.MISSING:
+                settings[f.name] = f.default
+    return settings
+
+
+def _make(config: type, settings: Mapping[str, Any], **parts: Any) -> Any:
+    """A config from the flattened settings that are its own."""
+    names = {f.name for f in dataclasses.fields(config)}
+    return config(**{key: value for key, value in settings.items() if key in names}, **parts)
+
+
+def _kinds() -> dict[str, AgentKind]:
+    global _KINDS
+    if _KINDS is None:
+        _KINDS = {**_baselines(), **_learned(), **_oracles()}
+    return _KINDS
+
+
+_KINDS: dict[str, AgentKind] | None = None
+
+
+def _baselines() -> dict[str, AgentKind]:
+    from feedgym.agents.baselines import PopularAgent, PopularConfig, RandomAgent, RecentAgent, RecentConfig
+    from feedgym.agents.policy import PolicyConfig
+
+    def recent(site: Site, feed: "Feed", settings: Mapping[str, Any]) -> Agent:
+        return RecentAgent(site, _make(RecentConfig, settings, policy=_make(PolicyConfig, settings)))
+
+    def popular(site: Site, feed: "Feed", settings: Mapping[str, Any]) -> Agent:
+        return PopularAgent(site, _make(PopularConfig, settings, policy=_make(PolicyConfig, settings)))
+
+    return {
+        "random": AgentKind("uniform over the live articles", {}, lambda site, feed, settings: RandomAgent(site)),
+        "recent": AgentKind("newest first, softened", _fields(RecentConfig, PolicyConfig), recent),
+        "popular": AgentKind(
+            "highest click rate, smoothed by a prior and decayed by age",
+            _fields(PopularConfig, PolicyConfig),
+            popular,
+        ),
+    }
+
+
+def _learned() -> dict[str, AgentKind]:
+    """Defaults were chosen on seeds 100 and 101 of ``vivid`` at 1,200 readers, and then frozen."""
+    from feedgym.agents.learners.settings import ContrastiveConfig, RegressionConfig
+    from feedgym.agents.policy import PolicyConfig
+    from feedgym.agents.settings import TwoTowerAgentConfig
+
+    def builder(config: type, learner: str) -> Builder:
+        def build(site: Site, feed: "Feed", settings: Mapping[str, Any]) -> Agent:
+            from feedgym.agents import learners
+            from feedgym.agents.two_tower_agent import TwoTowerAgent
+
+            agent = _make(TwoTowerAgentConfig, settings, policy=_make(PolicyConfig, settings))
+            return TwoTowerAgent(site, agent, getattr(learners, learner)(_make(config, settings)))
+
+        return build
+
+    regression = builder(RegressionConfig, "RegressionLearner")
+    contrastive = builder(ContrastiveConfig, "ContrastiveLearner")
+    regressed = _fields(RegressionConfig, TwoTowerAgentConfig, PolicyConfig)
+    contrasted = _fields(ContrastiveConfig, TwoTowerAgentConfig, PolicyConfig)
+    # A linear decay spreads the scores of old articles far below the mean: what is left of the z-score's range
+    # at the top needs a larger factor than under a decay that saturates.
+    softmax = {"age_decay": "linear", "sharpness": 8.0}
+    return {
+        "regression": AgentKind(
+            "two towers, MSE on dwell minutes (target=click: BCE on clicks)",
+            regressed | {"target": "dwell", "sharpness": 3.0},
+            regression,
+        ),
+        "regression-dwell": AgentKind(
+            "two towers, MSE on dwell minutes", regressed | {"target": "dwell", "sharpness": 3.0}, regression
+        ),
+        "regression-click": AgentKind(
+            "two towers, BCE on clicks", regressed | {"target": "click", "sharpness": 4.0}, regression
+        ),
+        "contrastive": AgentKind(
+            "two towers, in-batch softmax with logQ over clicks", contrasted | softmax, contrastive
+        ),
+        "contrastive-uniform": AgentKind(
+            "the same with uniform negatives mixed in", contrasted | softmax | {"uniform_negatives": 256}, contrastive
+        ),
+    }
+
+
+def _oracles() -> dict[str, AgentKind]:
+    from feedgym.agents.oracles import OracleAgent
+
+    def builder(aim: Any) -> Builder:
+        return lambda site, feed, settings: OracleAgent(feed, aim, **settings)
+
+    return {
+        "oracle-click": AgentKind("sees latents: highest chance of a click", {}, builder("click"), True),
+        "oracle-dwell": AgentKind("sees latents: highest expected minutes", {}, builder("dwell"), True),
+        "oracle-planning": AgentKind(
+            "sees latents: expected minutes, and what quality and clickbait do to the next visits",
+            {"quality_bonus": 2.0, "clickbait_cost": 2.0},
+            builder("planning"),
+            True,
+        ),
+    }
+
+
+AGENTS: dict[str, str] = {name: kind.description for name, kind in _kinds().items()}
+"""Name -> one line of description."""

@@ -1,0 +1,210 @@
+"""The learned agents: TwoTower x Learner x slate policy x serving, one composition for all of them (design.md, 8).
+
+Serving is in real time: readers are embedded at request, articles when they appear and when the model changes.
+Shapes: n visits, M shortlist, K positions, L clicks of history, E columns of v'. Time is in hours.
+"""
+
+import math
+
+import numpy as np
+import torch
+
+from feedgym.agents.agent import Served, Site, agent_stream, generator_state, restore_generator
+from feedgym.agents.item_store import ItemStore
+from feedgym.agents.learners.protocol import Learner, Learning
+from feedgym.agents.optimiser import optimiser_arrays, restore_optimiser
+from feedgym.agents.policy import serve
+from feedgym.agents.replay import Replay, VisitBatch
+from feedgym.agents.settings import TwoTowerAgentConfig
+from feedgym.env.arrays import Arrays, Floats, Ints, nest, unnest
+from feedgym.env.catalogue import Catalogue
+from feedgym.env.readers.protocol import Outcome
+from feedgym.env.visits import Visits
+from feedgym.towers.features import CategoryConfig, ItemFeaturesConfig
+from feedgym.towers.two_tower import TwoTower, TwoTowerConfig
+
+OWN_READER_COLUMNS = 6
+
+
+class TwoTowerAgent:
+    """Acts by retrieval over the live articles, and trains its towers on what its readers did.
+
+    Until the first training the towers are as they were drawn: their small random scores beside the age
+    decay's make the agent favour what is new.
+    """
+
+    is_oracle = False
+
+    def __init__(self, site: Site, config: TwoTowerAgentConfig, learner: Learner) -> None:
+        self._site = site
+        self.config = config
+        self._learner = learner
+        self._rng = agent_stream(site.seed)
+        generator = torch.Generator().manual_seed(int(self._rng.integers(2**62)))
+        topics, publishers, _ = site.category_sizes
+        self.model = TwoTower(
+            TwoTowerConfig(
+                item=ItemFeaturesConfig(
+                    num_numeric=site.num_numeric,
+                    categories=(
+                        CategoryConfig(name="topic", size=topics),
+                        CategoryConfig(name="publisher", size=publishers),
+                    ),
+                ),
+                reader_numeric=OWN_READER_COLUMNS + site.num_reader_features,
+                widths=config.widths,
+                dim=config.dim,
+                history_length=site.history_length,
+                age_decay=config.age_decay,
+            ),
+            generator,
+        )
+        self.store = ItemStore(self.model, config.index)
+        num_reader = OWN_READER_COLUMNS + site.num_reader_features
+        self._replay = Replay(config.replay_visits, site.slate_size, site.history_length, num_reader)
+        self._learning = Learning(self.model, self.store, self._replay)
+        self._optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.policy_version = 0
+        self._next_training = config.train_every_hours
+        self._visits_trained = 0
+        self._acted: tuple[float, Floats, Ints, Served] | None = None
+        self._losses: list[float] = []
+
+    # Acting
+
+    def act(self, visits: Visits, catalogue: Catalogue) -> Served:
+        """Shortlists by exact inner product, logits on the common scale, slates with their propensities."""
+        self._follow(catalogue)
+        if visits.now >= self._next_training:
+            self._train(visits.now)
+        n, policy = len(visits), self.config.policy
+        reader, history_id = self._reader_columns(visits), visits.history_id
+        if n == 0 or len(catalogue) == 0:
+            nothing: Ints = np.full((n, 1), -1, dtype=np.int64)
+            shortlist, logits = nothing, np.zeros((n, 1))
+        else:
+            users = self._embed_users(reader, history_id, visits.now)
+            size = min(max(policy.shortlist_size, self._site.slate_size), len(catalogue))
+            shortlist, scores = self.store.index.search(users, size)
+            mean, sd = self.store.scale.mean_and_sd(users)
+            factor = (policy.sharpness / policy.temperature) / sd
+            logits = (scores.astype(np.float64) - mean[:, None]) * factor[:, None]
+        live = catalogue.article_id
+        served = serve(self._rng, policy, logits, shortlist, live, self._site.slate_size, self.policy_version)
+        self._acted = (visits.now, reader, history_id, served)
+        return served
+
+    def _follow(self, catalogue: Catalogue) -> None:
+        if len(self.store) == 0 and len(catalogue.arrived):
+            # The articles at hour 0 fix the normalisation of article features, once.
+            numeric = catalogue.features_of(catalogue.arrived)
+            self.model.item_features.numeric.fit_normalisation(torch.from_numpy(numeric))
+        self.store.follow(catalogue)
+        self._learner.follow(catalogue)
+
+    @torch.no_grad()
+    def _embed_users(self, reader: Floats, history_id: Ints, now: float) -> Floats:
+        mask = history_id >= 0
+        history = self.store.vector.take(np.where(mask, history_id, 0), axis=0)
+        user = self.model.embed_users(torch.from_numpy(history), torch.from_numpy(mask), torch.from_numpy(reader))
+        users: Floats = self.model.augment_users(user, now, self.store.t_ref).numpy()
+        return users
+
+    def _reader_columns(self, visits: Visits) -> Floats:
+        """What the user tower sees besides the history, (n, R)."""
+        columns = np.empty((len(visits), OWN_READER_COLUMNS + visits.features.shape[1]), dtype=np.float32)
+        known = visits.history_id >= 0
+        count = np.count_nonzero(known, axis=1)
+        angle = 2.0 * math.pi * (visits.now % 24.0) / 24.0
+        columns[:, 0] = np.log1p(visits.gap_hours)
+        columns[:, 1] = np.log1p(visits.visit)
+        columns[:, 2] = math.sin(angle)
+        columns[:, 3] = math.cos(angle)
+        columns[:, 4] = np.log1p(count)
+        columns[:, 5] = np.log1p(visits.history_dwell).sum(axis=1) / np.maximum(count, 1)
+        columns[:, OWN_READER_COLUMNS:] = visits.features
+        return columns
+
+    # Learning
+
+    def learn(self, outcome: Outcome) -> None:
+        """Keep the tick's visits for the next training."""
+        if self._acted is None:
+            raise RuntimeError("learn: no slates are waiting for an outcome; needs act() first")
+        now, reader, history_id, served = self._acted
+        self._acted = None
+        self._learner.observe(served.article_id, outcome.clicks)
+        self._replay.append(
+            VisitBatch(
+                now=np.full(len(reader), now),
+                reader=reader,
+                history_id=history_id,
+                article_id=served.article_id,
+                clicks=outcome.clicks,
+                dwell_minutes=outcome.dwell_minutes,
+                slot_propensity=served.slot_propensity.astype(np.float32),
+            )
+        )
+
+    def _train(self, now: float) -> None:
+        """Steps in proportion to what is new, then all vectors anew."""
+        while self._next_training <= now:
+            self._next_training += self.config.train_every_hours
+        new = self._replay.total - self._visits_trained
+        if new == 0:
+            return
+        if self.policy_version == 0:
+            self.model.reader_features.fit_normalisation(torch.from_numpy(self._replay.column("reader").copy()))
+            self._learner.prepare(self._learning)
+        self._visits_trained = self._replay.total
+        steps = min(self.config.max_steps, math.ceil(self.config.passes * new / 256))
+        for _ in range(steps):
+            loss = self._learner.loss(self._learning, self._rng)
+            if loss is None:
+                break
+            self._optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimiser.step()
+            self._losses.append(float(loss.detach()))
+        self.policy_version += 1
+        self.store.refresh(now)
+
+    def metrics(self) -> dict[str, float]:
+        """Mean training loss since the last call."""
+        losses, self._losses = self._losses, []
+        return {"loss": float(np.mean(losses))} if losses else {}
+
+    def snapshot(self) -> Arrays:
+        """Towers, optimiser, store, replay, learner, stream and clocks."""
+        arrays: Arrays = {
+            "rng": generator_state(self._rng),
+            "policy_version": np.asarray(self.policy_version),
+            "next_training": np.asarray(self._next_training),
+            "visits_trained": np.asarray(self._visits_trained),
+            "losses": np.asarray(self._losses, dtype=np.float64),
+        }
+        parts = {
+            "model": self.model.to_arrays(),
+            "optimiser": optimiser_arrays(self._optimiser),
+            "store": self.store.snapshot(),
+            "replay": self._replay.snapshot(),
+            "learner": self._learner.snapshot(),
+        }
+        for name, part in parts.items():
+            arrays |= nest(name, part)
+        return arrays
+
+    def restore(self, snapshot: Arrays) -> None:
+        """Go on from a snapshot of an agent with the same settings."""
+        restore_generator(self._rng, snapshot["rng"])
+        self.policy_version = int(snapshot["policy_version"])
+        self._next_training = float(snapshot["next_training"])
+        self._visits_trained = int(snapshot["visits_trained"])
+        self._losses = snapshot["losses"].tolist()
+        self.model.from_arrays(unnest("model", snapshot))
+        restore_optimiser(self._optimiser, unnest("optimiser", snapshot))
+        self.store.restore(unnest("store", snapshot))
+        self._replay.restore(unnest("replay", snapshot))
+        self._learner.restore(unnest("learner", snapshot))

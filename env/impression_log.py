@@ -1,0 +1,290 @@
+"""Collecting the impression log during a run: a few copies per tick, one Parquet part per simulated day.
+
+Per-visit values are kept once and repeated over the K positions only when a part is written. Buffers are
+reused from part to part, so memory is bounded by the busiest day.
+Shapes: n visits of a tick, K positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from feedgym.env.arrays import Arrays, Bools, Doubles, Ints
+from feedgym.env.articles import LATENT, OBSERVABLE, Archive
+from feedgym.env.checks import require
+from feedgym.env.config import FeedConfig
+from feedgym.env.feed import ServedOutcome
+from feedgym.env.impressions import check_joint, constant, metadata_of, slot_logs, write_table
+from feedgym.env.log_columns import BY_NAME, COLUMNS, DICTIONARY, arrow_type, log_schema
+from feedgym.env.visits import Visits
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+VISIT_BITS = 20
+"""``visit_id = reader_id * 2**20 + visit``: unique within a run, and the same whatever the sharding."""
+OPTIONAL = ("slate_made_hours", "slate_id", "session", "slot_marginal", "inclusion", "inclusion_time")
+"""What a policy or a serving mode may add to a tick."""
+# Derived at the end, or the same for the whole log.
+_NOT_BUFFERED = ("run_id", "policy", "position", "device", "visit_id")
+
+
+class ServedSlates(Protocol):
+    """Slates as their policy served them. What is (n,) may be one value for all visits of the tick."""
+
+    @property
+    def article_id(self) -> Ints:
+        """(n, K), -1 where nothing was left to show."""
+        ...
+
+    @property
+    def logit(self) -> Doubles:
+        """(n, K): what the softmax saw; NaN outside the shortlist."""
+        ...
+
+    @property
+    def in_shortlist(self) -> Bools:
+        """(n, K): member of the shortlist."""
+        ...
+
+    @property
+    def slot_propensity(self) -> Doubles:
+        """(n, K): chance of each article given those above it; 1 at padding."""
+        ...
+
+    @property
+    def log_propensity(self) -> Doubles:
+        """(n,): the sum of the logs of ``slot_propensity``."""
+        ...
+
+    @property
+    def shortlist_size(self) -> ArrayLike:
+        """(n,): articles that retrieval really returned, M."""
+        ...
+
+    @property
+    def num_live(self) -> ArrayLike:
+        """(n,): live articles when the slate was made, N."""
+        ...
+
+    @property
+    def epsilon(self) -> ArrayLike:
+        """(n,): share of uniform exploration."""
+        ...
+
+    @property
+    def temperature(self) -> ArrayLike:
+        """(n,): what scores were divided by."""
+        ...
+
+    @property
+    def greedy(self) -> ArrayLike:
+        """(n,): the deterministic best K, log propensity 0."""
+        ...
+
+    @property
+    def policy_version(self) -> ArrayLike:
+        """(n,): counts the updates of what served."""
+        ...
+
+
+class ImpressionLog:
+    """The log of one run.
+
+    Args:
+        feed_config: of the Feed whose ticks are logged.
+        run_id: names the run in every row.
+        policy: names the policy in every row.
+        config: all settings of the run, as JSON takes them; kept in the metadata of every part.
+    """
+
+    def __init__(
+        self, feed_config: FeedConfig, *, run_id: str, policy: str, config: Mapping[str, Any] | None = None
+    ) -> None:
+        self._feed_config = feed_config
+        self._run_id, self._policy = run_id, policy
+        self._metadata = metadata_of(config or {})
+        self._num_visits = 0
+        self._buffers: Arrays = {}
+        self._seen: set[str] = set()  # optional columns that some tick of this part had
+        self._grow(256)
+
+    def __len__(self) -> int:
+        """Impressions collected since the last flush."""
+        return self._num_visits * self._feed_config.slate_size
+
+    def _grow(self, capacity: int) -> None:
+        for c in COLUMNS:
+            if c.name in _NOT_BUFFERED:
+                continue
+            shape = (capacity, self._feed_config.slate_size) if c.per == "impression" else (capacity,)
+            grown = np.empty(shape, dtype=np.dtype(c.type))
+            if self._num_visits:
+                grown[: self._num_visits] = self._buffers[c.name][: self._num_visits]
+            self._buffers[c.name] = grown
+
+    def append(
+        self,
+        visits: Visits,
+        outcome: ServedOutcome,
+        slates: ServedSlates,
+        optional: Mapping[str, ArrayLike] | None = None,
+    ) -> None:
+        """Add a tick. Everything is copied: the caller may reuse its arrays.
+
+        Args:
+            visits: who came.
+            outcome: what ``Feed.serve`` returned for them.
+            slates: what was served, and with which chances.
+            optional: further columns by name, see ``OPTIONAL``: (n,), or (n, K) for those of an impression.
+                ``slate_made_hours`` is now and ``slate_id`` is the visit's id where it does not say.
+
+        Raises:
+            ValueError: arrays that do not fit the visits; an unknown optional column.
+        """
+        shape = (len(visits), self._feed_config.slate_size)
+        require(slates.article_id.shape == shape, "slates.article_id", slates.article_id.shape, f"{shape}")
+        require(outcome.clicks.shape == shape, "outcome.clicks", outcome.clicks.shape, f"{shape}")
+        more = optional or {}
+        unknown = sorted(set(more) - set(OPTIONAL))
+        require(not unknown, "optional", unknown, f"names out of {OPTIONAL}")
+        start, end = self._num_visits, self._num_visits + shape[0]
+        if end > len(self._buffers["tick"]):
+            self._grow(max(end, 2 * len(self._buffers["tick"])))
+        for name, values in self._columns(visits, outcome, slates).items():
+            self._buffers[name][start:end] = values
+        for name in OPTIONAL[2:]:
+            if name in more:
+                # Ticks of this part that came without it hold null.
+                if name not in self._seen:
+                    self._buffers[name][:start] = _null_of(name)
+                    self._seen.add(name)
+                self._buffers[name][start:end] = more[name]
+            elif name in self._seen:
+                self._buffers[name][start:end] = _null_of(name)
+        for name in OPTIONAL[:2]:
+            if name in more:
+                self._buffers[name][start:end] = more[name]
+        self._num_visits = end
+
+    def _columns(self, visits: Visits, outcome: ServedOutcome, slates: ServedSlates) -> dict[str, ArrayLike]:
+        """A tick's values by column, (n, K), (n,) or one for all."""
+        c = self._feed_config
+        hours = outcome.hours_to_next_visit
+        # As the Feed counts: a visit at the horizon's tick or later is never served, so no log has it.
+        beyond = visits.tick + np.rint(hours / c.tick_hours) >= c.num_ticks
+        return {
+            "policy_version": slates.policy_version,
+            "time_hours": visits.now,
+            "slate_made_hours": visits.now,
+            "tick": visits.tick,
+            "reader_id": visits.reader_id,
+            "visit": visits.visit,
+            "slate_id": visit_ids(visits.reader_id, visits.visit),
+            "article_id": slates.article_id,
+            "shortlist_size": slates.shortlist_size,
+            "num_live": slates.num_live,
+            "epsilon": slates.epsilon,
+            "temperature": slates.temperature,
+            "greedy": slates.greedy,
+            "in_shortlist": slates.in_shortlist,
+            "logit": slates.logit,
+            "slot_propensity": slates.slot_propensity,
+            "log_propensity": slates.log_propensity,
+            "clicked": outcome.clicks,
+            "dwell_minutes": outcome.dwell_minutes,
+            "subscribed": outcome.subscribed,
+            "reward": outcome.slot_reward,
+            "hours_to_next_visit": np.where(beyond, np.nan, hours),
+            "terminated": outcome.left,
+            "truncated": beyond & ~outcome.left,
+        }
+
+    def flush(self, path: str | Path) -> int:
+        """Write what was collected as one part file, whole or not at all, and begin anew.
+
+        Args:
+            path: such as ``run/log/day-0003.parquet``; what stands there is replaced.
+
+        Returns:
+            The number of rows, 0 for an empty part.
+
+        Raises:
+            ValueError: a slate whose log propensity is not the sum over its slots (algorithms.md 2.3), an id that
+                is too large. Nothing is written then.
+        """
+        import pyarrow as pa
+
+        num_visits, num_rows = self._num_visits, len(self)
+        buffers = {name: buffer[:num_visits] for name, buffer in self._buffers.items()}
+        buffers["visit_id"] = visit_ids(buffers["reader_id"], buffers["visit"])
+        check_joint(
+            buffers["log_propensity"],
+            slot_logs(buffers["slot_propensity"]).sum(axis=1),
+            buffers["visit_id"],
+        )
+        arrays = [self._arrow(c.name, buffers, num_rows) for c in COLUMNS]
+        table = pa.Table.from_arrays(arrays, schema=log_schema().with_metadata(self._metadata))
+        write_table(path, table, DICTIONARY)
+        self._num_visits = 0
+        self._seen.clear()
+        return num_rows
+
+    def _arrow(self, name: str, buffers: Arrays, num_rows: int) -> pa.Array:
+        """One column with a row per impression."""
+        import pyarrow as pa
+
+        column, size = BY_NAME[name], self._feed_config.slate_size
+        if name in ("run_id", "policy"):
+            return constant(self._run_id if name == "run_id" else self._policy, num_rows)
+        if name == "position":
+            return pa.array(np.tile(np.arange(size, dtype=np.int32), num_rows // size))
+        if name == "device" or (name in OPTIONAL[2:] and name not in self._seen):
+            return pa.nulls(num_rows, arrow_type(column))
+        values = buffers[name].reshape(-1) if column.per == "impression" else np.repeat(buffers[name], size)
+        if name == "session":
+            return pa.array(values, mask=values < 0)
+        return pa.array(values, from_pandas=column.nullable)
+
+
+def _null_of(name: str) -> float:
+    return -1 if name == "session" else np.nan
+
+
+def visit_ids(reader_id: Ints, visit: Ints) -> Ints:
+    """Ids of visits (n,): ``reader_id * 2**20 + visit``."""
+    if len(reader_id):
+        require(int(visit.max()) < 2**VISIT_BITS, "visit", int(visit.max()), f"< {2**VISIT_BITS} visits a reader")
+        require(int(reader_id.max()) < 2 ** (63 - VISIT_BITS), "reader_id", int(reader_id.max()), "< 2**43")
+    ids: Ints = (reader_id.astype(np.int64) << VISIT_BITS) + visit
+    return ids
+
+
+def write_articles(path: str | Path, archive: Archive, *, config: Mapping[str, Any] | None = None) -> int:
+    """Write all articles published so far, whole or not at all: ``articles.parquet`` beside a log.
+
+    Args:
+        path: of the file.
+        archive: ``feed.catalogue.archive``.
+        config: as for the log.
+
+    Returns:
+        The number of articles. Latent columns begin with ``latent_``.
+    """
+    import pyarrow as pa
+
+    m = archive.published
+    columns: dict[str, Any] = {"article_id": np.arange(m, dtype=np.int64)}
+    for name in ("published_hours", "expires_hours", *OBSERVABLE, *LATENT):
+        values = archive.column(name)[:m]
+        array = pa.array(values.reshape(-1))
+        if values.ndim == 2:
+            array = pa.FixedSizeListArray.from_arrays(array, archive.dim)
+        columns[f"latent_{name}" if name in LATENT else name] = array
+    write_table(path, pa.table(columns).replace_schema_metadata(metadata_of(config or {})))
+    return m

@@ -1,0 +1,177 @@
+"""A population as a Gymnasium vector environment: P readers, one clock, one newsroom; a step is one tick.
+
+A face on :class:`~feedgym.env.feed.Feed`: sub-environment i is the reader in seat i. O(P) per tick by Gymnasium's
+contract; whoever needs ticks that cost their visits only drives the Feed itself.
+Shapes: P readers, K positions, F reader columns. Time is in hours.
+"""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from feedgym.env.arrays import AnyArray, Bools, Floats, Ints
+from feedgym.env.catalogue import Catalogue
+from feedgym.env.checks import require
+from feedgym.env.config import FeedConfig
+from feedgym.env.feed import Feed, ServedOutcome
+from feedgym.env.newsroom import Newsroom
+from feedgym.env.observables import ReaderTable, clock_columns, reader_space, world_centers
+from feedgym.env.readers.news_reader import NewsReader
+from feedgym.env.readers.protocol import ReaderModel
+from feedgym.env.visits import Visits
+
+Info = dict[str, Any]
+Observation = dict[str, AnyArray]
+MAX_ARTICLE_ID = 2**31 - 2
+"""Largest id that an action can hold: Gymnasium's ``Box`` overflows at int64's own maximum."""
+
+
+class NewsFeedVectorEnv(VectorEnv[Observation, Ints, AnyArray]):
+    """A news site with P readers.
+
+    Action: article ids, ``Box(-1, 2**31 - 2, (P, K), int64)``, -1 for an empty position. Rows of absent readers
+    are ignored. What to choose from is ``catalogue``; who is here, with history and gap, is ``visits``.
+
+    Observation: ``reader`` (P, F) float32, columns ``reader_names``; ``clock`` (P, 2) float32, sine and cosine of
+    the hour; ``present`` (P,) int8, 1 where the reader asks for a slate now.
+
+    Rewards (P,) float32, 0 for absent readers. ``terminated[i]`` is True in one step, that in which reader i left
+    for good; the row is absent ever after. Seats are not refilled (``AutoresetMode.DISABLED``). ``truncated`` at the
+    horizon, for every row that has not terminated; then ``reset``.
+
+    ``info``, arrays that lead with P: ``article_id`` (P, K) int64, ``clicks`` (P, K) bool, ``dwell_minutes`` (P, K)
+    float32 and ``subscribed`` (P,) bool of the slates just served (-1 and nothing for absent readers);
+    ``hours_since_last_visit`` (P,) float64 (0 before the first visit), ``time_hours`` (P,) and ``visit`` (P,) int64,
+    the visits before now. As everywhere in Gymnasium, ``_name`` (P,) bool says for which rows ``name`` holds.
+
+    Args:
+        num_envs: P; ``config.num_readers`` if None. ``make_vec`` passes its own default 1.
+        config: of the site; reader ids begin at its ``first_reader_id``.
+        reader_model: how readers react; ``NewsReader()`` by default.
+        newsroom: what is published, instead of the synthetic newsroom of ``config``.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": [],
+        "autoreset_mode": AutoresetMode.DISABLED,
+    }
+
+    def __init__(
+        self,
+        num_envs: int | None = None,
+        *,
+        config: FeedConfig | None = None,
+        reader_model: ReaderModel | None = None,
+        newsroom: Newsroom | None = None,
+    ) -> None:
+        site = config if config is not None else FeedConfig()
+        self.config = site if num_envs is None else dataclasses.replace(site, num_readers=num_envs)
+        self.reader_model: ReaderModel = reader_model if reader_model is not None else NewsReader()
+        self.num_envs = self.config.num_readers
+        self.autoreset_mode = AutoresetMode.DISABLED
+        self._newsroom = newsroom
+        centers = world_centers(self.config, newsroom)
+        self.reader_names, low, high = reader_space(self.reader_model, centers)
+        """Names of the F columns of ``obs["reader"]``."""
+        self.single_action_space = spaces.Box(-1, MAX_ARTICLE_ID, (self.config.slate_size,), np.int64)
+        self.single_observation_space = spaces.Dict(
+            {
+                "reader": spaces.Box(low, high, dtype=np.float32),
+                "clock": spaces.Box(-1.0, 1.0, (2,), np.float32),
+                "present": spaces.Box(0, 1, (), np.int8),
+            }
+        )
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self._feed: Feed | None = None
+
+    @property
+    def feed(self) -> Feed:
+        """The site itself. Its ``catalogue`` and ``visits`` are observable, its ``state`` is latent."""
+        if self._feed is None:
+            raise RuntimeError("feed: there is none yet; needs reset() first")
+        return self._feed
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What is live now, once for all readers: ids, features, ages, counters."""
+        return self.feed.catalogue
+
+    @property
+    def visits(self) -> Visits:
+        """The present readers, a compact batch: rows, history, gaps."""
+        return self.feed.visits
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
+        """Begin a new world for all readers.
+
+        Args:
+            seed: of the world, >= 0, as in ``Feed(seed=seed)``; drawn from ``np_random`` if None.
+            options: ``reset_mask`` must be all True: the readers share one clock and one newsroom.
+        """
+        mask = (options or {}).get("reset_mask", True)
+        require(bool(np.all(mask)), "options['reset_mask']", mask, "all True: seats are not refilled")
+        super().reset(seed=seed)
+        world = int(self.np_random.integers(2**31)) if seed is None else seed
+        self._feed = Feed(self.config, self.reader_model, world, newsroom=self._newsroom)
+        self._readers = ReaderTable(self._feed)
+        return self._observation(), self._info(None, None, None)
+
+    def step(self, actions: Ints) -> tuple[Observation, Floats, Bools, Bools, Info]:
+        """Serve the present readers, end the tick.
+
+        Args:
+            actions: article ids, integer (P, K).
+
+        Raises:
+            ValueError: wrong shape or dtype; a bad entry if ``config.strict``.
+            RuntimeError: the horizon is reached.
+        """
+        slates = np.asarray(actions)
+        shape = (self.num_envs, self.config.slate_size)
+        require(slates.shape == shape, "actions", slates.shape, f"{shape}: a row per reader, slate_size columns")
+        is_integer = np.issubdtype(slates.dtype, np.integer)
+        require(bool(is_integer), "actions", slates.dtype, "an integer dtype (article ids)")
+        feed = self.feed
+        rows = feed.visits.rows
+        served: Ints = slates[rows].astype(np.int64)
+        outcome = feed.serve(served)
+        self._readers.record(rows, outcome.clicks)
+        self._readers.open_tick()
+        rewards: Floats = np.zeros(self.num_envs, dtype=np.float32)
+        terminated: Bools = np.zeros(self.num_envs, dtype=np.bool_)
+        rewards[rows], terminated[rows] = outcome.reward, outcome.left
+        truncated = ~feed.has_left if feed.done else np.zeros(self.num_envs, dtype=np.bool_)
+        return self._observation(), rewards, terminated, truncated, self._info(rows, served, outcome)
+
+    def _observation(self) -> Observation:
+        feed = self.feed
+        present = np.zeros(self.num_envs, dtype=np.int8)
+        present[feed.visits.rows] = 1
+        clock = np.tile(clock_columns(feed.now), (self.num_envs, 1))
+        return {"reader": self._readers.columns(), "clock": clock, "present": present}
+
+    def _info(self, rows: Ints | None, served: Ints | None, outcome: ServedOutcome | None) -> Info:
+        feed, p, k = self.feed, self.num_envs, self.config.slate_size
+        info: Info = {
+            "article_id": np.full((p, k), -1, dtype=np.int64),
+            "clicks": np.zeros((p, k), dtype=np.bool_),
+            "dwell_minutes": np.zeros((p, k), dtype=np.float32),
+            "subscribed": np.zeros(p, dtype=np.bool_),
+            "hours_since_last_visit": self._readers.gap_hours(),
+            "time_hours": np.full(p, feed.now),
+            "visit": feed.records.visit_count.astype(np.int64),
+        }
+        was_here = np.zeros(p, dtype=np.bool_)
+        if outcome is not None:
+            was_here[rows] = True
+            info["article_id"][rows] = served
+            for name in ("clicks", "dwell_minutes", "subscribed"):
+                info[name][rows] = getattr(outcome, name)
+        everyone = ("hours_since_last_visit", "time_hours", "visit")
+        masks = {f"_{n}": np.ones(p, dtype=np.bool_) if n in everyone else was_here.copy() for n in info}
+        return info | masks

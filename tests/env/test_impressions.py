@@ -1,0 +1,465 @@
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from feedgym.env import Feed, FeedConfig, RewardConfig, ServedOutcome, read_impressions, write_impressions
+from feedgym.env.impression_log import ImpressionLog, visit_ids, write_articles
+from feedgym.env.impressions import config_of
+from feedgym.env.log_columns import COLUMNS, log_schema
+from feedgym.env.visits import Visits
+
+DESIGN = (
+    "run_id, policy, policy_version, time_hours, slate_made_hours, tick, visit_id, reader_id, visit, session, "
+    "slate_id, position, article_id, shortlist_size, num_live, epsilon, temperature, greedy, in_shortlist, logit, "
+    "slot_propensity, slot_marginal, inclusion, inclusion_time, log_propensity, clicked, dwell_minutes, subscribed, "
+    "reward, hours_to_next_visit, terminated, truncated, device"
+)
+CONFIG = FeedConfig(
+    num_readers=60, tick_hours=1.0, days=3, slate_size=4, reward=RewardConfig(click=0.5, subscription=3.0)
+)
+SETTINGS = {"seed": 4, "feed": dataclasses.asdict(CONFIG)}
+
+
+@dataclasses.dataclass
+class Slates:
+    article_id: Any
+    logit: Any
+    in_shortlist: Any
+    slot_propensity: Any
+    log_propensity: Any
+    shortlist_size: Any = 30
+    num_live: Any = 700
+    epsilon: Any = 0.05
+    temperature: Any = 0.5
+    greedy: Any = False
+    policy_version: Any = 2
+
+
+Tick = tuple[Visits, ServedOutcome, Slates]
+
+
+def simulate(per_tick: Callable[[Feed, Tick], None], config: FeedConfig = CONFIG) -> Feed:
+    """Random slates, now and then with an entry that shows nothing."""
+    feed = Feed(config, seed=4)
+    rng = np.random.default_rng(0)
+    while not feed.done:
+        shape = (len(feed.visits), config.slate_size)
+        slot = 0.1 + 0.9 * rng.random(shape)
+        ids = rng.choice(feed.catalogue.article_id, shape)
+        ids[rng.random(shape) < 0.1] = -1
+        inside = rng.random(shape) < 0.8
+        logit = np.where(inside, rng.standard_normal(shape), np.nan)
+        slates = Slates(ids, logit, inside, slot, np.log(slot).sum(axis=1))
+        visits = feed.visits
+        per_tick(feed, (visits, feed.serve(ids), slates))
+    return feed
+
+
+def logged(folder: Path) -> tuple[list[Tick], Feed]:
+    """A run whose log goes into ``folder``, a part a day, and the ticks that it was made of."""
+    log = ImpressionLog(CONFIG, run_id="run-1", policy="random", config=SETTINGS)
+    ticks: list[Tick] = []
+
+    def per_tick(feed: Feed, tick: Tick) -> None:
+        log.append(*tick)
+        ticks.append(tick)
+        if feed.tick % CONFIG.ticks_per_day == 0:
+            size = len(log)
+            assert log.flush(folder / f"day-{feed.tick // CONFIG.ticks_per_day - 1:04d}.parquet") == size
+
+    return ticks, simulate(per_tick)
+
+
+def rows(num_visits: int = 3, size: int = 2) -> dict[str, Any]:
+    """A valid log as arrays, without run_id and policy."""
+    n, k = num_visits, size
+    rng = np.random.default_rng(1)
+    slot = 0.2 + 0.8 * rng.random((n, k))
+    visit_id = np.repeat(np.arange(n), k) << 20
+    return {
+        "policy_version": np.zeros(n * k, dtype=np.int32),
+        "time_hours": np.repeat(np.arange(n) * 0.25, k),
+        "slate_made_hours": np.repeat(np.arange(n) * 0.25, k),
+        "tick": np.repeat(np.arange(n), k),
+        "visit_id": visit_id,
+        "reader_id": np.repeat(np.arange(n), k),
+        "visit": np.zeros(n * k, dtype=np.int64),
+        "slate_id": visit_id,
+        "position": np.tile(np.arange(k), n),
+        "article_id": rng.integers(0, 50, n * k),
+        "shortlist_size": np.full(n * k, 5),
+        "num_live": np.full(n * k, 50),
+        "epsilon": np.full(n * k, 0.1),
+        "temperature": np.ones(n * k),
+        "greedy": np.zeros(n * k, dtype=bool),
+        "in_shortlist": np.ones(n * k, dtype=bool),
+        "logit": np.array([0.5, np.nan] * n)[: n * k],
+        "slot_propensity": slot.reshape(-1),
+        "log_propensity": np.repeat(np.log(slot).sum(axis=1), k),
+        "clicked": np.zeros(n * k, dtype=bool),
+        "dwell_minutes": np.zeros(n * k),
+        "subscribed": np.zeros(n * k, dtype=bool),
+        "reward": np.zeros(n * k),
+        "hours_to_next_visit": np.full(n * k, 2.5),
+        "terminated": np.zeros(n * k, dtype=bool),
+        "truncated": np.zeros(n * k, dtype=bool),
+    }
+
+
+def test_the_columns_are_those_of_the_design() -> None:
+    assert [c.name for c in COLUMNS] == DESIGN.split(", ")
+    kinds = {field.name: str(field.type) for field in log_schema()}
+    for name in ("slot_propensity", "slot_marginal", "inclusion", "log_propensity"):
+        assert kinds[name] == "double"
+    assert kinds["logit"] == kinds["dwell_minutes"] == "float"
+
+
+def test_the_docs_page_says_the_same() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "log.md").read_text()
+    lines = [line.split("|")[1:4] for line in page.splitlines() if line.startswith("| `")]
+    named = [(cells[0].strip().strip("`"), cells[1].strip()) for cells in lines]
+    log = [(c.name, c.type + (", null" if c.nullable else "")) for c in COLUMNS]
+    assert named[: len(log)] == log
+
+
+def test_a_run_is_logged_exactly(tmp_path: Path) -> None:
+    ticks, _ = logged(tmp_path / "log")
+    table = read_impressions(tmp_path / "log")
+    assert table.column_names == DESIGN.split(", ")
+    k = CONFIG.slate_size
+
+    def joined(pick: Callable[[Tick], Any]) -> np.ndarray[Any, Any]:
+        """A value per impression: (n,) repeated, (n, K) as it is."""
+        parts = [np.asarray(pick(tick)) for tick in ticks]
+        return np.concatenate([np.repeat(p, k) if p.ndim == 1 else p.reshape(-1) for p in parts])
+
+    assert table.num_rows == sum(len(t[0]) for t in ticks) * k > 500
+    expected = {
+        "time_hours": joined(lambda t: np.full(len(t[0]), t[0].now)),
+        "slate_made_hours": joined(lambda t: np.full(len(t[0]), t[0].now)),
+        "tick": joined(lambda t: np.full(len(t[0]), t[0].tick)),
+        "reader_id": joined(lambda t: t[0].reader_id),
+        "visit": joined(lambda t: t[0].visit),
+        "visit_id": joined(lambda t: t[0].reader_id * 2**20 + t[0].visit),
+        "slate_id": joined(lambda t: t[0].reader_id * 2**20 + t[0].visit),
+        "article_id": joined(lambda t: t[2].article_id),
+        "position": joined(lambda t: np.tile(np.arange(k), (len(t[0]), 1))),
+        "logit": joined(lambda t: t[2].logit.astype(np.float32)),
+        "in_shortlist": joined(lambda t: t[2].in_shortlist),
+        "slot_propensity": joined(lambda t: t[2].slot_propensity),
+        "log_propensity": joined(lambda t: t[2].log_propensity),
+        "clicked": joined(lambda t: t[1].clicks),
+        "dwell_minutes": joined(lambda t: t[1].dwell_minutes),
+        "reward": joined(lambda t: t[1].slot_reward),
+        "subscribed": joined(lambda t: t[1].subscribed),
+        "terminated": joined(lambda t: t[1].left),
+        "shortlist_size": np.full(table.num_rows, 30),
+        "epsilon": np.full(table.num_rows, 0.05),
+        "temperature": np.full(table.num_rows, 0.5),
+        "policy_version": np.full(table.num_rows, 2),
+        "greedy": np.zeros(table.num_rows, dtype=bool),
+    }
+    for name, values in expected.items():
+        np.testing.assert_array_equal(table[name].to_numpy(), values, err_msg=name)
+    for name in ("session", "slot_marginal", "inclusion", "inclusion_time", "device"):
+        assert table[name].null_count == table.num_rows
+    assert set(table["run_id"].to_pylist()) == {"run-1"}
+    assert set(table["policy"].to_pylist()) == {"random"}
+    # What shows nothing is logged as it was served.
+    assert (expected["article_id"] == -1).sum() > 20
+    assert len(set(zip(table["visit_id"].to_pylist(), table["position"].to_pylist(), strict=True))) == table.num_rows
+
+
+def test_rewards_of_positions_and_subscriptions_make_the_visits_reward(tmp_path: Path) -> None:
+    ticks, _ = logged(tmp_path)
+    table = read_impressions(tmp_path)
+    k = CONFIG.slate_size
+    total = np.concatenate([t[1].reward for t in ticks])
+    slots = table["reward"].to_numpy().reshape(-1, k).sum(axis=1)
+    subscribed = table["subscribed"].to_numpy().reshape(-1, k)[:, 0]
+    assert total.max() > 0
+    np.testing.assert_allclose(slots + 3.0 * subscribed, total, rtol=1e-5)
+
+
+def test_what_lies_beyond_the_horizon_is_not_in_the_log(tmp_path: Path) -> None:
+    ticks, feed = logged(tmp_path)
+    table = read_impressions(tmp_path)
+    first = table.filter(pc.equal(table["position"], 0)).sort_by("time_hours")
+    reader, tick = first["reader_id"].to_numpy(), first["tick"].to_numpy()
+    hours = first["hours_to_next_visit"].to_numpy()
+    ended = first["terminated"].to_numpy(), first["truncated"].to_numpy()
+    outcomes = 0
+    for r in np.unique(reader):
+        mine = np.flatnonzero(reader == r)
+        # All but the last visit: the next one comes when the log says.
+        np.testing.assert_array_equal(tick[mine[:-1]] + hours[mine[:-1]], tick[mine[1:]])
+        assert not ended[0][mine[:-1]].any()
+        assert not ended[1][mine[:-1]].any()
+        last = mine[-1]
+        assert np.isnan(hours[last])
+        assert ended[0][last] != ended[1][last]
+        assert ended[0][last] == feed.has_left[r]
+        outcomes += 1
+    assert outcomes > 30
+    assert 0 < ended[0].sum() < outcomes  # both ends occur
+    assert first["hours_to_next_visit"].null_count == outcomes
+    assert len(ticks) == CONFIG.num_ticks
+
+
+def test_metadata_holds_the_version_and_all_settings(tmp_path: Path) -> None:
+    logged(tmp_path)
+    table = read_impressions(tmp_path, columns=["reward"])
+    assert config_of(table) == json.loads(json.dumps(SETTINGS))
+    assert config_of(table)["feed"]["reward"]["subscription"] == 3.0
+    assert pq.read_schema(tmp_path / "day-0001.parquet").metadata[b"feedgym_schema_version"] == b"1"
+
+
+def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
+    logged(tmp_path / "a")
+    logged(tmp_path / "b")
+    names = sorted(p.name for p in (tmp_path / "a").iterdir())
+    assert names == ["day-0000.parquet", "day-0001.parquet", "day-0002.parquet"]  # and no temporary file
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    read = read_impressions(tmp_path / "a" / names[0])
+    write_impressions(tmp_path / "c.parquet", read, config=SETTINGS)
+    assert read_impressions(tmp_path / "c.parquet").equals(read, check_metadata=True)
+
+
+def test_a_part_replaces_what_stood_there_and_a_failed_one_leaves_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    write_impressions(path, rows(), run_id="r", policy="p")
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="log_propensity"):
+        write_impressions(path, rows() | {"log_propensity": np.zeros(6)}, run_id="r", policy="p")
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["x.parquet"]
+    write_impressions(path, rows(2), run_id="r", policy="p")
+    assert read_impressions(path).num_rows == 4
+
+
+def test_arrays_written_come_back(tmp_path: Path) -> None:
+    data = rows() | {"inclusion": np.array([0.5, np.nan] * 3), "device": ["phone", None] * 3}
+    write_impressions(tmp_path / "x.parquet", data, config={"a": [1, "ø"]}, run_id="r", policy="p")
+    table = read_impressions(tmp_path / "x.parquet")
+    for name, values in data.items():
+        if name != "device":
+            np.testing.assert_array_equal(
+                table[name].to_numpy(), np.asarray(values, dtype=table[name].to_numpy().dtype)
+            )
+    assert table["logit"].null_count == table["inclusion"].null_count == 3
+    assert table["device"].to_pylist() == ["phone", None] * 3
+    assert config_of(table) == {"a": [1, "ø"]}
+    few = read_impressions(tmp_path / "x.parquet", columns=["clicked", "article_id"])
+    assert few.column_names == ["clicked", "article_id"]
+    # The order of rows does not matter to the check of propensities.
+    write_impressions(tmp_path / "y.parquet", table.take([5, 0, 3, 2, 1, 4]))
+
+
+def test_a_slate_whose_propensities_do_not_multiply_is_refused(tmp_path: Path) -> None:
+    data = rows()
+    path = tmp_path / "x.parquet"
+
+    def write(name: str, at: slice, shift: float) -> None:
+        wrong = data[name].copy()
+        wrong[at] += shift
+        write_impressions(path, data | {name: wrong}, run_id="r", policy="p")
+
+    write("log_propensity", slice(2, 4), 1e-10)
+    with pytest.raises(ValueError, match=r"log_propensity: got .* for visit 1048576, needs"):
+        write("log_propensity", slice(2, 4), 1e-8)
+    with pytest.raises(ValueError, match=r"log_propensity: got nan"):
+        write("log_propensity", slice(2, 4), np.nan)
+    with pytest.raises(ValueError, match=r"log_propensity: got .* in row 1 of visit 0, needs one value"):
+        write("log_propensity", slice(1, 2), 0.5)
+    with pytest.raises(ValueError, match=r"slot_propensity: got \(0.0, .*needs above 0, at most 1"):
+        write("slot_propensity", slice(3, 4), -data["slot_propensity"][3])
+
+
+@pytest.mark.parametrize("shift", [1e-8, np.nan])
+def test_the_log_of_a_run_refuses_such_a_slate_too(tmp_path: Path, shift: float) -> None:
+    log = ImpressionLog(CONFIG, run_id="r", policy="p")
+
+    def per_tick(feed: Feed, tick: Tick) -> None:
+        if feed.tick == CONFIG.num_ticks:
+            tick[2].log_propensity[-1:] += shift
+        log.append(*tick)
+
+    simulate(per_tick)
+    with pytest.raises(ValueError, match="the sum of the logs of its slot_propensity"):
+        log.flush(tmp_path / "x.parquet")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_part_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.parquet"
+    write_impressions(path, rows(), run_id="r", policy="p")
+    before = path.read_bytes()
+
+    def full_disk(table: pa.Table, where: Path, **settings: object) -> None:
+        Path(where).write_bytes(before[:100])
+        raise OSError("no space left")
+
+    monkeypatch.setattr(pq, "write_table", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        write_impressions(path, rows(2), run_id="r", policy="p")
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["x.parquet"]
+
+
+def test_the_order_of_settings_does_not_change_the_bytes(tmp_path: Path) -> None:
+    for name, config in (("a", {"x": 1, "y": 2}), ("b", {"y": 2, "x": 1})):
+        write_impressions(tmp_path / name, rows(), config=config, run_id="r", policy="p")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"nonsense": np.zeros(6)}, r"columns: got \['nonsense'\], needs names out of"),
+        ({"clicked": np.zeros(5, dtype=bool)}, "columns: got .*, needs one length"),
+        ({"article_id": ["a"] * 6}, r"columns\['article_id'\]: got list, needs int64"),
+        ({"reward": [None, 1.0, 1.0, 1.0, 1.0, 1.0]}, r"columns\['reward'\]: nulls: got 1, needs 0: a value"),
+        ({"policy": ["x"] * 6}, "policy: got 'p', needs a column or an argument"),
+    ],
+)
+def test_bad_columns_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        write_impressions(tmp_path / "x.parquet", rows() | change, run_id="r", policy="p")
+
+
+def test_missing_columns_are_named(tmp_path: Path) -> None:
+    data = rows()
+    del data["clicked"]
+    with pytest.raises(ValueError, match=r"needs also \['run_id', 'clicked'\]"):
+        write_impressions(tmp_path / "x.parquet", data, policy="p")
+
+
+def test_files_that_are_no_log_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "day-0000.parquet"
+    write_impressions(path, rows(), run_id="r", policy="p")
+    whole = path.read_bytes()
+    for cut in (0, 10, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match=r"day-0000\.parquet: got a file that is cut short or no Parquet"):
+            read_impressions(tmp_path)
+    pq.write_table(pa.table({"a": [1]}), path)
+    with pytest.raises(ValueError, match=r"without FeedGym's schema version \(columns \['a'\]"):
+        read_impressions(path)
+    path.write_bytes(whole)
+    newer = pq.read_table(path)
+    pq.write_table(newer.replace_schema_metadata({"feedgym_schema_version": "2"}), path)
+    with pytest.raises(ValueError, match="schema version: got '2', needs 1"):
+        read_impressions(path)
+    pq.write_table(newer.drop_columns("reward"), path)
+    with pytest.raises(ValueError, match=r"needs also \['reward'\]"):
+        read_impressions(path)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        read_impressions(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"day-0000\.parquet"):
+        read_impressions(tmp_path / "empty")
+    with pytest.raises(ValueError, match=r"columns: got \['price'\], needs names out of"):
+        read_impressions(path, columns=["price"])
+
+
+def test_parts_of_different_runs_do_not_mix(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_impressions(tmp_path / f"day-{seed:04d}.parquet", rows(), config={"seed": seed}, run_id="r", policy="p")
+    with pytest.raises(ValueError, match="configs of the part files: got 2, needs 1: all parts of one run"):
+        read_impressions(tmp_path)
+
+
+def test_a_sites_own_log_is_read_where_it_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "site.parquet"
+    table = {"reader_id": [1], "article_id": [2], "time_hours": [0.5], "clicked": [True], "device": ["phone"], "x": [1]}
+    pq.write_table(pa.table(table), path)
+    read = read_impressions(path, site_log=True)
+    assert read.column_names == [c.name for c in COLUMNS]
+    assert read["device"].to_pylist() == ["phone"]
+    assert read["slot_propensity"].to_pylist() == [None]
+    del table["clicked"]
+    pq.write_table(pa.table(table), path)
+    with pytest.raises(ValueError, match=r"needs also \['clicked'\]"):
+        read_impressions(path, site_log=True)
+
+
+def test_optional_columns_are_null_in_ticks_without_them(tmp_path: Path) -> None:
+    log = ImpressionLog(CONFIG, run_id="r", policy="p")
+
+    def per_tick(feed: Feed, tick: Tick) -> None:
+        n, k = tick[2].article_id.shape
+        even = {
+            "inclusion": np.full((n, k), 0.25),
+            "inclusion_time": np.full(n, 3.0),
+            "session": np.full(n, 7),
+            "slate_made_hours": np.full(n, -1.0),
+            "slate_id": np.arange(n),
+        }
+        log.append(*tick, even if tick[0].tick % 2 == 0 else None)
+
+    simulate(per_tick)
+    log.flush(tmp_path / "x.parquet")
+    assert len(log) == 0
+    table = read_impressions(tmp_path / "x.parquet")
+    even = table["tick"].to_numpy() % 2 == 0
+    assert 0 < even.sum() < len(even)
+    for name, value in (("inclusion", 0.25), ("inclusion_time", 3.0), ("session", 7)):
+        np.testing.assert_array_equal(table[name].is_null().to_numpy(), ~even)
+        assert set(table[name].drop_null().to_pylist()) == {value}
+    np.testing.assert_array_equal(table["slate_made_hours"].to_numpy() == -1.0, even)
+    np.testing.assert_array_equal(table["slate_id"].to_numpy() == table["visit_id"].to_numpy(), ~even)
+    assert table["slot_marginal"].null_count == len(even)
+    assert log.flush(tmp_path / "empty.parquet") == 0
+    assert read_impressions(tmp_path / "empty.parquet").num_rows == 0
+
+
+def test_slates_that_do_not_fit_are_named() -> None:
+    log = ImpressionLog(CONFIG, run_id="r", policy="p")
+    first: list[Tick] = []
+    simulate(lambda feed, tick: first.append(tick) if len(tick[0]) > 1 else None)
+    visits, outcome, slates = first[0]
+    with pytest.raises(ValueError, match=r"slates\.article_id: got \(\d+, 4\), needs"):
+        log.append(visits, outcome, dataclasses.replace(slates, article_id=slates.article_id[1:]))
+    with pytest.raises(ValueError, match=r"optional: got \['mood'\]"):
+        log.append(visits, outcome, slates, {"mood": np.zeros(len(visits))})
+
+
+def test_visit_ids_are_unique_and_bounded() -> None:
+    ids = visit_ids(np.array([0, 0, 1, 2]), np.array([0, 2**20 - 1, 0, 1]))
+    assert ids.tolist() == [0, 2**20 - 1, 2**20, 2**21 + 1]
+    with pytest.raises(ValueError, match="visit: got 1048576"):
+        visit_ids(np.array([0]), np.array([2**20]))
+    with pytest.raises(ValueError, match="reader_id: got 8796093022208"):
+        visit_ids(np.array([2**43]), np.array([0]))
+
+
+def test_articles_stand_beside_the_log(tmp_path: Path) -> None:
+    _, feed = logged(tmp_path)
+    archive = feed.catalogue.archive
+    assert write_articles(tmp_path / "articles.parquet", archive, config=SETTINGS) == archive.published
+    table = pq.read_table(tmp_path / "articles.parquet")
+    assert config_of(table) == json.loads(json.dumps(SETTINGS))
+    np.testing.assert_array_equal(table["article_id"].to_numpy(), np.arange(archive.published))
+    for name in ("published_hours", "expires_hours", "topic", "breaking", "clickbait_proxy"):
+        np.testing.assert_array_equal(table[name].to_numpy(), archive.column(name)[: archive.published])
+    for name in ("latent_quality", "latent_half_life_hours", "latent_appeal"):
+        values = archive.column(name.removeprefix("latent_"))[: archive.published]
+        np.testing.assert_array_equal(table[name].to_numpy(), values)
+    assert not {"quality", "vector", "appeal"} & set(table.column_names)
+    text = np.stack(table["text"].to_numpy())
+    np.testing.assert_array_equal(text, archive.column("text")[: archive.published])
+    # Not one of the log's parts; and it says which articles were live at any time.
+    log = read_impressions(tmp_path)
+    shown = log["article_id"].to_numpy()
+    now, shown = log["time_hours"].to_numpy()[shown >= 0], shown[shown >= 0]
+    assert (table["published_hours"].to_numpy()[shown] <= now).all()
+    assert (now < table["expires_hours"].to_numpy()[shown]).all()

@@ -1,0 +1,32 @@
+"""Runs with made-up totals: under one seed all agents share their luck."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pytest
+
+from feedgym.experiments.curves import PARTS, Curves, Run
+
+LEVELS = {"random": 0.2, "recent": 0.5, "popular": 2.0, "regression-dwell": 3.0, "oracle-dwell": 4.0}
+
+
+def fake_run(agent: str, seed: int, days: float = 3.0, num_readers: int = 100, bin_hours: float = 6.0) -> Run:
+    shared, own = np.random.default_rng(seed), np.random.default_rng([seed, *agent.encode()])
+    num_bins = len(Curves(num_readers, days, bin_hours).totals["reward"])
+    luck = 1 + 0.2 * shared.standard_normal()
+    level = num_readers * bin_hours / 24 * LEVELS.get(agent, 1.0)
+    reward = level * (luck + 0.05 * own.standard_normal(num_bins))
+    totals = {name: reward * (2 + index) for index, name in enumerate(PARTS)}
+    totals |= {"reward": reward, "left": own.poisson(1.0, num_bins).astype(np.float64)}
+    return Run(agent, seed, agent.startswith("oracle"), Curves(num_readers, days, bin_hours, totals))
+
+
+@pytest.fixture
+def fake_runs() -> Callable[..., list[Run]]:
+    """``fake_runs(agents, seeds, **size)``: a run for each agent and seed."""
+
+    def make(agents: Iterable[str] = tuple(LEVELS), seeds: Iterable[int] = (0, 1, 2, 3), **size: float) -> list[Run]:
+        seeds = tuple(seeds)
+        return [fake_run(agent, seed, **size) for agent in agents for seed in seeds]
+
+    return make
