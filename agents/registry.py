@@ -165,9 +165,8 @@ def _baselines() -> dict[str, AgentKind]:
 
 def _learned() -> dict[str, AgentKind]:
     """Defaults were chosen on seeds 100 and 101 of ``vivid`` at 1,200 readers, and then frozen."""
-    from feedgym.agents.learners.settings import ContrastiveConfig, RegressionConfig
     from feedgym.agents.policy import PolicyConfig
-    from feedgym.agents.settings import TwoTowerAgentConfig
+    from feedgym.agents.settings import ContrastiveConfig, RegressionConfig, TwoTowerAgentConfig
 
     def builder(config: type, learner: str) -> Builder:
         def build(site: Site, feed: "Feed", settings: Mapping[str, Any]) -> Agent:

@@ -63,7 +63,8 @@ class Curves:
     def daily(self, name: str) -> Doubles:
         """Total of each simulated day per reader, (days,)."""
         day = (self.end_hours() - self.bin_hours) // 24.0
-        return np.bincount(day.astype(np.int64), weights=self.totals[name]) / self.num_readers
+        totals: Doubles = np.bincount(day.astype(np.int64), weights=self.totals[name]) / self.num_readers
+        return totals
 
     def per_reader_day(self, name: str) -> float:
         """Mean over readers and days: the number that ranks agents."""

@@ -3,7 +3,7 @@
 from feedgym.agents.learners.contrastive import ContrastiveLearner
 from feedgym.agents.learners.protocol import Learner, Learning
 from feedgym.agents.learners.regression import RegressionLearner
-from feedgym.agents.learners.settings import ContrastiveConfig, RegressionConfig
+from feedgym.agents.settings import ContrastiveConfig, RegressionConfig
 
 __all__ = [
     "ContrastiveConfig",

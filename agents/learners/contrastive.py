@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from feedgym.agents.learners.protocol import Learning
-from feedgym.agents.learners.settings import ContrastiveConfig
 from feedgym.agents.replay import VisitBatch
+from feedgym.agents.settings import ContrastiveConfig
 from feedgym.env.arrays import Arrays, Bools, Doubles, Ints, nest, unnest
 from feedgym.env.catalogue import Catalogue
 from feedgym.towers.frequency import FrequencyEstimator

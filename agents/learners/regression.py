@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from feedgym.agents.learners.protocol import Learning
-from feedgym.agents.learners.settings import RegressionConfig
+from feedgym.agents.settings import RegressionConfig
 from feedgym.env.arrays import Arrays, Bools, Ints
 from feedgym.env.catalogue import Catalogue
 from feedgym.towers.losses import bce_loss, mse_loss
