@@ -26,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 	ln -sfn .. .links/feedgym
 
 demo: setup
-	$(BIN)/feedgym compare --preset demo --out runs/demo
+	$(BIN)/feedgym compare --out runs/demo
 
 test: lint types unit
 

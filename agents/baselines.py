@@ -64,7 +64,8 @@ class _SharedRanking:
 
     def act(self, visits: Visits, catalogue: Catalogue) -> Served:
         """Slates from the M best live articles; a tie goes to the newer article."""
-        live, n, size = catalogue.article_id, len(visits), self._policy.shortlist_size
+        live, n = catalogue.article_id, len(visits)
+        size = max(self._policy.shortlist_size, self._site.slate_size)
         if n == 0 or len(live) == 0:
             best, logits = np.zeros(0, dtype=np.int64), np.zeros(0)
         else:

@@ -14,6 +14,8 @@ from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, nest, unnest
 from feedgym.env.catalogue import Catalogue
 from feedgym.towers.two_tower import TwoTower
 
+_REBASE_HOURS = 24.0
+"""The age columns grow as exp((published - t_ref) / tau), and would leave float32 after some days."""
 _COLUMNS = ("numeric", "categorical", "published_hours", "vector", "bias", "augmented")
 
 
@@ -32,7 +34,7 @@ class ItemStore:
         self.index: ItemIndex = make_index(index, model.augmented_dim)
         self.scale = LogitScale(model.augmented_dim)
         self.t_ref = 0.0
-        """Reference of the age columns, hours: rebased whenever all vectors are written anew."""
+        """Reference of the age columns, hours: rebased after each training, and daily without one."""
         self._size = 0
         item = model.config.item
         self.numeric: Floats = np.zeros((0, item.num_numeric), dtype=np.float32)
@@ -52,6 +54,8 @@ class ItemStore:
         if len(gone):
             self.scale.remove(self.augmented[gone])
             self.index.remove(gone)
+        if catalogue.now - self.t_ref > _REBASE_HOURS:
+            self._rebase(catalogue.now)
         ids = catalogue.arrived
         if len(ids) == 0:
             return
@@ -66,10 +70,14 @@ class ItemStore:
 
     def refresh(self, now: float) -> None:
         """Embed anew all live and remembered articles, after the model has changed."""
-        self.t_ref = now
         remembered = np.flatnonzero(self.published_hours[: self._size] >= now - self._memory_hours)
+        self._embed(np.union1d(remembered, self.index.ids))
+        self._rebase(now)
+
+    def _rebase(self, now: float) -> None:
+        """Write all live v' anew, with ages referred to ``now``: no embedding, and no score changes."""
+        self.t_ref = now
         live = self.index.ids.copy()
-        self._embed(np.union1d(remembered, live))
         self._augment(live)
         self.index.update(live, self.augmented[live])
         self.scale.reset(self.augmented[live])

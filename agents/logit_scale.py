@@ -36,7 +36,10 @@ class LogitScale:
 
     def add(self, columns: Floats) -> None:
         """Articles that became live, (m, E)."""
-        self._update(columns, 1)
+        if self._count == 0:
+            self.reset(columns)
+        else:
+            self._update(columns, 1)
 
     def remove(self, columns: Floats) -> None:
         """Articles that expired, (m, E), as they were added."""
@@ -67,8 +70,10 @@ class LogitScale:
         mean = np.einsum("ne,e->n", u, self._origin + centre)
         half = np.einsum("ne,ef->nf", u, covariance)
         variance = np.einsum("nf,nf->n", half, u)
-        # Rounding leaves a little where there is nothing: relative to the size of the scores.
-        floor = 1e-12 * np.einsum("ne,ne->n", u, u) * max(float(np.abs(covariance).max()), 1e-30)
+        # Rounding leaves a little where there is nothing: relative to what each column adds to the scores. (Not
+        # to the largest covariance: a growing age column meets an equally small u', and would hide the rest.)
+        spread = np.sqrt(np.maximum(np.diagonal(self._products), 0.0) / count)
+        floor = 1e-12 * np.square(np.einsum("ne,e->n", np.abs(u), spread)) + 1e-30
         sd = np.sqrt(np.where(variance > floor, variance, 1.0))
         return mean, sd
 

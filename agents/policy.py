@@ -45,7 +45,9 @@ def serve(
     policy_version: int,
 ) -> Served:
     """Slates from logits (n, M), temperature included, over shortlists (n, M); -1 pads a shortlist."""
-    if config.greedy:
+    if len(live_ids) == 0:
+        slates = _nothing(len(shortlist), slate_size)
+    elif config.greedy:
         slates = greedy(logits, shortlist, slate_size)
     else:
         slates = sample_slates(rng, logits, shortlist, live_ids, slate_size, config.epsilon, check=False)
@@ -57,6 +59,18 @@ def serve(
         temperature=config.temperature,
         greedy=config.greedy,
         policy_version=policy_version,
+    )
+
+
+def _nothing(num_visits: int, slate_size: int) -> Slates:
+    """Slates of an empty catalogue: nothing to show, with certainty."""
+    shape = (num_visits, slate_size)
+    return Slates(
+        article_id=np.full(shape, -1, dtype=np.int64),
+        slot_propensity=np.ones(shape),
+        log_propensity=np.zeros(num_visits),
+        in_shortlist=np.zeros(shape, dtype=np.bool_),
+        logit=np.full(shape, np.nan),
     )
 
 

@@ -80,8 +80,17 @@ def make_agent(name: str, **settings: Any) -> AgentPlan:
     known = kinds[name].settings
     for key in settings:
         require(key in known, f"setting of {name}", key, f"one of {', '.join(known) or '(it has none)'}")
+        kind = _kind_of(known[key])
+        require(isinstance(settings[key], kind), f"{key} of {name}", settings[key], f"the kind of {known[key]!r}")
     changed = {key: value for key, value in settings.items() if value != known[key]}
     return AgentPlan(name, tuple(sorted(changed.items())))
+
+
+def _kind_of(default: Any) -> type | tuple[type, ...]:
+    """What a setting with this default takes: a whole number where a number does, anything where it is None."""
+    if default is None:
+        return object
+    return (int, float) if type(default) is float else type(default)
 
 
 def parse_agent(text: str) -> AgentPlan:

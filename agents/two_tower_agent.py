@@ -18,6 +18,7 @@ from feedgym.agents.replay import Replay, VisitBatch
 from feedgym.agents.settings import TwoTowerAgentConfig
 from feedgym.env.arrays import Arrays, Floats, Ints, nest, unnest
 from feedgym.env.catalogue import Catalogue
+from feedgym.env.checks import require
 from feedgym.env.readers.protocol import Outcome
 from feedgym.env.visits import Visits
 from feedgym.towers.features import CategoryConfig, ItemFeaturesConfig
@@ -167,7 +168,10 @@ class TwoTowerAgent:
             self._optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimiser.step()
-            self._losses.append(float(loss.detach()))
+            value = float(loss.detach())
+            # Here, with its cause at hand: else retrieval would refuse the NaN vectors that follow.
+            require(math.isfinite(value), "loss", value, "a finite number: try a smaller learning_rate")
+            self._losses.append(value)
         self.policy_version += 1
         self.store.refresh(now)
 
@@ -198,6 +202,7 @@ class TwoTowerAgent:
 
     def restore(self, snapshot: Arrays) -> None:
         """Go on from a snapshot of an agent with the same settings."""
+        self._acted = None
         restore_generator(self._rng, snapshot["rng"])
         self.policy_version = int(snapshot["policy_version"])
         self._next_training = float(snapshot["next_training"])

@@ -9,10 +9,12 @@ from feedgym.env.readers import NewsReader, NewsReaderConfig, Outcome, ReaderMod
 from feedgym.env.registration import register
 from feedgym.env.replay_newsroom import ReplayNewsroom
 from feedgym.env.vector_env import NewsFeedVectorEnv
+from feedgym.env.worlds import WORLDS
 
 register()
 
 __all__ = [
+    "WORLDS",
     "Feed",
     "FeedConfig",
     "HalfLifeClass",

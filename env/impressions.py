@@ -176,7 +176,7 @@ def _check_rows(table: pa.Table) -> None:
     if len(apart):
         row = int(apart[0])
         raise ValueError(
-            f"log_propensity: got {float(joint[row])!r} in row {row} of visit {visit_id[row]}, needs one value for the visit"
+            f"log_propensity: got {float(joint[row])!r} in row {row} of visit {visit_id[row]}, needs one in all rows"
         )
     slots = slot_logs(table["slot_propensity"].to_numpy())
     slot_sum: Doubles = np.bincount(inverse, weights=slots).astype(np.float64)

@@ -88,6 +88,8 @@ class NewsFeedVectorEnv(VectorEnv[Observation, Ints, AnyArray]):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._feed: Feed | None = None
+        self.outcome: ServedOutcome | None = None
+        """All of the last step's outcome for its present readers, latent parts too: for logs, not for agents."""
 
     @property
     def feed(self) -> Feed:
@@ -139,7 +141,7 @@ class NewsFeedVectorEnv(VectorEnv[Observation, Ints, AnyArray]):
         feed = self.feed
         rows = feed.visits.rows
         served: Ints = slates[rows].astype(np.int64)
-        outcome = feed.serve(served)
+        self.outcome = outcome = feed.serve(served)
         self._readers.record(rows, outcome.clicks)
         self._readers.open_tick()
         rewards: Floats = np.zeros(self.num_envs, dtype=np.float32)

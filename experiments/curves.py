@@ -4,7 +4,10 @@ The unit of comparison is cumulative reward per reader per simulated day, denomi
 (algorithms.md, 4.4): all seats count, whether enrolled yet or gone for good.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,8 +66,9 @@ class Curves:
     def daily(self, name: str) -> Doubles:
         """Total of each simulated day per reader, (days,)."""
         day = (self.end_hours() - self.bin_hours) // 24.0
-        totals: Doubles = np.bincount(day.astype(np.int64), weights=self.totals[name]) / self.num_readers
-        return totals
+        totals: Doubles = np.bincount(day.astype(np.int64), weights=self.totals[name]).astype(np.float64, copy=False)
+        per_reader: Doubles = totals / self.num_readers
+        return per_reader
 
     def per_reader_day(self, name: str) -> float:
         """Mean over readers and days: the number that ranks agents."""
@@ -89,3 +93,22 @@ class Run:
     is_oracle: bool
     """The agent sees latents: a reference, marked as such wherever it is shown."""
     curves: Curves
+
+
+def write_curves(curves: Curves) -> str:
+    """CSV: hours at the end of each bin, and the totals in it; numbers to the last digit."""
+    lines = [",".join(("end_hours", *PARTS))]
+    columns = [curves.end_hours(), *(curves.totals[name] for name in PARTS)]
+    lines += [",".join(repr(float(value)) for value in row) for row in zip(*columns, strict=True)]
+    return "\n".join(lines) + "\n"
+
+
+def read_curves(path: Path, shape: Mapping[str, Any]) -> Curves:
+    """Read what :func:`write_curves` wrote; ``shape`` holds num_readers, days and bin_hours."""
+    header, *lines = path.read_text().splitlines()
+    names = header.split(",")
+    if names != ["end_hours", *PARTS]:
+        raise ValueError(f"{path.name}: got columns {names}, needs {['end_hours', *PARTS]}")
+    table = np.array([[float(cell) for cell in line.split(",")] for line in lines])
+    totals = {name: table[:, 1 + index].copy() for index, name in enumerate(PARTS)}
+    return Curves(shape["num_readers"], shape["days"], shape["bin_hours"], totals)

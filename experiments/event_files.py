@@ -104,13 +104,19 @@ def summary_points(table: RunTable, agent: str) -> list[Point]:
     return sorted(points.items())
 
 
-def write_run_events(root: Path, run: Run, hparams: Mapping[str, bool | int | float | str]) -> Path:
+def write_run_events(
+    root: Path,
+    run: Run,
+    hparams: Mapping[str, bool | int | float | str],
+    points: Sequence[Point] | None = None,
+) -> Path:
     """Write a finished run's curves, with its hparams in the same file (a folder of their own would be one more run).
 
     Args:
         root: TensorBoard folder of the comparison.
         run: the run.
         hparams: settings to show beside it; ``agent`` and ``seed`` are added.
+        points: all points, where there are more than the curves hold, such as training losses.
 
     Returns:
         The run's folder.
@@ -122,7 +128,7 @@ def write_run_events(root: Path, run: Run, hparams: Mapping[str, bool | int | fl
     # Time and group are fixed, so that writing twice gives the same bytes and each run is a row of its own.
     group = f"{run.agent}/seed-{run.seed}"
     first = summary_v2.hparams_pb(shown, trial_id=group, start_time_secs=0.0)
-    _rewrite(folder, run_points(run.curves), [first])
+    _rewrite(folder, run_points(run.curves) if points is None else points, [first])
     return folder
 
 

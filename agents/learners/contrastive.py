@@ -26,7 +26,8 @@ class ContrastiveLearner:
         self.config = config
         self._frequency = FrequencyEstimator(config.frequency_rate)
         self._log_q: Doubles = np.zeros(1024)
-        self._departed: Doubles = np.full(1024, np.inf)
+        # -inf: never live. Ids may be skipped: an article that lives less than a tick never arrives.
+        self._departed: Doubles = np.full(1024, -np.inf)
 
     def follow(self, catalogue: Catalogue) -> None:
         """Let newcomers into the frequencies, and drop what expired."""
@@ -36,9 +37,10 @@ class ContrastiveLearner:
         if len(arrived):
             size = int(arrived[-1]) + 1
             if size > len(self._departed):
-                grown = np.full(max(size, 2 * len(self._departed)), np.inf)
+                grown = np.full(max(size, 2 * len(self._departed)), -np.inf)
                 grown[: len(self._departed)] = self._departed
                 self._departed = grown
+            self._departed[arrived] = np.inf
             self._frequency.add(arrived)
 
     def observe(self, article_id: Ints, clicks: Bools) -> None:

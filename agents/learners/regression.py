@@ -43,7 +43,8 @@ class RegressionLearner:
         if not shown.any():
             return None
         article_id = np.where(shown, batch.article_id, batch.article_id.max())
-        age = batch.now[:, None] - learning.store.published_hours[article_id]
+        # Age 0 where nothing was shown: the stand-in may be of a far later day, and exp(-age / tau) overflow.
+        age = np.where(shown, batch.now[:, None] - learning.store.published_hours[article_id], 0.0)
         vector, bias = learning.items(article_id.ravel())
         score = learning.model.score(
             learning.users(batch),

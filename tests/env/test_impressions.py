@@ -278,7 +278,7 @@ def test_a_slate_whose_propensities_do_not_multiply_is_refused(tmp_path: Path) -
         write("log_propensity", slice(2, 4), 1e-8)
     with pytest.raises(ValueError, match=r"log_propensity: got nan"):
         write("log_propensity", slice(2, 4), np.nan)
-    with pytest.raises(ValueError, match=r"log_propensity: got .* in row 1 of visit 0, needs one value"):
+    with pytest.raises(ValueError, match=r"log_propensity: got .* in row 1 of visit 0, needs one in all rows"):
         write("log_propensity", slice(1, 2), 0.5)
     with pytest.raises(ValueError, match=r"slot_propensity: got \(0.0, .*needs above 0, at most 1"):
         write("slot_propensity", slice(3, 4), -data["slot_propensity"][3])
@@ -397,27 +397,29 @@ def test_optional_columns_are_null_in_ticks_without_them(tmp_path: Path) -> None
 
     def per_tick(feed: Feed, tick: Tick) -> None:
         n, k = tick[2].article_id.shape
-        even = {
+        odd = {
             "inclusion": np.full((n, k), 0.25),
             "inclusion_time": np.full(n, 3.0),
             "session": np.full(n, 7),
             "slate_made_hours": np.full(n, -1.0),
-            "slate_id": np.arange(n),
+            "slate_id": -1 - np.arange(n),
         }
-        log.append(*tick, even if tick[0].tick % 2 == 0 else None)
+        log.append(*tick, odd if feed.tick > 20 and tick[0].tick % 2 == 1 else None)
 
     simulate(per_tick)
     log.flush(tmp_path / "x.parquet")
     assert len(log) == 0
     table = read_impressions(tmp_path / "x.parquet")
-    even = table["tick"].to_numpy() % 2 == 0
-    assert 0 < even.sum() < len(even)
+    tick = table["tick"].to_numpy()
+    odd = (tick >= 20) & (tick % 2 == 1)
+    assert (tick < 20).any()
+    assert 0 < odd.sum() < len(odd)
     for name, value in (("inclusion", 0.25), ("inclusion_time", 3.0), ("session", 7)):
-        np.testing.assert_array_equal(table[name].is_null().to_numpy(), ~even)
+        np.testing.assert_array_equal(table[name].is_null().to_numpy(), ~odd)
         assert set(table[name].drop_null().to_pylist()) == {value}
-    np.testing.assert_array_equal(table["slate_made_hours"].to_numpy() == -1.0, even)
-    np.testing.assert_array_equal(table["slate_id"].to_numpy() == table["visit_id"].to_numpy(), ~even)
-    assert table["slot_marginal"].null_count == len(even)
+    np.testing.assert_array_equal(table["slate_made_hours"].to_numpy() == -1.0, odd)
+    np.testing.assert_array_equal(table["slate_id"].to_numpy() == table["visit_id"].to_numpy(), ~odd)
+    assert table["slot_marginal"].null_count == len(odd)
     assert log.flush(tmp_path / "empty.parquet") == 0
     assert read_impressions(tmp_path / "empty.parquet").num_rows == 0
 

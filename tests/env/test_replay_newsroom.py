@@ -131,7 +131,7 @@ def test_csv_and_parquet_give_the_same_articles(tmp_path: Path) -> None:
 
 def test_what_is_drawn_has_the_synthetic_newsrooms_distributions() -> None:
     config = NewsroomConfig()
-    num = 4000
+    num = 12_000
     newsroom = ReplayNewsroom(small(num), config, seed=11)
     table = [newsroom.plan_day(d) for d in range(3)]
     topic = np.concatenate([t.topic for t in table])

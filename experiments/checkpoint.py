@@ -1,0 +1,70 @@
+"""Files of a run that survive being killed at any moment.
+
+Everything is written under another name and moved into place, so a file that is there is whole. ``done.json``
+comes last: a folder with it is a finished run and is never touched again.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from feedgym.env.arrays import Arrays
+
+CHECKPOINT = "checkpoint.npz"
+DONE = "done.json"
+_LOCK = ".lock"
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON with sorted keys."""
+    write_bytes(path, (json.dumps(values, indent=2, sort_keys=True) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read what :func:`write_json` wrote."""
+    return json.loads(path.read_text())
+
+
+def save_arrays(path: Path, arrays: Arrays) -> None:
+    """Write arrays as npz (no pickle), whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    os.replace(temporary, path)
+
+
+def load_arrays(path: Path) -> Arrays:
+    """Read what :func:`save_arrays` wrote."""
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder: a run that was left behind by a killed parent ends before another one goes on.
+
+    The lock goes with the process that holds it, however it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("w") as file:
+        try:
+            import fcntl
+        except ImportError:  # not on Windows, which does not replace open files either
+            yield
+            return
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,36 @@
+"""The console command ``feedgym``: each word is a module, imported only when it is called for."""
+
+import importlib
+import sys
+
+COMMANDS = {
+    "compare": "agents live through the same weeks: ranking, curves, report, TensorBoard",
+    "train": "one run of one agent",
+    "show": "look inside a run: one slate, or one reader's life",
+    "agents": "the agents that ship, with their settings",
+    "benchmark": "speed: the Feed alone, an agent in the loop, retrieval",
+    "study": "the studies behind the claims in docs/",
+}
+
+
+def usage() -> str:
+    """What ``feedgym --help`` prints."""
+    lines = [f"  {name:<10} {line}" for name, line in COMMANDS.items()]
+    return "\n".join(
+        ["usage: feedgym COMMAND [options]", "", *lines, "", "feedgym COMMAND --help explains every setting."]
+    )
+
+
+def main() -> None:
+    """Hand over to the command's own module."""
+    words = sys.argv[1:]
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return
+    if words[0] not in COMMANDS:
+        sys.exit(f"feedgym: got command {words[0]!r}, needs one of {', '.join(COMMANDS)}")
+    importlib.import_module(f"feedgym.experiments.{words[0]}").main(words[1:])
+
+
+if __name__ == "__main__":
+    main()

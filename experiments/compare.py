@@ -1,0 +1,287 @@
+"""The main job: several agents live through the same simulated weeks, side by side.
+
+``feedgym compare``, ``python -m feedgym.experiments.compare`` or ``python experiments/compare.py``. Stopped and
+started again, it goes on where it was.
+"""
+
+import dataclasses
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from feedgym.agents.registry import AGENTS
+from feedgym.env.checks import require
+from feedgym.env.config import RewardConfig
+from feedgym.env.readers.protocol import Expecting
+from feedgym.experiments.checkpoint import write_bytes, write_json
+from feedgym.experiments.curves import Run
+from feedgym.experiments.ranking import Ranking, rank, ranking_csv, ranking_text
+from feedgym.experiments.run_config import RunConfig
+from feedgym.experiments.workers import Failed, Message, Task, run_tasks
+
+DEMO_AGENTS = tuple(name for name in AGENTS if name != "regression")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """Cumulative reward of several agents over the same newsroom, readers and luck."""
+
+    agents: tuple[str, ...] = DEMO_AGENTS
+    """Names of ``feedgym agents``, each maybe with settings: ``regression:target=click,sharpness=4``."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """A run for each agent and seed; under one seed all agents meet the same world. 5 to look, 10 to publish."""
+    days: float | None = None
+    """Simulated days; 14 if not given, or those of the file with ``--articles``."""
+    readers: int = 2000
+    """Seats: readers who are, or will be, enrolled. Fewer than about 1,000 separate nothing."""
+    slate_size: int | None = None
+    """Articles in a slate; the world's own if not given."""
+    tick_hours: float | None = None
+    """The clock's step in hours; the world's own if not given."""
+    articles_per_day: float | None = None
+    """Mean arrivals in 24 hours; the world's own if not given."""
+    world: str = "vivid"
+    """Preset of the site and its readers."""
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    """What a visit pays."""
+    reader_model: str | None = None
+    """``module:Class`` of a reader model of your own; see README, "Your own readers"."""
+    articles: Path | None = None
+    """CSV or Parquet file of articles for the newsroom to replay: id, publication time, and what else there is."""
+    out: Path = Path("runs/compare")
+    """Folder for everything that comes out. The same settings and folder go on where they were stopped."""
+    workers: int = 0
+    """Runs side by side, each in a process with one thread; 0: as many as there are cores."""
+    log: bool = True
+    """Write each run's log of impressions (about 12 bytes an impression)."""
+
+    def __post_init__(self) -> None:
+        """Check everything that can be checked before hours of work."""
+        object.__setattr__(self, "agents", split_agents(self.agents))
+        require(len(self.agents) > 0, "agents", self.agents, "at least one")
+        require(len(self.seeds) > 0, "seeds", self.seeds, "at least one")
+        require(len(set(self.seeds)) == len(self.seeds), "seeds", self.seeds, "different seeds")
+        require(self.workers >= 0, "workers", self.workers, ">= 0")
+        labels = [config.plan().label for config in self.runs() if config.seed == self.seeds[0]]
+        require(len(set(labels)) == len(labels), "agents", labels, "different agents or settings")
+
+    def horizon(self) -> float:
+        """Simulated days."""
+        if self.days is not None:
+            return self.days
+        if self.articles is None:
+            return 14.0
+        newsroom = RunConfig(articles=self.articles).make_newsroom()
+        return float(getattr(newsroom, "days", 14.0))
+
+    def runs(self) -> list[RunConfig]:
+        """A config for each agent and seed."""
+        days = self.horizon()
+        shared = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(RunConfig)
+            if f.name not in ("agent", "seed", "days", "face")
+        }
+        return [RunConfig(agent=agent, seed=seed, days=days, **shared) for agent in self.agents for seed in self.seeds]
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """What a comparison found."""
+
+    runs: tuple[Run, ...]
+    """The finished runs."""
+    ranking: Ranking
+    """Their ranking."""
+    report: Path
+    """The Markdown report; beside it the picture and ``ranking.csv``."""
+    tensorboard: Path
+    """What to give to ``tensorboard --logdir``."""
+
+
+def split_agents(words: Sequence[str]) -> tuple[str, ...]:
+    """Agents given apart, or in one word with commas; ``name:a=1,b=2`` keeps its settings."""
+    agents: list[str] = []
+    for word in words:
+        for piece in word.split(","):
+            # A piece with "=" but no name before it is one more setting of the agent to its left, and what
+            # stands inside brackets is one value.
+            open_bracket = bool(agents) and agents[-1].count("(") > agents[-1].count(")")
+            if agents and (open_bracket or ("=" in piece and ":" not in piece)):
+                agents[-1] += "," + piece.strip()
+            elif piece.strip():
+                agents.append(piece.strip())
+    return tuple(agents)
+
+
+def run(config: CompareConfig, *, quiet: bool = False) -> CompareResult:
+    """Do all runs that are not done yet, then rank, draw and report.
+
+    Args:
+        config: what to compare.
+        quiet: show no progress.
+
+    Raises:
+        RuntimeError: runs that failed. The others are done, ranked and reported all the same.
+        ValueError: an oracle among the agents, and a reader model that cannot say what it expects.
+    """
+    from feedgym.experiments.live import LiveProgress
+
+    configs = config.runs()
+    _check_oracles(configs)
+    tensorboard = config.out / "tensorboard"
+    # The longest first, so that none of them is alone at the end: learning takes most, baselines least.
+    order = sorted(configs, key=lambda c: (-_weight(c), configs.index(c)))
+    tasks = [Task(c, config.out / "runs" / c.folder_name(), tensorboard) for c in order]
+    workers = config.workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    failures: list[Failed] = []
+    names = [f"{c.plan().label} seed {c.seed}" for c in order]
+    with LiveProgress(names, order[0].days, quiet=quiet) as live:
+
+        def tell(number: int, message: Message) -> None:
+            if isinstance(message, Failed):
+                failures.append(message)
+            live.update(number, message)
+
+        run_tasks(tasks, int(workers or 1), tell)
+    result = _report(config, configs, failures, tasks)
+    if failures:
+        errors = "\n\n".join(f"{names[failure.task]}:\n{failure.error}" for failure in failures)
+        raise RuntimeError(
+            f"{len(failures)} of {len(tasks)} runs failed; the others are kept, and the same command goes on from "
+            f"the last checkpoints.\n\n{errors}"
+        )
+    assert result is not None
+    return result
+
+
+def _weight(config: RunConfig) -> int:
+    name = config.plan().name
+    return 2 if "regression" in name or "contrastive" in name else int(config.plan().is_oracle)
+
+
+def _check_oracles(configs: Sequence[RunConfig]) -> None:
+    oracles = sorted({c.plan().label for c in configs if c.plan().is_oracle})
+    if not oracles or configs[0].reader_model is None:
+        return
+    model = configs[0].make_reader_model()
+    allowed = f"a method expected_response for {', '.join(oracles)}, or --agents without oracles"
+    require(isinstance(model, Expecting), "reader_model", configs[0].reader_model, allowed)
+
+
+def _report(
+    config: CompareConfig, configs: Sequence[RunConfig], failures: Sequence[Failed], tasks: Sequence[Task]
+) -> CompareResult | None:
+    """Rank, draw and report what is finished."""
+    from feedgym.experiments.event_files import logdir, write_summary_events
+    from feedgym.experiments.plots import plot_curves
+    from feedgym.experiments.report import write_report
+    from feedgym.experiments.train import load_run
+
+    failed = {tasks[failure.task].folder for failure in failures}
+    folders = [config.out / "runs" / c.folder_name() for c in configs]
+    runs = [load_run(folder) for folder in folders if folder not in failed]
+    if not runs:
+        return None
+    ranking = rank(runs)
+    root = config.out / "tensorboard"
+    write_summary_events(root, runs)
+    shown = logdir(root, len(config.agents), len(config.seeds))
+    label = reward_label(config.reward)
+    plot_curves(runs, config.out / "curves.png", label)
+    write_bytes(config.out / "ranking.csv", ranking_csv(ranking).encode())
+    write_json(config.out / "compare.json", [c.settings() for c in configs])
+    report = write_report(
+        config.out,
+        runs,
+        ranking,
+        config_text=_settings_text(config),
+        notes=_notes(config, configs[0]),
+        command=command_line(config),
+        tensorboard_dir=shown,
+        reward_label=label,
+    )
+    return CompareResult(tuple(runs), ranking, report, shown)
+
+
+def reward_label(reward: RewardConfig) -> str:
+    """What the reward is, in words."""
+    units = {"click": "clicks", "dwell_minutes": "minutes read", "subscription": "subscriptions"}
+    parts = [
+        units[name] if weight == 1 else f"{weight:g} x {units[name]}"
+        for name, weight in dataclasses.asdict(reward).items()
+        if weight
+    ]
+    return " + ".join(parts) or "nothing"
+
+
+def command_line(config: CompareConfig) -> str:
+    """The command that does this comparison again."""
+    words = ["feedgym", "compare"]
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        flag = "--" + f.name.replace("_", "-")
+        default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+        if value == default or f.name == "workers":
+            continue
+        if isinstance(value, RewardConfig):
+            for part, weight in dataclasses.asdict(value).items():
+                if weight != getattr(default, part):
+                    words += [f"{flag}.{part.replace('_', '-')}", f"{weight:g}"]
+        elif isinstance(value, bool):
+            words.append(flag if value else "--no-" + f.name)
+        elif isinstance(value, tuple):
+            words += [flag, *map(str, value)]
+        else:
+            words += [flag, str(value)]
+    return shlex.join(words)
+
+
+def _settings_text(config: CompareConfig) -> str:
+    lines = []
+    for f in dataclasses.fields(config):
+        if f.name in ("out", "workers"):
+            continue
+        value = config.horizon() if f.name == "days" else getattr(config, f.name)
+        value = value.name if isinstance(value, Path) else value
+        lines.append(f"{f.name}: {' '.join(map(str, value)) if isinstance(value, tuple) else value}")
+    return "\n".join(lines)
+
+
+def _notes(config: CompareConfig, first: RunConfig) -> list[str]:
+    notes = []
+    newsroom = first.make_newsroom()
+    if newsroom is not None:
+        notes.append(str(getattr(newsroom, "summary", lambda: "")()))
+        file_days = float(getattr(newsroom, "days", first.days))
+        if first.days > file_days:
+            notes.append(f"The file ends after {file_days:g} days: from then on nothing new is published.")
+    if config.reader_model is not None:
+        notes.append(f"Readers: {config.reader_model}.")
+    return notes
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Command line."""
+    import tyro
+
+    config = tyro.cli(CompareConfig, args=args, prog="feedgym compare", description=__doc__)
+    try:
+        result = run(config)
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        sys.exit(f"feedgym compare: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\nStopped. The same command goes on from the last checkpoints.")
+    from feedgym.experiments.report import pairing_sentence, tensorboard_line
+
+    print(ranking_text(result.ranking))
+    print(f"\n{pairing_sentence(result.ranking)}")
+    print(f"\nReport: {result.report}   Curves: {config.out / 'curves.png'}")
+    print(f"To look further: {tensorboard_line(result.tensorboard, Path.cwd())}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""What one run is: an agent, a seed and a world. Everything that its bytes depend on, and nothing else."""
+
+import dataclasses
+import hashlib
+import importlib
+import inspect
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from feedgym.agents.registry import AgentPlan, parse_agent
+from feedgym.env.checks import require
+from feedgym.env.config import FeedConfig, RewardConfig
+from feedgym.env.newsroom import Newsroom
+from feedgym.env.readers.news_reader import NewsReader
+from feedgym.env.readers.protocol import ReaderModel
+from feedgym.env.replay_newsroom import ReplayNewsroom
+from feedgym.env.worlds import WORLDS
+
+RUN_FORMAT = 1
+"""Raised when the same settings would give other bytes: old runs are then not taken for new ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One agent under one seed."""
+
+    agent: str = "regression-dwell"
+    """An agent of ``feedgym.agents``, maybe with settings: ``regression:target=click,sharpness=4``."""
+    seed: int = 0
+    """Of the world: newsroom, readers and their luck. All agents under one seed meet the same."""
+    world: str = "vivid"
+    """Preset of the site and its readers."""
+    readers: int = 2000
+    """Seats (P)."""
+    days: float = 14.0
+    """Simulated days."""
+    slate_size: int | None = None
+    """Articles in a slate (K); the world's own if not given."""
+    tick_hours: float | None = None
+    """The clock's step in hours; the world's own if not given."""
+    articles_per_day: float | None = None
+    """Mean arrivals in 24 hours; the world's own if not given. Not with ``articles``."""
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    """What a visit pays."""
+    reader_model: str | None = None
+    """``module:Class`` of a reader model of your own, instead of the world's."""
+    articles: Path | None = None
+    """CSV or Parquet file of articles for the newsroom to replay, instead of the world's newsroom."""
+    log: bool = True
+    """Write the log of impressions (Parquet, a part per simulated day)."""
+    face: Literal["feed", "vector"] = "feed"
+    """Drive the Feed itself, or Gymnasium's vector face (slower, same bytes)."""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without reading files."""
+        require(self.seed >= 0, "seed", self.seed, ">= 0")
+        require(self.world in WORLDS, "world", self.world, f"one of {', '.join(WORLDS)}")
+        require(self.face in ("feed", "vector"), "face", self.face, "'feed' or 'vector'")
+        both = self.articles is not None and self.articles_per_day is not None
+        require(not both, "articles_per_day", self.articles_per_day, "not given together with articles")
+        self.plan()
+        self.feed_config()
+
+    def plan(self) -> AgentPlan:
+        """The agent."""
+        return parse_agent(self.agent)
+
+    def feed_config(self) -> FeedConfig:
+        """The world's site with this run's changes."""
+        base = WORLDS[self.world].feed
+        newsroom = base.newsroom
+        if self.articles_per_day is not None:
+            newsroom = dataclasses.replace(newsroom, articles_per_day=self.articles_per_day)
+        return dataclasses.replace(
+            base,
+            num_readers=self.readers,
+            days=self.days,
+            slate_size=base.slate_size if self.slate_size is None else self.slate_size,
+            tick_hours=base.tick_hours if self.tick_hours is None else self.tick_hours,
+            reward=self.reward,
+            newsroom=newsroom,
+        )
+
+    def make_reader_model(self) -> ReaderModel:
+        """The world's readers, or the user's."""
+        if self.reader_model is None:
+            return NewsReader(WORLDS[self.world].reader)
+        return load_reader_model(self.reader_model)
+
+    def make_newsroom(self) -> Newsroom | None:
+        """The newsroom that replays a file; None for the world's own."""
+        if self.articles is None:
+            return None
+        return ReplayNewsroom(self.articles, WORLDS[self.world].feed.newsroom, self.seed)
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that the run's bytes depend on, as JSON takes it; files by their content."""
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=str))
+        values["agent"] = self.plan().label
+        values["format"] = RUN_FORMAT
+        if self.articles is not None:
+            values["articles"] = self.articles.name
+            values["articles_sha256"] = hashlib.sha256(self.articles.read_bytes()).hexdigest()
+        if self.reader_model is not None:
+            source = inspect.getsource(sys.modules[type(self.make_reader_model()).__module__])
+            values["reader_model_sha256"] = hashlib.sha256(source.encode()).hexdigest()
+        # The same bytes either way: one folder serves both.
+        del values["face"]
+        return values
+
+    def folder_name(self) -> str:
+        """``<agent>-<hash>/seed-<k>``: a restart with the same settings finds it, other settings do not."""
+        settings = self.settings()
+        del settings["seed"]
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
+        label = "".join(c if c.isalnum() or c in "-_.=" else "_" for c in self.plan().label)
+        return f"{label}-{digest}/seed-{self.seed}"
+
+
+def load_reader_model(name: str) -> ReaderModel:
+    """The reader model that ``module:Class`` names; the current folder is searched first."""
+    module_name, _, class_name = name.partition(":")
+    require(bool(module_name and class_name), "reader_model", name, "module:Class, such as my_readers:NightOwl")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != module_name.split(".")[0] and error.name != module_name:
+            raise
+        raise ValueError(f"reader_model: got {name!r}, needs an importable module; {error}") from error
+    found = getattr(module, class_name, None)
+    if found is None:
+        raise ValueError(f"reader_model: got {name!r}, needs a class of {module_name}, which has no {class_name}")
+    model: Any = found() if inspect.isclass(found) else found
+    for method in ("spawn", "first_visit", "respond", "next_visit"):
+        require(callable(getattr(model, method, None)), "reader_model", name, f"a method {method}, see ReaderModel")
+    checked: ReaderModel = model
+    return checked

@@ -1,0 +1,209 @@
+"""One run: an agent lives through a world. It can be stopped at any moment and goes on where it was.
+
+State is saved at the end of every simulated day, after the day's part of the log. A run that was killed and
+started again ends with the same bytes as one that was not: log, curves and all.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from feedgym.agents.agent import Agent
+from feedgym.env.arrays import Arrays, nest, unnest
+from feedgym.env.impression_log import ImpressionLog, write_articles
+from feedgym.env.readers.protocol import Outcome
+from feedgym.experiments.checkpoint import (
+    CHECKPOINT,
+    DONE,
+    load_arrays,
+    locked,
+    read_json,
+    save_arrays,
+    write_bytes,
+    write_json,
+)
+from feedgym.experiments.curves import Curves, Run, read_curves, write_curves
+from feedgym.experiments.drive import Drive, make_drive
+from feedgym.experiments.event_files import LiveEvents, Point, run_folder, run_points, write_run_events
+from feedgym.experiments.run_config import RunConfig
+
+IMPRESSIONS = "impressions"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run has come."""
+
+    agent: str
+    seed: int
+    day: float
+    """Simulated days done."""
+    days: float
+    """Horizon."""
+    reward: float
+    """Per reader per day so far."""
+    visits_per_second: float
+    """Over the time that this process has spent on the run; 0 if the run was finished before."""
+
+
+Report = Callable[[Progress], None]
+
+
+def run(
+    config: RunConfig,
+    folder: Path,
+    *,
+    tensorboard: Path | None = None,
+    report: Report | None = None,
+) -> Run:
+    """Run, or go on with a run that was stopped, or read one that is finished.
+
+    Args:
+        config: what to run.
+        folder: the run's own folder.
+        tensorboard: root of the event files; None writes none.
+        report: called at the end of every simulated day.
+
+    Returns:
+        The finished run.
+    """
+    with locked(folder):
+        was_finished = (folder / DONE).exists()
+        if not was_finished:
+            _Runner(config, folder, tensorboard, report).run()
+        finished = load_run(folder)
+    if was_finished and report is not None:
+        report(_progress(finished.curves, finished.agent, finished.seed, config.days, 0.0))
+    return finished
+
+
+def load_run(folder: Path) -> Run:
+    """A finished run from its folder.
+
+    Raises:
+        FileNotFoundError: the run is not finished, or this is not the folder of a run.
+    """
+    done = read_json(folder / DONE)
+    return Run(done["agent"], done["seed"], done["is_oracle"], read_curves(folder / "curves.csv", done))
+
+
+class _Runner:
+    """The loop, and what it keeps between the days."""
+
+    def __init__(self, config: RunConfig, folder: Path, tensorboard: Path | None, report: Report | None) -> None:
+        self._config, self._folder = config, folder
+        self._plan = config.plan()
+        self._report = report
+        self._drive: Drive = make_drive(config)
+        self._agent: Agent = self._plan.start(self._drive.feed)
+        self._curves = Curves(config.readers, config.days)
+        self._points: list[Point] = []
+        self._log = ImpressionLog(
+            config.feed_config(),
+            run_id=config.folder_name(),
+            policy=self._plan.label,
+            config=config.settings(),
+        )
+        self._visits_here = 0
+        write_json(folder / "config.json", config.settings())
+        checkpoint = folder / CHECKPOINT
+        if checkpoint.exists():
+            self._restore(load_arrays(checkpoint))
+        self._tensorboard = tensorboard
+        self._events: LiveEvents | None = None
+        if tensorboard is not None:
+            path = run_folder(tensorboard, self._plan.label, config.seed, self._plan.is_oracle)
+            self._events = LiveEvents(path, self._points)
+
+    def run(self) -> None:
+        feed, per_day = self._drive.feed, self._drive.feed.config.ticks_per_day
+        self._started = time.perf_counter()
+        while not feed.done:
+            self._tick()
+            if feed.tick % per_day == 0 or feed.done:
+                self._end_day()
+        if self._events is not None:
+            self._events.close()
+        self._finish()
+
+    def _tick(self) -> None:
+        drive, agent = self._drive, self._agent
+        visits, now = drive.visits, drive.feed.now
+        served = agent.act(visits, drive.catalogue)
+        outcome = drive.serve(served.article_id)
+        # No more than a site can see: not who left, nor when readers will be back.
+        agent.learn(Outcome(clicks=outcome.clicks, dwell_minutes=outcome.dwell_minutes, subscribed=outcome.subscribed))
+        self._curves.record(now, outcome)
+        self._visits_here += len(visits)
+        if self._config.log and len(visits):
+            self._log.append(visits, outcome, served)
+
+    def _end_day(self) -> None:
+        """Log first, then the checkpoint: what a checkpoint knows of is on disk."""
+        feed = self._drive.feed
+        day = -(-feed.tick // feed.config.ticks_per_day) - 1
+        if self._config.log:
+            self._log.flush(self._folder / IMPRESSIONS / f"day-{day:04d}.parquet")
+        step = round(feed.now)
+        metrics = {f"train/{name}": value for name, value in self._agent.metrics().items()}
+        last = self._points[-1][0] if self._points else -1
+        new = [point for point in run_points(self._curves, feed.now) if point[0] > last]
+        if new and metrics:
+            new[-1] = (new[-1][0], {**new[-1][1], **metrics})
+        self._points += new
+        if self._events is not None:
+            for point in new:
+                self._events.add(*point)
+        save_arrays(self._folder / CHECKPOINT, self._snapshot())
+        if self._report is not None:
+            seconds = time.perf_counter() - self._started
+            rate = self._visits_here / seconds if seconds > 0 else 0.0
+            self._report(
+                _progress(self._curves, self._plan.label, self._config.seed, self._config.days, rate, step / 24.0)
+            )
+
+    def _snapshot(self) -> Arrays:
+        points = np.frombuffer(json.dumps(self._points).encode(), dtype=np.uint8)
+        return (
+            nest("feed", self._drive.feed.snapshot())
+            | nest("agent", self._agent.snapshot())
+            | nest("curves", self._curves.snapshot())
+            | {"points": points}
+        )
+
+    def _restore(self, arrays: Arrays) -> None:
+        self._drive.feed.restore(unnest("feed", arrays))
+        self._agent.restore(unnest("agent", arrays))
+        self._curves.restore(unnest("curves", arrays))
+        self._points = [(step, values) for step, values in json.loads(arrays["points"].tobytes().decode())]
+
+    def _finish(self) -> None:
+        folder, plan, feed = self._folder, self._plan, self._drive.feed
+        if self._config.log:
+            write_articles(folder / "articles.parquet", feed.catalogue.archive, config=self._config.settings())
+        write_bytes(folder / "curves.csv", write_curves(self._curves).encode())
+        done = {
+            "agent": plan.label,
+            "seed": self._config.seed,
+            "is_oracle": plan.is_oracle,
+            "num_readers": self._curves.num_readers,
+            "days": self._curves.days,
+            "bin_hours": self._curves.bin_hours,
+            "invalid_entries": feed.invalid_entries,
+        }
+        if self._tensorboard is not None:
+            finished = Run(plan.label, self._config.seed, plan.is_oracle, self._curves)
+            settings = {k: v for k, v in self._config.settings().items() if isinstance(v, int | float | str)}
+            write_run_events(self._tensorboard, finished, settings, self._points)
+        write_json(folder / DONE, done)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _progress(curves: Curves, agent: str, seed: int, days: float, rate: float, day: float | None = None) -> Progress:
+    done = days if day is None else day
+    reward = float(curves.totals["reward"].sum()) / (curves.num_readers * done)
+    return Progress(agent=agent, seed=seed, day=done, days=days, reward=reward, visits_per_second=rate)
