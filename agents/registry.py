@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -86,11 +87,10 @@ def make_agent(name: str, **settings: Any) -> AgentPlan:
     return AgentPlan(name, tuple(sorted(changed.items())))
 
 
-def _kind_of(default: Any) -> type | tuple[type, ...]:
-    """What a setting with this default takes: a whole number where a number does, anything where it is None."""
-    if default is None:
-        return object
-    return (int, float) if type(default) is float else type(default)
+def _kind_of(default: Any) -> type:
+    """What a setting with this default takes: whole numbers too where it is a float, anything where it is None."""
+    kinds = {type(None): object, float: numbers.Real, int: numbers.Integral}
+    return kinds.get(type(default), type(default))
 
 
 def parse_agent(text: str) -> AgentPlan:

@@ -15,7 +15,7 @@ class TwoTowerAgentConfig:
 
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     """How slates are drawn."""
-    widths: tuple[int, ...] = (32,)
+    widths: tuple[int, ...] = (64,)
     """Hidden layers of each tower; (1024, 512, 256) is the published shape."""
     dim: int = 16
     """Dimensions of the inner product."""

@@ -16,7 +16,7 @@ OBSERVABLE = ("topic", "publisher", "author", "text", "clickbait_proxy", "qualit
 """What a site sees of an article at publication, besides its publication time."""
 LATENT = ("vector", "quality", "clickbait", "half_life_hours", "appeal")
 """What only the simulator knows of an article."""
-SCORING_EXTRA = 5
+SCORING_EXTRA = 6
 """Columns of ``Archive.scoring`` after the vector."""
 
 
@@ -124,6 +124,7 @@ class Archive:
         rows[:, self.dim + 2] = table.appeal
         rows[:, self.dim + 3] = rate * table.published_hours
         rows[:, self.dim + 4] = rate
+        rows[:, self.dim + 5] = table.topic
 
     def column(self, name: str) -> AnyArray:
         """The whole column ``name`` with a row per article id, filled up to ``planned``."""
@@ -139,10 +140,10 @@ class Archive:
 
     @property
     def scoring(self) -> Floats:
-        """(capacity, D + 5) float32: ``[vector, clickbait, quality, appeal, rate * published_hours, rate]``.
+        """(capacity, D + 6) float32: ``[vector, clickbait, quality, appeal, rate * published_hours, rate, topic]``.
 
-        With a reader's ``[taste * u, w_c, w_q, 1, 1, -now]`` one inner product is all of the log-odds that
-        does not depend on the reader's past, decay included.
+        With a reader's ``[taste * u, w_c, w_q, 1, 1, -now, 0]`` one inner product is all of the log-odds that
+        does not depend on the reader's past, decay included. The topic rides along to save a gather.
         """
         return self._scoring
 

@@ -143,10 +143,8 @@ class Feed:
 
     def snapshot(self) -> Arrays:
         """The complete state as plain arrays, to be saved with ``np.savez`` and given to :meth:`restore`."""
-        arrays: Arrays = {
-            "version": np.asarray(SNAPSHOT_VERSION),
-            "seed": np.asarray(self.seed),
-            "num_readers": np.asarray(self.config.num_readers),
+        arrays: Arrays = {name: np.asarray(value) for name, value in self._identity().items()}
+        arrays |= {
             "tick": np.asarray(self.tick),
             "invalid_entries": np.asarray(self.invalid_entries),
             "next_tick": self._next_tick.copy(),
@@ -157,8 +155,7 @@ class Feed:
 
     def restore(self, snapshot: Arrays) -> None:
         """Go on from a snapshot of a Feed with the same config, reader model and seed, byte for byte."""
-        expected = {"version": SNAPSHOT_VERSION, "seed": self.seed, "num_readers": self.config.num_readers}
-        for name, value in expected.items():
+        for name, value in self._identity().items():
             seen = int(snapshot[name]) if name in snapshot else None
             require(seen == value, f"snapshot[{name!r}]", seen, f"{value}, as this Feed has")
         state = unnest("state", snapshot)
@@ -173,6 +170,18 @@ class Feed:
         waiting = np.flatnonzero((self._next_tick >= self.tick) & (self._next_tick < self.config.num_ticks))
         self._calendar.schedule(waiting, self._next_tick[waiting].astype(np.int64))
         self.visits = self._visits_of(self._calendar.collect(self.tick))
+
+    def _identity(self) -> dict[str, int]:
+        """What a snapshot and the Feed that goes on from it must share; the horizon may differ."""
+        c = self.config
+        return {
+            "version": SNAPSHOT_VERSION,
+            "seed": self.seed,
+            "num_readers": c.num_readers,
+            "first_reader_id": c.first_reader_id,
+            "ticks_per_day": c.ticks_per_day,
+            "history_length": c.history_length,
+        }
 
     # One tick
 
@@ -265,9 +274,12 @@ class Feed:
         slot_reward = np.float32(weights.dwell_minutes) * outcome.dwell_minutes
         if weights.click:
             slot_reward = slot_reward + np.float32(weights.click) * outcome.clicks
-        reward = slot_reward.T.sum(axis=0, dtype=np.float32)
+        # Added up position by position: of a single visit, sum() would round in pairs, of more in a row.
+        reward: Floats = np.zeros(len(rows), dtype=np.float32)
+        for position in range(self.config.slate_size):
+            reward += slot_reward[:, position]
         if weights.subscription:
-            reward = reward + np.float32(weights.subscription) * outcome.subscribed
+            reward += np.float32(weights.subscription) * outcome.subscribed
         # A reader has at most one visit per tick, at the tick's time.
         ticks = np.maximum(self.tick + 1, np.ceil((self.now + hours) / self.config.tick_hours))
         return ServedOutcome(
@@ -337,6 +349,8 @@ def _check_outcome(outcome: Outcome, valid: Bools) -> None:
     require(subscribed.shape == (n,), "subscribed", subscribed.shape, f"{(n,)}")
     nothing = bool((clicks.T & ~valid).any())
     require(not nothing, "clicks", "a click on an entry that shows nothing", "clicks only where slate.valid")
+    unearned = bool(((dwell.T != 0.0) & ~clicks.T).any())
+    require(not unearned, "dwell_minutes", "minutes on an entry that was not clicked", "0 where nothing was clicked")
     low, high = (float(dwell.min()), float(dwell.max())) if dwell.size else (0.0, 0.0)
     # Written so that NaN fails.
     require(low >= 0.0 and high < np.inf, "dwell_minutes", (low, high), "finite minutes >= 0")

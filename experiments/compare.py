@@ -5,9 +5,7 @@ started again, it goes on where it was.
 """
 
 import dataclasses
-import os
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +17,11 @@ from feedgym.env.readers.protocol import Expecting
 from feedgym.experiments.checkpoint import write_bytes, write_json
 from feedgym.experiments.curves import Run
 from feedgym.experiments.ranking import Ranking, rank, ranking_csv, ranking_text
-from feedgym.experiments.run_config import RunConfig
-from feedgym.experiments.workers import Failed, Message, Task, run_tasks
+from feedgym.experiments.run_config import RunConfig, horizon
+from feedgym.experiments.workers import Failed, Message, Task, cores, run_tasks
 
+BASELINE, ORACLE, LEARNING = 1.0, 2.0, 4.0
+"""About how long a run takes, by kind of agent."""
 DEMO_AGENTS = tuple(name for name in AGENTS if name != "regression")
 
 
@@ -68,18 +68,9 @@ class CompareConfig:
         labels = [config.plan().label for config in self.runs() if config.seed == self.seeds[0]]
         require(len(set(labels)) == len(labels), "agents", labels, "different agents or settings")
 
-    def horizon(self) -> float:
-        """Simulated days."""
-        if self.days is not None:
-            return self.days
-        if self.articles is None:
-            return 14.0
-        newsroom = RunConfig(articles=self.articles).make_newsroom()
-        return float(getattr(newsroom, "days", 14.0))
-
     def runs(self) -> list[RunConfig]:
         """A config for each agent and seed."""
-        days = self.horizon()
+        days = horizon(self.days, self.articles)
         shared = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(RunConfig)
@@ -131,51 +122,55 @@ def run(config: CompareConfig, *, quiet: bool = False) -> CompareResult:
     from feedgym.experiments.live import LiveProgress
 
     configs = config.runs()
-    _check_oracles(configs)
+    _check_inputs(configs)
     tensorboard = config.out / "tensorboard"
     # The longest first, so that none of them is alone at the end: learning takes most, baselines least.
     order = sorted(configs, key=lambda c: (-_weight(c), configs.index(c)))
     tasks = [Task(c, config.out / "runs" / c.folder_name(), tensorboard) for c in order]
-    workers = config.workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     failures: list[Failed] = []
     names = [f"{c.plan().label} seed {c.seed}" for c in order]
-    with LiveProgress(names, order[0].days, quiet=quiet) as live:
+    with LiveProgress(names, order[0].days, costs=[_weight(c) for c in order], quiet=quiet) as live:
 
         def tell(number: int, message: Message) -> None:
             if isinstance(message, Failed):
                 failures.append(message)
             live.update(number, message)
 
-        run_tasks(tasks, int(workers or 1), tell)
+        run_tasks(tasks, config.workers or cores(), tell)
     result = _report(config, configs, failures, tasks)
     if failures:
         errors = "\n\n".join(f"{names[failure.task]}:\n{failure.error}" for failure in failures)
+        others = "" if result is None else f" Report of the others: {result.report}"
         raise RuntimeError(
             f"{len(failures)} of {len(tasks)} runs failed; the others are kept, and the same command goes on from "
-            f"the last checkpoints.\n\n{errors}"
+            f"the last checkpoints.{others}\n\n{errors}"
         )
     assert result is not None
     return result
 
 
-def _weight(config: RunConfig) -> int:
-    name = config.plan().name
-    return 2 if "regression" in name or "contrastive" in name else int(config.plan().is_oracle)
+def _weight(config: RunConfig) -> float:
+    """About how long a run takes, compared with the others."""
+    plan = config.plan()
+    if "regression" in plan.name or "contrastive" in plan.name:
+        return LEARNING
+    return ORACLE if plan.is_oracle else BASELINE
 
 
-def _check_oracles(configs: Sequence[RunConfig]) -> None:
-    oracles = sorted({c.plan().label for c in configs if c.plan().is_oracle})
-    if not oracles or configs[0].reader_model is None:
-        return
+def _check_inputs(configs: Sequence[RunConfig]) -> None:
+    """Load what the user brought, so that a mistake in it shows before hours of work."""
+    configs[0].make_newsroom()
     model = configs[0].make_reader_model()
-    allowed = f"a method expected_response for {', '.join(oracles)}, or --agents without oracles"
-    require(isinstance(model, Expecting), "reader_model", configs[0].reader_model, allowed)
+    oracles = sorted({c.plan().label for c in configs if c.plan().is_oracle})
+    if oracles:
+        allowed = f"a method expected_response for {', '.join(oracles)}, or --agents without oracles"
+        require(isinstance(model, Expecting), "reader_model", configs[0].reader_model, allowed)
 
 
 def _report(
     config: CompareConfig, configs: Sequence[RunConfig], failures: Sequence[Failed], tasks: Sequence[Task]
 ) -> CompareResult | None:
-    """Rank, draw and report what is finished."""
+    """Rank, draw and report what is finished; nothing to compare where runs failed until no seed is common."""
     from feedgym.experiments.event_files import logdir, write_summary_events
     from feedgym.experiments.plots import plot_curves
     from feedgym.experiments.report import write_report
@@ -184,7 +179,8 @@ def _report(
     failed = {tasks[failure.task].folder for failure in failures}
     folders = [config.out / "runs" / c.folder_name() for c in configs]
     runs = [load_run(folder) for folder in folders if folder not in failed]
-    if not runs:
+    seeds = [{run.seed for run in runs if run.agent == agent} for agent in {run.agent for run in runs}]
+    if not seeds or not set.intersection(*seeds):
         return None
     ranking = rank(runs)
     root = config.out / "tensorboard"
@@ -219,13 +215,13 @@ def reward_label(reward: RewardConfig) -> str:
 
 
 def command_line(config: CompareConfig) -> str:
-    """The command that does this comparison again."""
+    """The command that does this comparison again; where it puts the result is left out."""
     words = ["feedgym", "compare"]
     for f in dataclasses.fields(config):
         value = getattr(config, f.name)
         flag = "--" + f.name.replace("_", "-")
         default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
-        if value == default or f.name == "workers":
+        if value == default or f.name in ("out", "workers"):
             continue
         if isinstance(value, RewardConfig):
             for part, weight in dataclasses.asdict(value).items():
@@ -245,7 +241,7 @@ def _settings_text(config: CompareConfig) -> str:
     for f in dataclasses.fields(config):
         if f.name in ("out", "workers"):
             continue
-        value = config.horizon() if f.name == "days" else getattr(config, f.name)
+        value = horizon(config.days, config.articles) if f.name == "days" else getattr(config, f.name)
         value = value.name if isinstance(value, Path) else value
         lines.append(f"{f.name}: {' '.join(map(str, value)) if isinstance(value, tuple) else value}")
     return "\n".join(lines)
@@ -266,15 +262,11 @@ def _notes(config: CompareConfig, first: RunConfig) -> list[str]:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Command line."""
-    import tyro
+    from feedgym.experiments.command import parsed, stopping
 
-    config = tyro.cli(CompareConfig, args=args, prog="feedgym compare", description=__doc__)
-    try:
+    config = parsed(CompareConfig, args, "compare", __doc__)
+    with stopping("compare"):
         result = run(config)
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
-        sys.exit(f"feedgym compare: {error}")
-    except KeyboardInterrupt:
-        sys.exit("\nStopped. The same command goes on from the last checkpoints.")
     from feedgym.experiments.report import pairing_sentence, tensorboard_line
 
     print(ranking_text(result.ranking))

@@ -61,7 +61,8 @@ class Curves:
 
     def cumulative(self, name: str) -> Doubles:
         """Total so far per reader (not divided by days), at the end of each bin, (T,)."""
-        return np.cumsum(self.totals[name]) / self.num_readers
+        so_far: Doubles = np.cumsum(self.totals[name]) / self.num_readers
+        return so_far
 
     def daily(self, name: str) -> Doubles:
         """Total of each simulated day per reader, (days,)."""

@@ -103,6 +103,7 @@ class RunConfig:
         values["format"] = RUN_FORMAT
         if self.articles is not None:
             values["articles"] = self.articles.name
+            require(self.articles.is_file(), "articles", str(self.articles), "a file that exists")
             values["articles_sha256"] = hashlib.sha256(self.articles.read_bytes()).hexdigest()
         if self.reader_model is not None:
             source = inspect.getsource(sys.modules[type(self.make_reader_model()).__module__])
@@ -118,6 +119,18 @@ class RunConfig:
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
         label = "".join(c if c.isalnum() or c in "-_.=" else "_" for c in self.plan().label)
         return f"{label}-{digest}/seed-{self.seed}"
+
+
+def horizon(days: float | None, articles: Path | None) -> float:
+    """Simulated days: as given, or those of the file of articles, or 14.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: whatever is wrong in the file.
+    """
+    if days is not None or articles is None:
+        return 14.0 if days is None else days
+    return float(ReplayNewsroom(articles).days)
 
 
 def load_reader_model(name: str) -> ReaderModel:

@@ -1,12 +1,16 @@
 """One run: an agent lives through a world. It can be stopped at any moment and goes on where it was.
 
-State is saved at the end of every simulated day, after the day's part of the log. A run that was killed and
-started again ends with the same bytes as one that was not: log, curves and all.
+``feedgym train``, ``python -m feedgym.experiments.train`` or ``python experiments/train.py``. State is
+saved at the end of every simulated day, after the day's part of the log. A run that was killed and started again ends
+with the same bytes as one that was not: log, curves and all.
 """
 
+import contextlib
+import dataclasses
 import json
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +33,7 @@ from feedgym.experiments.checkpoint import (
 from feedgym.experiments.curves import Curves, Run, read_curves, write_curves
 from feedgym.experiments.drive import Drive, make_drive
 from feedgym.experiments.event_files import LiveEvents, Point, run_folder, run_points, write_run_events
-from feedgym.experiments.run_config import RunConfig
+from feedgym.experiments.run_config import RunConfig, horizon
 
 IMPRESSIONS = "impressions"
 
@@ -74,7 +78,11 @@ def run(
     with locked(folder):
         was_finished = (folder / DONE).exists()
         if not was_finished:
-            _Runner(config, folder, tensorboard, report).run()
+            runner = _Runner(config, folder, tensorboard, report)
+            with _one_torch_thread():
+                runner.run()
+        # Also after a run that was killed between its last two steps.
+        (folder / CHECKPOINT).unlink(missing_ok=True)
         finished = load_run(folder)
     if was_finished and report is not None:
         report(_progress(finished.curves, finished.agent, finished.seed, config.days, 0.0))
@@ -89,6 +97,21 @@ def load_run(folder: Path) -> Run:
     """
     done = read_json(folder / DONE)
     return Run(done["agent"], done["seed"], done["is_oracle"], read_curves(folder / "curves.csv", done))
+
+
+@contextlib.contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """The same sums in this process as in a worker, whatever the number of cores."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Runner:
@@ -200,10 +223,58 @@ class _Runner:
             settings = {k: v for k, v in self._config.settings().items() if isinstance(v, int | float | str)}
             write_run_events(self._tensorboard, finished, settings, self._points)
         write_json(folder / DONE, done)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _progress(curves: Curves, agent: str, seed: int, days: float, rate: float, day: float | None = None) -> Progress:
     done = days if day is None else day
     reward = float(curves.totals["reward"].sum()) / (curves.num_readers * done)
     return Progress(agent=agent, seed=seed, day=done, days=days, reward=reward, visits_per_second=rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(RunConfig):
+    """One run of one agent."""
+
+    # A float as soon as it is made, as everywhere else.
+    days: float | None = None  # type: ignore[assignment]
+    """Simulated days; 14 if not given, or those of the file with ``--articles``."""
+    out: Path = Path("runs/train")
+    """Folder for runs and event files. The same settings and folder go on where they were stopped."""
+
+    def __post_init__(self) -> None:
+        """Fill in the horizon, then check."""
+        object.__setattr__(self, "days", horizon(self.days, self.articles))
+        super().__post_init__()
+
+    def run_config(self) -> RunConfig:
+        """What the run's bytes depend on."""
+        return RunConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(RunConfig)})
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Command line."""
+    from feedgym.experiments.command import parsed, stopping
+    from feedgym.experiments.live import LiveProgress
+    from feedgym.experiments.workers import Finished
+
+    config = parsed(TrainConfig, args, "train", __doc__)
+    with stopping("train"):
+        one = config.run_config()
+        folder = config.out / "runs" / one.folder_name()
+        label = one.plan().label
+        with LiveProgress([f"{label} seed {one.seed}"], one.days, every_day=True) as live:
+            done = run(
+                one, folder, tensorboard=config.out / "tensorboard", report=lambda progress: live.update(0, progress)
+            )
+            live.update(0, Finished(0))
+    rates = {name: done.curves.per_reader_day(name) for name in ("reward", "clicks", "dwell_minutes", "visits")}
+    lost = 100.0 * float(done.curves.totals["left"].sum()) / done.curves.num_readers
+    print(f"\nPer reader per day, {one.readers:,} readers, {one.days:g} days:")
+    print(", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in rates.items()) + f"; lost {lost:.1f} %")
+    print(f"\nRun: {folder}")
+    if config.log:
+        print(f"To look inside: feedgym show {folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,19 +1,21 @@
-"""Runs in processes side by side: a few long-lived workers, a queue of tasks, a stream of messages back.
+"""Runs in processes side by side: a few long-lived workers, each with a pipe to this process.
 
-Workers live long because importing torch takes seconds. A run that fails does not stop the others, and workers
-whose parent was killed stop by themselves at the end of the simulated day.
+Workers live long because importing torch takes seconds. A run that fails does not stop the others. A worker whose
+parent was killed ends by itself: at once if it is idle, else when it next reports, at the end of a simulated day.
 """
 
+import contextlib
 import multiprocessing
 import os
-import queue
+import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any
 
 from feedgym.experiments.run_config import RunConfig
 from feedgym.experiments.train import Progress
@@ -47,10 +49,6 @@ class Finished:
 Message = Progress | Failed | Finished
 
 
-class ParentGoneError(RuntimeError):
-    """The parent is gone: nobody waits for this worker's results."""
-
-
 def run_tasks(tasks: Sequence[Task], workers: int, tell: Callable[[int, Message], None]) -> None:
     """Do all tasks.
 
@@ -63,108 +61,121 @@ def run_tasks(tasks: Sequence[Task], workers: int, tell: Callable[[int, Message]
         _run_in_processes(tasks, min(workers, len(tasks)), tell)
         return
     for number, task in enumerate(tasks):
-        try:
-            _run(task, partial(tell, number))
-        except Exception as error:
-            tell(number, Failed(number, _describe(error)))
-        else:
-            tell(number, Finished(number))
+        tell(number, _result(number, task, partial(tell, number)))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _run_in_processes(tasks: Sequence[Task], workers: int, tell: Callable[[int, Message], None]) -> None:
-    # spawn, not fork: torch and faiss do not survive a fork with threads.
-    context = multiprocessing.get_context("spawn")
-    todo: Any = context.Queue()
-    back: Any = context.Queue()
-    for number, task in enumerate(tasks):
-        todo.put((number, task))
-    for _ in range(workers):
-        todo.put(None)
-    # BLAS reads this when it is loaded: one thread a process, since processes share the cores.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    processes = [context.Process(target=_work, args=(todo, back), daemon=True) for _ in range(workers)]
-    for process in processes:
-        process.start()
-    open_tasks, running = set(range(len(tasks))), dict[int, int]()
+    todo = list(enumerate(tasks))
+    # A pipe for each worker, no queue: a worker killed while it holds a queue's lock would stop all the others.
+    started = [_start() for _ in range(workers)]
+    processes = dict(started)
+    running: dict[Connection, int] = {}
     try:
-        while open_tasks:
-            try:
-                pid, number, message = back.get(timeout=1.0)
-            except queue.Empty:
-                for number, failed in _lost(processes, running, open_tasks):
-                    tell(number, failed)
-                continue
-            if message is None:
-                running[pid] = number
-                continue
-            if isinstance(message, Failed | Finished):
-                running.pop(pid, None)
-                open_tasks.discard(number)
-            tell(number, message)
+        for pipe in list(processes):
+            _hand_out(pipe, todo, running)
+        while running:
+            ready = wait(list(running))
+            for pipe in [pipe for pipe in processes if pipe in ready]:
+                number = running[pipe]
+                try:
+                    message: Message = pipe.recv()
+                except (EOFError, OSError):
+                    processes[pipe].join(timeout=5.0)
+                    how = f"its process ended with exit code {processes[pipe].exitcode}, maybe for want of memory"
+                    message = Failed(number, how)
+                    del running[pipe]
+                else:
+                    if isinstance(message, Failed | Finished):
+                        _hand_out(pipe, todo, running)
+                tell(number, message)
+        for number, _ in todo:
+            tell(number, Failed(number, "no worker is left to do it"))
     finally:
-        for process in processes:
-            if open_tasks:
+        for pipe, process in processes.items():
+            pipe.close()
+            if pipe in running:
                 process.terminate()
+        for process in processes.values():
             process.join(timeout=5.0)
 
 
-def _lost(
-    processes: Sequence[SpawnProcess], running: dict[int, int], open_tasks: set[int]
-) -> Iterator[tuple[int, Failed]]:
-    """Tasks whose process died without a word, such as killed for memory."""
-    for process in processes:
-        if process.is_alive() or process.exitcode == 0:
-            continue
-        number = running.pop(process.pid or -1, None)
-        if number is not None and number in open_tasks:
-            open_tasks.discard(number)
-            yield number, Failed(number, f"its process ended with exit code {process.exitcode}")
-    if all(not process.is_alive() for process in processes):
-        for number in sorted(open_tasks):
-            yield number, Failed(number, "no worker is left to do it")
-        open_tasks.clear()
+def _hand_out(pipe: Connection, todo: list[tuple[int, Task]], running: dict[Connection, int]) -> None:
+    """The next task to this worker, if there is one."""
+    running.pop(pipe, None)
+    if todo:
+        number, task = todo.pop(0)
+        running[pipe] = number
+        # A worker that is dead already is noticed when its pipe is read.
+        with contextlib.suppress(OSError):
+            pipe.send((number, task))
 
 
-def _work(todo: Any, back: Any) -> None:
-    """A worker: take tasks until there are none, or until the parent is gone."""
-    parent, pid = os.getppid(), os.getpid()
-    # A worker must not outlive its parent because of what it could not deliver.
-    back.cancel_join_thread()
-    while True:
-        try:
-            item = todo.get(timeout=1.0)
-        except queue.Empty:
-            if os.getppid() != parent:
-                return
-            continue
-        if item is None:
-            back.close()
-            back.join_thread()
-            return
-        number, task = item
-        back.put((pid, number, None))
+def _start() -> tuple[Connection, SpawnProcess]:
+    """A worker, and the pipe to it."""
+    # spawn, not fork: torch and faiss do not survive a fork with threads.
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_work, args=(there,), daemon=True)
+    with _one_thread_each(), _without_interrupts():
+        process.start()
+    # Or the pipe would not end with the worker.
+    there.close()
+    return here, process
 
-        def report(progress: Progress, number: int = number) -> None:
-            if os.getppid() != parent:
-                raise ParentGoneError
-            back.put((pid, number, progress))
 
-        try:
-            _run(task, report)
-        except (ParentGoneError, KeyboardInterrupt):
-            return
-        except Exception as error:
-            back.put((pid, number, Failed(number, _describe(error))))
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """BLAS reads this when it is loaded: processes share the cores, so each has one thread."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
         else:
-            back.put((pid, number, Finished(number)))
+            os.environ["OMP_NUM_THREADS"] = before
 
 
-def _run(task: Task, report: Callable[[Progress], None]) -> None:
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ctrl-C goes to a terminal's whole group: a worker that is still importing would print a traceback.
+
+    A mask, unlike a handler, is handed down to the new process, and keeps for this one what comes meanwhile.
+    """
+    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _work(pipe: Connection) -> None:
+    """A worker: do tasks until the pipe ends, because nothing is left to do or the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Two errors say that the other end is closed. Whatever a run made of one, sending its result raises it again.
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            number, task = pipe.recv()
+            pipe.send(_result(number, task, pipe.send))
+
+
+def _result(number: int, task: Task, report: Callable[[Progress], None]) -> Finished | Failed:
     # Here, not above: the parent process needs no torch.
     from feedgym.experiments import train
 
-    train.run(task.config, task.folder, tensorboard=task.tensorboard, report=report)
-
-
-def _describe(error: Exception) -> str:
-    return "".join(traceback.format_exception(error)).rstrip()
+    try:
+        train.run(task.config, task.folder, tensorboard=task.tensorboard, report=report)
+    except Exception as error:
+        return Failed(number, "".join(traceback.format_exception(error)).rstrip())
+    return Finished(number)

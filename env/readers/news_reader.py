@@ -94,60 +94,61 @@ class NewsReader:
         c, n = self.config, len(rows)
         article_id, valid = slate.article_id.T, slate.valid.T
         scoring = slate.scoring()
-        interest: Floats = state["interest"].take(rows, axis=0)
-        log_odds = np.einsum("knd,nd->kn", scoring, self._coefficients(interest, now))
-        log_odds += np.float32(c.base_log_odds)
-
-        topic: Ints = slate.observable("topic").T.astype(np.int64)
-        satiation = self._faded_satiation(state, rows, now)
+        interest: Floats = state["interest"][rows]
+        # Against a click throughout: the same passes over the batch, and no division.
+        against = np.einsum("knd,nd->kn", scoring, -self._coefficients(interest, now))
+        against -= np.float32(c.base_log_odds)
         if c.satiation:
-            by_visit = np.arange(n) * satiation.shape[1]
-            log_odds -= np.float32(c.satiation_weight) * satiation.reshape(-1).take(topic + by_visit)
+            satiation = self._faded_satiation(state, rows, now)
+            cell = scoring[..., -1].astype(np.int64)  # of (n, T): the visit's satiation with the article's topic
+            cell += np.arange(n) * satiation.shape[1]
+            against += np.float32(c.satiation_weight) * satiation.reshape(-1).take(cell)
         if c.fatigue:
             clock = np.float32(now / c.fatigue_half_life_hours)
             memory: Ints = state["memory"]
             seen = recall(memory, rows, article_id, clock)
-            log_odds -= np.float32(c.fatigue_weight) * np.log1p(seen.count)
-            log_odds -= np.float32(c.already_clicked_weight) * seen.clicked
-
-        chance = sigmoid(log_odds) * self.examination(len(article_id))[:, None]
-        clicks: Bools = (chance > noise.uniform("click", "impression").T) & valid
-
-        flat = np.flatnonzero(clicks)
-        position, visit = np.divmod(flat, n)
-        rows_clicked = scoring.reshape(-1, scoring.shape[-1]).take(flat, axis=0)
-        dwell = np.zeros(clicks.shape, dtype=np.float32)
-        dwell.reshape(-1)[flat] = self._dwell(rows_clicked, interest, visit, position, noise)
-        count = np.bincount(visit, minlength=n)
-        worth, satisfying = self._worth(rows_clicked, visit, n)
-        value = np.where(count > 0, np.tanh(worth / np.maximum(count, 1) + 0.15 * np.log1p(count)), c.value_nothing)
-        state["value"][rows] = value
-        trust = state["trust"].take(rows) * np.float32(1.0 - c.trust_step) + c.trust_step * value
-        state["trust"][rows] = trust
-
-        if c.satiation:
-            gained = np.bincount(visit * satiation.shape[1] + topic.reshape(-1).take(flat), minlength=satiation.size)
-            satiation += np.float32(c.satiation_step) * gained.reshape(satiation.shape).astype(np.float32)
-            state["satiation"][rows] = satiation
-        state["seen_hours"][rows] = now
+            against += np.float32(c.fatigue_weight) * seen.log_count
+            if c.already_clicked_weight:
+                against += np.float32(c.already_clicked_weight) * seen.clicked
+        # Clicked where uniform < examination * sigmoid(log-odds).
+        odds_against = np.exp(np.minimum(against, np.float32(60.0), out=against), out=against)
+        odds_against += np.float32(1.0)
+        odds_against *= noise.uniform("click", "impression").T
+        clicks: Bools = odds_against < self.examination(len(article_id))[:, None]
+        clicks &= valid
         if c.fatigue:
             remember(memory, seen, article_id, clicks, valid, clock)
             state["exposures"][rows] += np.add.reduce(valid, axis=0, dtype=np.int32)
             state["evictions"][rows] += np.add.reduce(seen.evicts & valid, axis=0, dtype=np.int32)
+
+        flat = np.flatnonzero(clicks)
+        position, visit = np.divmod(flat, n)
+        articles = scoring.reshape(-1, scoring.shape[-1]).take(flat, axis=0)
+        dwell = np.zeros(clicks.shape, dtype=np.float32)
+        dwell.reshape(-1)[flat] = self._dwell(articles, interest, visit, position, noise)
+        if c.satiation:
+            gained = np.bincount(cell.reshape(-1).take(flat), minlength=satiation.size)
+            satiation += (np.float32(c.satiation_step) * gained.astype(np.float32)).reshape(satiation.shape)
+            state["satiation"][rows] = satiation
+            state["seen_hours"][rows] = now
+        value, satisfying = self._judge(articles, visit, n)
+        trust = state["trust"][rows] * (1.0 - c.trust_step) + c.trust_step * value
+        state["value"][rows] = value
+        state["trust"][rows] = trust
         subscribed = self._subscribe(state, rows, trust, satisfying, noise)
         return Outcome(clicks=clicks.T, dwell_minutes=dwell.T, subscribed=subscribed)
 
     def next_visit(self, state: Arrays, rows: Ints, outcome: Outcome, now: float, noise: Noise) -> Doubles:
         """Habit, shortened by trust and a good visit; then the hazard of leaving over that gap."""
         c = self.config
-        trust = state["trust"][rows].astype(np.float64)
-        value = state["value"][rows].astype(np.float64)
-        pull = np.exp(-self._kappa * (c.return_mix * trust + (1.0 - c.return_mix) * value))
+        trust, value = state["trust"][rows], state["value"][rows]
+        weight = np.float32(c.return_mix)
+        pull = np.exp(np.float32(-self._kappa) * (weight * trust + (1 - weight) * value))
         habit = noise.exponential("habit") ** c.habit_exponent
         gap = self._rhythm.gap(now, state["base_gap_hours"][rows] * pull * habit)
         if c.leaving:
-            hazard = c.leaving_per_day * (np.exp(-2.0 * trust) if c.delayed_effects else 1.0)
-            gap[noise.uniform("leaving") < -np.expm1(-hazard * gap / 24.0)] = np.inf
+            hazard = c.leaving_per_day * (np.exp(np.float32(-2.0) * trust) if c.delayed_effects else 1.0)
+            gap[noise.uniform("leaving") < -np.expm1(hazard * gap * (-1.0 / 24.0))] = np.inf
         return gap
 
     def expected_response(
@@ -168,7 +169,7 @@ class NewsReader:
             memory: Ints = state["memory"]
             ids = np.broadcast_to(article_id[:, None], (len(article_id), len(rows)))
             seen = recall(memory, rows, ids, np.float32(now / c.fatigue_half_life_hours))
-            log_odds -= np.float32(c.fatigue_weight) * np.log1p(seen.count.T)
+            log_odds -= np.float32(c.fatigue_weight) * seen.log_count.T
             log_odds -= np.float32(c.already_clicked_weight) * seen.clicked.T
         d = interest.shape[1]
         match = interest @ scoring[:, :d].T
@@ -179,7 +180,7 @@ class NewsReader:
     # Parts
 
     def _coefficients(self, interest: Floats, now: float) -> Floats:
-        """What an article's ``Archive.scoring`` row is multiplied with, (n, D + 5)."""
+        """What an article's ``Archive.scoring`` row is multiplied with, (n, D + 6)."""
         c, d = self.config, interest.shape[1]
         coefficients = np.empty((len(interest), d + SCORING_EXTRA), dtype=np.float32)
         np.multiply(interest, self._taste, out=coefficients[:, :d])
@@ -188,6 +189,7 @@ class NewsReader:
         coefficients[:, d + 2] = 1.0
         coefficients[:, d + 3] = 1.0 if c.decay else 0.0
         coefficients[:, d + 4] = -now if c.decay else 0.0
+        coefficients[:, d + 5] = 0.0
         return coefficients
 
     def _faded_satiation(self, state: Arrays, rows: Ints, now: float) -> Floats:
@@ -198,7 +200,7 @@ class NewsReader:
         return faded
 
     def _dwell(self, articles: Floats, interest: Floats, visit: Ints, position: Ints, noise: Noise) -> Floats:
-        """Minutes on clicked articles: ``articles`` (m, D + 5) are their scoring rows."""
+        """Minutes on clicked articles: ``articles`` (m, D + 6) are their scoring rows."""
         c, d = self.config, interest.shape[1]
         match = np.einsum("md,md->m", articles[:, :d], interest.take(visit, axis=0))
         log_minutes = np.float32(c.dwell_log_minutes) + self._dwell_taste * match
@@ -208,12 +210,17 @@ class NewsReader:
         minutes: Floats = np.minimum(np.exp(log_minutes), np.float32(c.dwell_cap_minutes))
         return minutes
 
-    def _worth(self, articles: Floats, visit: Ints, n: int) -> tuple[Doubles, Ints]:
-        """Sum over each visit's clicks of ``v_q q - v_c c``, and the number of clicks worth reading; (n,)."""
+    def _judge(self, articles: Floats, visit: Ints, n: int) -> tuple[Floats, Ints]:
+        """What each visit was worth to its reader, (n,), and its number of clicks worth reading, (n,)."""
         c, d = self.config, articles.shape[1] - SCORING_EXTRA
         worth = c.value_quality * articles[:, d + 1] - c.value_clickbait * articles[:, d]
-        total = np.bincount(visit, weights=worth, minlength=n).astype(np.float64, copy=False)
-        return total, np.bincount(visit[worth > 0.0], minlength=n).astype(np.int64, copy=False)
+        count = np.bincount(visit, minlength=n)
+        total = np.bincount(visit, weights=worth, minlength=n)
+        value = np.full(n, c.value_nothing, dtype=np.float32)
+        some = np.flatnonzero(count)
+        clicks = count[some]
+        value[some] = np.tanh(total[some] / clicks + 0.15 * np.log1p(clicks))
+        return value, np.bincount(visit[worth > 0.0], minlength=n)
 
     def _subscribe(self, state: Arrays, rows: Ints, trust: Doubles, satisfying: Ints, noise: Noise) -> Bools:
         """Each satisfying read may win a reader who is not a subscriber yet."""

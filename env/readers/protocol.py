@@ -66,7 +66,7 @@ class SlateView:
         return self._gather(name)
 
     def scoring(self) -> Floats:
-        """Rows of ``Archive.scoring``, latent, float32 (K, n, D + 5): position-major and not transposed."""
+        """Rows of ``Archive.scoring``, latent, float32 (K, n, D + 6): position-major and not transposed."""
         return self._archive.scoring.take(self.article_id.T, axis=0)
 
     def _gather(self, name: str) -> AnyArray:

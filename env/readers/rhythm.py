@@ -7,6 +7,8 @@ import numpy as np
 
 from feedgym.env.arrays import Doubles
 
+_HOURS: Doubles = np.arange(25.0)
+
 
 class DayRhythm:
     """A daily profile, constant within each hour.
@@ -20,7 +22,6 @@ class DayRhythm:
         self._rate = 24.0 * weights / weights.sum()
         self._cumulative = np.concatenate([[0.0], np.cumsum(self._rate)])
         self._cumulative[-1] = 24.0
-        self._hours_per_operational = np.divide(1.0, self._rate, out=np.zeros(24), where=self._rate > 0)
 
     def operational(self, clock_hours: float) -> float:
         """Operational time at one moment of the clock."""
@@ -30,13 +31,14 @@ class DayRhythm:
 
     def clock(self, operational_hours: Doubles) -> Doubles:
         """Moments of the clock, (n,), at these operational times."""
-        within = operational_hours % 24.0
-        # side="right": an hour without traffic has no width in operational time, and is jumped over.
-        hour = np.minimum(np.searchsorted(self._cumulative, within, side="right") - 1, 23)
-        offset = (within - self._cumulative[hour]) * self._hours_per_operational[hour]
-        clock: Doubles = (operational_hours - within) + hour + np.minimum(offset, 1.0)
+        day = np.floor(operational_hours * (1.0 / 24.0))
+        # An hour without traffic has no width in operational time: of equal knots interp takes the last, and so
+        # jumps over it. Half the cost of searchsorted and gathers.
+        clock: Doubles = np.interp(operational_hours - 24.0 * day, self._cumulative, _HOURS)
+        clock += 24.0 * day
         return clock
 
     def gap(self, now: float, operational_gap: Doubles) -> Doubles:
         """Clock hours (n,) that gaps of operational hours (n,) take from ``now`` on."""
-        return self.clock(self.operational(now) + operational_gap) - now
+        # There and back again, a gap of nothing may come out as -1e-14 hours.
+        return np.maximum(self.clock(self.operational(now) + operational_gap) - now, 0.0)

@@ -135,8 +135,18 @@ def test_four_exponentials_fit_the_usual_decays() -> None:
 def test_a_reference_too_far_away_is_refused() -> None:
     model = make()
     item, bias = articles(model)
-    with pytest.raises(ValueError, match="t_ref: got '245000 tau away'"):
+    with pytest.raises(ValueError, match="t_ref: got '245000 tau before'"):
         model.augment_items(item, bias, torch.full((30,), T_REF, dtype=torch.float64), 0.0)
+
+
+def test_an_article_many_tau_old_has_no_term_left() -> None:
+    model = make()
+    item, bias = articles(model)
+    old = torch.full((30,), T_REF - 1000.0, dtype=torch.float64)
+    columns = model.augment_items(item, bias, old, T_REF)[:, model.config.dim + 1 :]
+    fresh = model.augment_items(item, bias, torch.full((30,), T_REF, dtype=torch.float64), T_REF)
+    assert torch.equal(columns[:, :2], torch.zeros(30, 2))  # tau 2 and 8 h: 500 and 125 tau ago
+    assert not torch.equal(fresh[:, model.config.dim + 1 :], columns)
 
 
 def test_the_start_is_quiet_and_the_base_rate_right() -> None:

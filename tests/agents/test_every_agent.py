@@ -1,0 +1,146 @@
+"""What holds for every agent of ``AGENTS``: it serves what is live, resumes byte for byte, and minds its own luck."""
+
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from feedgym.agents import AGENTS, Agent, AgentPlan, make_agent
+from feedgym.env import Feed, FeedConfig, NewsroomConfig
+
+SHARED = ("recent", "popular")
+LEARNED = [name for name in AGENTS if name.startswith(("regression", "contrastive"))]
+
+
+def plan_of(name: str, **more: Any) -> AgentPlan:
+    small: dict[str, Any] = {"max_steps": 6} if name in LEARNED else {}
+    return make_agent(name, **small, **more)
+
+
+def served_bytes(run: list[tuple[Any, Any]]) -> list[tuple[bytes, ...]]:
+    columns = ("article_id", "slot_propensity", "log_propensity", "in_shortlist", "logit")
+    return [tuple(np.ascontiguousarray(getattr(s, name)).tobytes() for name in columns) for s, _ in run]
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_a_day_of_live_articles_only(name: str, drive: Callable[..., Any]) -> None:
+    feed = Feed(FeedConfig(num_readers=50, days=1.0, strict=True), seed=1)
+    agent = plan_of(name).start(feed)
+    run = drive(agent, feed)
+    assert feed.invalid_entries == 0
+    assert feed.done
+    assert any(len(s.article_id) == 0 for s, _ in run)  # ticks without visits are among them
+    assert sum(len(s.article_id) for s, _ in run) > 50
+    for served, _ in run:
+        np.testing.assert_allclose(np.log(served.slot_propensity).sum(axis=1), served.log_propensity, atol=1e-9)
+        assert served.num_live > 100
+    if name in LEARNED:
+        assert run[-1][0].policy_version == 3  # at hours 6, 12 and 18
+        assert np.isfinite(agent.metrics()["loss"])
+        assert agent.metrics() == {}
+
+
+SITES = {
+    "fewer live articles than positions": NewsroomConfig(articles_per_day=5.0),
+    "nothing published": NewsroomConfig(articles_per_day=0.0),
+}
+
+
+POLICIES = [(name, greedy) for name in AGENTS for greedy in (False, True)]
+
+
+@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize(("name", "greedy"), [(n, g) for n, g in POLICIES if not g or n in (*LEARNED, *SHARED)])
+def test_tiny_newsrooms(name: str, site: str, greedy: bool, drive: Callable[..., Any]) -> None:
+    config = FeedConfig(num_readers=20, days=1.0, tick_hours=1.0, slate_size=12, newsroom=SITES[site])
+    feed = Feed(config, seed=6)
+    agent = plan_of(name, **({"greedy": True} if greedy else {})).start(feed)
+    lengths = set()
+    for served, _ in drive(agent, feed):
+        shown = (served.article_id >= 0).sum(axis=1)
+        assert (shown == min(12, served.num_live)).all()
+        assert (served.slot_propensity[served.article_id < 0] == 1).all()
+        assert np.isfinite(served.log_propensity).all()
+        assert (served.shortlist_size <= served.num_live).all()
+        lengths.add(served.num_live)
+    assert min(lengths) < 12
+
+
+@pytest.fixture
+def quiet_torch() -> Iterator[None]:
+    """Neither torch's nor numpy's global generator is drawn from."""
+    before = torch.get_rng_state().clone(), repr(np.random.get_state())  # noqa: NPY002
+    yield
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1] == repr(np.random.get_state())  # noqa: NPY002
+
+
+RESUMED = FeedConfig(num_readers=40, days=2.5, tick_hours=0.5, newsroom=NewsroomConfig(articles_per_day=100))
+
+
+@pytest.mark.usefixtures("quiet_torch")
+@pytest.mark.parametrize("name", AGENTS)
+def test_resumes_byte_for_byte_from_a_file_without_pickle(name: str, drive: Callable[..., Any]) -> None:
+    # A small ring, so that it has wrapped when the snapshot is taken.
+    plan = plan_of(name, **({"replay_visits": 100} if name in LEARNED else {}))
+
+    def start() -> tuple[Agent, Feed]:
+        feed = Feed(RESUMED, seed=3)
+        return plan.start(feed), feed
+
+    agent, feed = start()
+    drive(agent, feed, until=36.0)
+    files = [io.BytesIO(), io.BytesIO()]
+    np.savez(files[0], **agent.snapshot())
+    np.savez(files[1], **feed.snapshot())
+    rest = drive(agent, feed)
+
+    again, other = start()
+    for file, part in zip(files, (again, other), strict=True):
+        file.seek(0)
+        part.restore(dict(np.load(file, allow_pickle=False)))
+    resumed = drive(again, other)
+    assert served_bytes(resumed) == served_bytes(rest)
+    assert [o.clicks.tobytes() for _, o in resumed] == [o.clicks.tobytes() for _, o in rest]
+    one, two = agent.snapshot(), again.snapshot()
+    assert one.keys() == two.keys()
+    assert {k for k in one if one[k].tobytes() != two[k].tobytes()} == set()
+    if name in LEARNED:
+        assert rest[-1][0].policy_version - rest[0][0].policy_version >= 2
+        assert agent._replay.total > 200  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["random", "popular", "regression", "contrastive-uniform"])
+def test_an_agent_does_not_notice_another(name: str, drive: Callable[..., Any]) -> None:
+    config = FeedConfig(num_readers=40, days=0.6, tick_hours=0.5, newsroom=NewsroomConfig(articles_per_day=100))
+
+    def own_run(other: str | None) -> list[tuple[bytes, ...]]:
+        feed = Feed(config, seed=5)
+        agent = plan_of(name).start(feed)
+        if other is None:
+            return served_bytes(drive(agent, feed))
+        beside = Feed(config, seed=5)
+        companion = plan_of(other).start(beside)
+        run = []
+        while not feed.done:
+            drive(companion, beside, until=feed.now + 0.25)
+            run += drive(agent, feed, until=feed.now + 0.25)
+        return served_bytes(run)
+
+    alone = own_run(None)
+    assert own_run("contrastive") == own_run("random") == alone
+    different = Feed(config, seed=6)
+    assert served_bytes(drive(plan_of(name).start(different), different)) != alone
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_agents_draw_as_their_own_seed_says_and_not_as_the_world_does(name: str) -> None:
+    feed = Feed(RESUMED, seed=3)
+    one, two = plan_of(name).start(feed), plan_of(name).start(feed)
+    a, b = one.snapshot(), two.snapshot()
+    assert all(a[k].tobytes() == b[k].tobytes() for k in a)
+    other = plan_of(name).start(Feed(RESUMED, seed=4)).snapshot()
+    assert any(a[k].tobytes() != other[k].tobytes() for k in a if k.startswith("model"))

@@ -1,0 +1,112 @@
+"""Names, settings and labels of agents."""
+
+import dataclasses
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from feedgym.agents import AGENTS, make_agent, parse_agent
+from feedgym.agents.settings import RegressionConfig, TwoTowerAgentConfig
+from feedgym.env import Feed, FeedConfig, NewsroomConfig
+
+SITE = FeedConfig(num_readers=5, days=0.5, newsroom=NewsroomConfig(articles_per_day=20))
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_every_name_builds_and_is_described(name: str) -> None:
+    assert AGENTS[name]
+    plan = make_agent(name)
+    assert plan.label == name
+    assert plan == parse_agent(name)
+    agent = plan.start(Feed(SITE))
+    assert agent.is_oracle == plan.is_oracle == name.startswith("oracle")
+    assert agent.metrics() == {}
+
+
+def test_parsing() -> None:
+    plan = parse_agent("regression:target=click,widths=(64,32),examination=None, epsilon=0.1")
+    # What equals the default is no change.
+    assert plan.settings == (("epsilon", 0.1), ("target", "click"), ("widths", (64, 32)))
+    assert plan == make_agent("regression", epsilon=0.1, widths=(64, 32), target="click")
+    assert plan.label == "regression:epsilon=0.1,target=click,widths=(64, 32)"
+    assert parse_agent(" popular : half_life_hours = 3 ") == make_agent("popular", half_life_hours=3)
+    assert parse_agent("contrastive:") == make_agent("contrastive")
+    assert hash(plan) == hash(parse_agent(plan.label))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("random", {}),
+        ("recent", {"scale_hours": 2.5, "greedy": True}),
+        ("popular", {"prior_impressions": 10, "temperature": 1e-3}),
+        ("regression-click", {"widths": (1024, 512, 256), "examination": 0.85, "age_decay": "none"}),
+        ("regression", {"widths": (), "weight_decay": 0.0}),
+        ("contrastive-uniform", {"propensity_cap": 20.0, "dwell_weight": True, "uniform_negatives": 0}),
+        ("oracle-planning", {"quality_bonus": -1.5}),
+    ],
+)
+def test_labels_round_trip(name: str, settings: dict[str, Any]) -> None:
+    plan = make_agent(name, **settings)
+    assert dict(plan.settings) == settings
+    assert parse_agent(plan.label) == plan
+
+
+def test_settings_reach_the_agent() -> None:
+    feed = Feed(SITE)
+    agent: Any = parse_agent("regression:target=click,widths=(8,4),epsilon=.5,dim=3,replay_visits=7").start(feed)
+    assert agent.config == TwoTowerAgentConfig(
+        policy=dataclasses.replace(agent.config.policy, epsilon=0.5), widths=(8, 4), dim=3, replay_visits=7
+    )
+    assert agent.config.policy.sharpness == 3.0  # this name's own default, not PolicyConfig's
+    assert agent._learner.config == RegressionConfig(target="click")
+    uniform: Any = make_agent("contrastive-uniform").start(feed)
+    assert uniform._learner.config.uniform_negatives == 256
+    assert uniform.config.age_decay == "linear"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("regresion", r"agent: got 'regresion', needs one of random, recent, popular, regression, .*oracle-planning"),
+        ("recent:scale=3", r"setting of recent: got 'scale', needs one of scale_hours, shortlist_size, .*greedy"),
+        ("random:epsilon=.5", r"setting of random: got 'epsilon', needs one of \(it has none\)"),
+        ("regression:target", r"agent 'regression:target': got 'target', needs setting=value"),
+        ("regression:widths=64", r"widths of regression: got 64, needs the kind of \(32,\)"),
+        ("regression:passes=many", r"passes of regression: got 'many', needs the kind of 10\.0"),
+        ("regression:dim=2.5", r"dim of regression: got 2\.5, needs the kind of 16"),
+        ("regression:policy=1", r"setting of regression: got 'policy'"),
+    ],
+)
+def test_mistakes_are_named_with_what_is_allowed(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_agent(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("regression:target=subscription", "target: got 'subscription', needs 'click' or 'dwell'"),
+        ("regression:examination=1.5", "examination: got 1.5"),
+        ("regression:age_decay=cubic", "age_decay: got 'cubic'"),
+        ("regression:index=magic", "kind: got 'magic', needs one of exact"),
+        ("recent:temperature=0", "temperature: got 0"),
+        ("contrastive:batch_clicks=1", "batch_clicks: got 1, needs >= 2"),
+        ("contrastive:propensity_cap=.5", "propensity_cap: got 0.5"),
+    ],
+)
+def test_bad_values_are_named_when_the_agent_starts(text: str, message: str) -> None:
+    plan = parse_agent(text)
+    with pytest.raises(ValueError, match=message):
+        plan.start(Feed(SITE))
+
+
+def test_importing_the_agents_loads_no_torch() -> None:
+    code = (
+        "import sys, feedgym.agents as a; a.parse_agent('regression:target=click').label; "
+        "print([m for m in ('torch', 'faiss') if m in sys.modules])"
+    )
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert seen.stdout.strip() == "[]"
