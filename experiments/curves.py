@@ -57,7 +57,8 @@ class Curves:
 
     def end_hours(self) -> Doubles:
         """Simulated time at the end of each bin, (T,)."""
-        return self.bin_hours * np.arange(1, len(self.totals["reward"]) + 1)
+        ends: Doubles = self.bin_hours * np.arange(1.0, len(self.totals["reward"]) + 1)
+        return ends
 
     def cumulative(self, name: str) -> Doubles:
         """Total so far per reader (not divided by days), at the end of each bin, (T,)."""

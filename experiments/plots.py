@@ -1,5 +1,8 @@
 """The picture of a comparison: reward each day, readers lost, and cumulative reward, with bands over seeds.
 
+Where oracles are shown, those who compete also have a panel of their own: beside what latents can earn, the
+differences that matter would be a line's width.
+
 An agent's colour follows from its name, so that it stays the same from picture to picture. Oracles are grey and dashed
 and say what they are. matplotlib is imported only where it draws: it would cost every command its start-up time.
 """
@@ -86,7 +89,7 @@ def spread(heights: Doubles, least: float) -> Doubles:
 
 
 def plot_curves(runs: Sequence[Run], path: Path, reward_label: str, *, title: str = "") -> None:
-    """Write the picture, 1200 x 600 pixels; the same runs give the same bytes.
+    """Write the picture, 1200 x 750 pixels; the same runs give the same bytes.
 
     Args:
         runs: finished runs; the common seeds are drawn.
@@ -104,7 +107,7 @@ def plot_curves(runs: Sequence[Run], path: Path, reward_label: str, *, title: st
     table = run_table(runs)
     # The user's own matplotlib settings stay out, and so does pyplot with its global state.
     with style.context("default", after_reset=True):
-        figure = Figure(figsize=(12, 6), dpi=100)
+        figure = Figure(figsize=(12, 7.5), dpi=100)
         FigureCanvasAgg(figure)
         _draw(figure, table, reward_label, title)
         # matplotlib would sign with its version: bytes would change with it and nothing else.
@@ -116,16 +119,18 @@ def _draw(figure: Any, table: RunTable, reward_label: str, title: str) -> None:
     grid = figure.add_gridspec(
         2,
         2,
-        height_ratios=(2.1, 1),
         width_ratios=(1, 1.1),
         left=0.06,
         right=0.765,  # the rest is for names
-        bottom=0.12,
-        top=0.87,
-        hspace=0.3,
+        bottom=0.1,
+        top=0.89,
+        hspace=0.26,
     )
+    competing = [agent for agent in styles if not table.is_oracle(agent)]
+    apart = 0 < len(competing) < len(styles)
     daily, lost = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
-    total = figure.add_subplot(grid[:, 1])
+    total = figure.add_subplot(grid[0, 1] if apart else grid[:, 1])
+    close = figure.add_subplot(grid[1, 1]) if apart else None
 
     days = table.shape.end_hours() / 24.0
     from_zero = np.concatenate([[0.0], np.minimum(days, table.shape.days)])
@@ -133,15 +138,22 @@ def _draw(figure: Any, table: RunTable, reward_label: str, title: str) -> None:
         line = {"color": colour, "linestyle": dashes, "linewidth": 1.7, "zorder": 2 + table.is_oracle(agent)}
         rates = table.daily(agent, "reward")
         ends = np.minimum(np.arange(1, rates.shape[1] + 1), table.shape.days)
-        _curve(daily, ends, rates, line, marker="o" if rates.shape[1] == 1 else None)
-        _curve(total, from_zero, _with_start(table.cumulative(agent, "reward")), line)
+        so_far = _with_start(table.cumulative(agent, "reward"))
+        _curve(total, from_zero, so_far, line)
         _curve(lost, from_zero, _with_start(table.lost(agent)), line)
+        if agent in competing or not apart:
+            _curve(daily, ends, rates, line, marker="o" if rates.shape[1] == 1 else None)
+        if agent in competing and close is not None:
+            _curve(close, from_zero, so_far, line)
 
-    for axes, name in (
-        (daily, f"{reward_label} per reader, each day"),
-        (total, f"{reward_label} per reader, so far"),
-        (lost, "readers lost for good, % (latent: no site sees it)"),
-    ):
+    names = {
+        daily: f"{reward_label} per reader, each day" + (", without oracles" if apart else ""),
+        total: f"{reward_label} per reader, so far",
+        lost: "readers lost for good, % (latent: no site sees it)",
+    }
+    if close is not None:
+        names[close] = f"{reward_label} per reader, so far, without oracles"
+    for axes, name in names.items():
         axes.set_title(name, loc="left", fontsize=10.5)
         axes.set_xlim(0, table.shape.days)
         axes.set_ylim(min(0.0, axes.get_ylim()[0]), None)
@@ -150,15 +162,18 @@ def _draw(figure: Any, table: RunTable, reward_label: str, title: str) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=9)
     daily.tick_params(labelbottom=False)
-    for axes in (lost, total):
-        axes.set_xlabel("simulated day", fontsize=9.5)
-    _label_ends(total, table, styles)
+    lost.set_xlabel("simulated day", fontsize=9.5)
+    lowest = total if close is None else close
+    lowest.set_xlabel("simulated day", fontsize=9.5)
+    # Names stand once: those who compete have theirs on the panel of their own.
+    _label_ends(total, table, {a: style for a, style in styles.items() if not (apart and a in competing)})
+    if close is not None:
+        total.tick_params(labelbottom=False)
+        _label_ends(close, table, {agent: styles[agent] for agent in competing})
 
     num_seeds = len(table.seeds)
     bands = f"{num_seeds} seeds, bands: pointwise 95 % t interval" if num_seeds > 1 else "one seed: no bands"
-    figure.text(
-        0.06, 0.945, title or "Same readers, same news, same luck for every agent", fontsize=12.5, weight="bold"
-    )
+    figure.text(0.06, 0.95, title or "Same readers, same news, same luck for every agent", fontsize=12.5, weight="bold")
     figure.text(0.06, 0.02, f"{table.shape.num_readers:,} readers, {bands}", fontsize=9, color="#444444")
 
 
@@ -178,7 +193,8 @@ def _label_ends(axes: Any, table: RunTable, styles: dict[str, tuple[str, Any]]) 
     """Name each line at its right end, outside the panel: nothing is covered and no colour has to be looked up."""
     ends = np.array([table.cumulative(agent, "reward")[:, -1].mean() for agent in styles])
     low, high = axes.get_ylim()
-    least = min(LABEL_HEIGHT, 1.0 / len(ends))
+    # A panel that is half as high needs twice the share for the same letters.
+    least = min(LABEL_HEIGHT * 0.79 / axes.get_position().height, 1.0 / len(ends))
     heights = spread((ends - low) / (high - low), least)
     for (agent, (colour, dashes)), end, height in zip(styles.items(), ends, heights, strict=True):
         # In axes' shares: from the end of the line to the label.

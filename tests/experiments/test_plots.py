@@ -33,7 +33,7 @@ def test_same_runs_give_the_same_picture_and_other_runs_another(fake_runs: FakeR
     assert first == again
     assert first != other
     # PNG header: width and height.
-    assert (int.from_bytes(first[16:20]), int.from_bytes(first[20:24])) == (1200, 600)
+    assert (int.from_bytes(first[16:20]), int.from_bytes(first[20:24])) == (1200, 750)
     assert b"tEXt" not in first  # no version, no date
 
 
@@ -75,11 +75,20 @@ def test_oracles_are_grey_dashed_and_say_so(fake_runs: FakeRuns) -> None:
     assert all(line.get_linestyle() != "-" for line in oracle)
 
 
+def test_those_who_compete_have_a_panel_without_oracles(fake_runs: FakeRuns) -> None:
+    daily, _, total, close = drawn(fake_runs()).axes
+    assert len(total.lines) > len(close.lines)
+    for axes in (daily, close):
+        assert all(line.get_color() != ORACLE_COLOUR for line in axes.lines)
+    assert "popular" in {text.get_text() for text in close.texts}
+    assert close.get_ylim()[1] < total.get_ylim()[1]
+
+
 @pytest.mark.parametrize("days", [0.25, 1.0, 1.5])
 def test_short_runs_can_be_drawn(fake_runs: FakeRuns, tmp_path: Path, days: float) -> None:
     runs = fake_runs(days=days)
     plot_curves(runs, tmp_path / "short.png", "reward")
-    daily, _, _ = drawn(runs).axes
+    daily = drawn(runs).axes[0]
     assert daily.lines[0].get_xdata()[-1] == pytest.approx(days)
 
 
@@ -88,7 +97,9 @@ def test_names_fit_into_the_picture(fake_runs: FakeRuns) -> None:
 
     figure = drawn(fake_runs(agents=["popular", "oracle-planning", "oracle-" + "x" * 40]))
     canvas = FigureCanvasAgg(figure)
-    boxes = [text.get_window_extent(canvas.get_renderer()) for text in figure.axes[2].texts]
+    texts = [text for axes in figure.axes for text in axes.texts]
+    assert len(texts) == 3
+    boxes = [text.get_window_extent(canvas.get_renderer()) for text in texts]
     assert max(box.x1 for box in boxes) <= 1200
 
 
