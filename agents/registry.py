@@ -89,7 +89,7 @@ def make_agent(name: str, **settings: Any) -> AgentPlan:
 
 def _kind_of(default: Any) -> type:
     """What a setting with this default takes: whole numbers too where it is a float, anything where it is None."""
-    kinds = {type(None): object, float: numbers.Real, int: numbers.Integral}
+    kinds: dict[type, type] = {type(None): object, float: numbers.Real, int: numbers.Integral}
     return kinds.get(type(default), type(default))
 
 

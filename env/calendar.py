@@ -27,8 +27,7 @@ class Calendar:
     def __init__(self, ticks_per_day: int, tick: int = 0) -> None:
         self._ticks_per_day = ticks_per_day
         self._span_ticks = max(1, math.isqrt(ticks_per_day))
-        self._day = tick // ticks_per_day
-        self._span = self._span_of(tick)
+        self._enter(tick // ticks_per_day, self._span_of(tick))
         self._ticks: defaultdict[int, list[Ints]] = defaultdict(list)
         self._spans: defaultdict[int, list[tuple[Ints, Ints]]] = defaultdict(list)
         self._days: defaultdict[int, list[tuple[Ints, Ints]]] = defaultdict(list)
@@ -42,35 +41,43 @@ class Calendar:
         """Put ``rows`` (m,) down for ``ticks`` (m,), none of them past."""
         if len(rows) == 0:
             return
-        ahead = ticks - self._day * self._ticks_per_day
-        if int(ahead.max()) < 1 << 16:  # numpy sorts 16-bit keys by radix, four times as fast
-            ahead = ahead.astype(np.uint16)
-        order = np.argsort(ahead, kind="stable")
-        self._put(rows[order], ticks[order])
+        per_day, ahead = self._ticks_per_day, ticks - self._span_start
+        # One sort for all three grains: ticks of this span, then spans of today, then days.
+        key = np.where(ahead < self._span_left, ahead, self._span_left + ahead // self._span_ticks)
+        later = ticks >= self._tonight
+        if later.any():
+            key[later] = self._today_keys + ticks[later] // per_day - self._day
+        if int(key.max()) < 1 << 16:  # numpy sorts 16-bit keys by radix, four times as fast
+            key = key.astype(np.uint16)
+        order = np.argsort(key, kind="stable")
+        key, rows, ticks = key[order], rows[order], ticks[order]
+        starts = np.concatenate([[0], np.flatnonzero(key[1:] != key[:-1]) + 1])
+        edges = [*starts.tolist(), len(rows)]
+        for start, end, first, tick in zip(
+            edges, edges[1:], key[starts].tolist(), ticks[starts].tolist(), strict=False
+        ):
+            if first < self._span_left:
+                self._ticks[tick].append(rows[start:end])
+            elif first < self._today_keys:
+                self._spans[self._span_of(tick)].append((rows[start:end], ticks[start:end]))
+            else:
+                self._days[tick // per_day].append((rows[start:end], ticks[start:end]))
 
-    def _put(self, rows: Ints, ticks: Ints) -> None:
-        """Sort ``rows``, in order of ``ticks``, into the lists of their grain."""
-        per_day = self._ticks_per_day
-        tonight = (self._day + 1) * per_day
-        span_start = self._day * per_day + (self._span - self._day * per_day) * self._span_ticks
-        span_end = min(span_start + self._span_ticks, tonight)
-        in_span, today = np.searchsorted(ticks, (span_end, tonight)).tolist()
-        for start, end, tick in _runs(ticks[:in_span]):
-            self._ticks[tick].append(rows[start:end])
-        slots = ticks[in_span:today] - self._day * per_day
-        for start, end, span in _runs(self._day * per_day + slots // self._span_ticks):
-            part = slice(in_span + start, in_span + end)
-            self._spans[span].append((rows[part], ticks[part]))
-        for start, end, day in _runs(ticks[today:] // per_day):
-            part = slice(today + start, today + end)
-            self._days[day].append((rows[part], ticks[part]))
+    def _enter(self, day: int, span: int) -> None:
+        """The current span, its bounds in ticks, and how many keys the grains finer than a day take."""
+        self._day, self._span = day, span
+        midnight = day * self._ticks_per_day
+        self._tonight = midnight + self._ticks_per_day
+        self._span_start = midnight + (span - midnight) * self._span_ticks
+        self._span_left = min(self._span_ticks, self._tonight - self._span_start)
+        self._today_keys = 2 * self._span_left + self._ticks_per_day // self._span_ticks + 1
 
     def collect(self, tick: int) -> Ints:
         """Rows due at ``tick``, rising, and forget them. Ticks are collected in order."""
         day, span = tick // self._ticks_per_day, self._span_of(tick)
         if span != self._span:
             new_day = day != self._day
-            self._day, self._span = day, span
+            self._enter(day, span)
             if new_day:
                 self._open(self._days.pop(day, []))
             self._open(self._spans.pop(span, []))
@@ -84,12 +91,3 @@ class Calendar:
         if entries:
             rows, ticks = (np.concatenate(parts) for parts in zip(*entries, strict=True))
             self.schedule(rows, ticks)
-
-
-def _runs(keys: Ints) -> list[tuple[int, int, int]]:
-    """(start, end, key) of each run of equal values in ``keys`` (m,), which rise."""
-    if len(keys) == 0:
-        return []
-    starts = np.concatenate([[0], np.flatnonzero(keys[1:] != keys[:-1]) + 1])
-    edges = starts.tolist()
-    return list(zip(edges, [*edges[1:], len(keys)], keys[starts].tolist(), strict=True))

@@ -29,6 +29,7 @@ class Catalogue:
         self._expiries = Calendar(ticks_per_day)
         self._slots: Ints = np.zeros(1024, dtype=np.int64)
         self._slot_of: SmallInts = np.zeros(0, dtype=np.int32)
+        self._expiry_tick: Ints = np.zeros(0, dtype=np.int64)
         self._num_live = 0
         self._planned_days = -1  # the next day to plan
         self.now = 0.0
@@ -113,39 +114,46 @@ class Catalogue:
         """Publish and expire what is due at ``tick``, at time ``now`` in hours."""
         self.now = now
         while self._planned_days * 24.0 <= now:
-            self._plan(self._planned_days)
+            self._plan(self._planned_days, tick)
             self._planned_days += 1
-        self.departed = self._expiries.collect(tick)
+        due = self._expiries.collect(tick)
+        # An article shorter-lived than a tick has expired before anyone could see it.
+        self.departed = due[self.archive.is_live.take(due)]
         self._remove(self.departed)
-        times = self.archive.column("published_hours")
-        first, planned = self.archive.published, self.archive.planned
-        last = first + int(np.searchsorted(times[first:planned], now, side="right"))
-        ids = np.arange(first, last, dtype=np.int64)
-        # An article shorter-lived than a tick may have expired before anyone could see it.
-        if len(ids):
-            ids = ids[self._expiry_ticks(ids) > tick]
+        times, first = self.archive.column("published_hours"), self.archive.published
+        last = first + int(np.searchsorted(times[first : self.archive.planned], now, side="right"))
         self.archive.published = last
+        ids = np.arange(first, last, dtype=np.int64)
         if len(ids):
-            self._expiries.schedule(ids, self._expiry_ticks(ids))
+            ids = ids[self._expiry_tick.take(ids) > tick]
             self._add(ids)
         self.arrived = ids
 
-    def _expiry_ticks(self, ids: Ints) -> Ints:
-        """First tick at which each article is no longer live: it is live while now < expires_hours."""
+    def _plan(self, day: int, tick: int) -> None:
+        """Take in a day's articles."""
+        first = self.archive.planned
+        self.archive.plan(self._newsroom.plan_day(day))
+        self._reserve()
+        self._foresee(np.arange(first, self.archive.planned, dtype=np.int64), tick)
+
+    def _foresee(self, ids: Ints, tick: int) -> None:
+        """Put articles down for the first tick at which they are not live any more: live while now < expires_hours.
+
+        A day at a time, from ``tick`` on: scheduling each tick's few costs 100 us a tick.
+        """
         expires = self.archive.column("expires_hours")[ids] * (self._ticks_per_day / 24.0)
         # Far beyond any horizon, so that a replayed article without an end fits an integer.
-        ticks: Ints = np.ceil(np.minimum(expires, 2.0**52)).astype(np.int64)
-        return ticks
+        ticks = np.ceil(np.clip(expires, tick, 2.0**52)).astype(np.int64)
+        self._expiry_tick[ids] = ticks
+        self._expiries.schedule(ids, ticks)
 
-    def _plan(self, day: int) -> None:
-        self.archive.plan(self._newsroom.plan_day(day))
-        capacity = len(self.archive.is_live)
-        if capacity > len(self._clicks):
-            self._slot_of = np.concatenate([self._slot_of, np.zeros(capacity - len(self._slot_of), np.int32)])
-            self._clicks = np.concatenate([self._clicks, np.zeros(capacity - len(self._clicks), np.int64)])
-            self._dwell = np.concatenate([self._dwell, np.zeros(capacity - len(self._dwell))])
-            more = np.zeros(capacity - len(self._impressions), np.int64)
-            self._impressions = np.concatenate([self._impressions, more])
+    def _reserve(self) -> None:
+        """Columns as long as the archive's."""
+        more = len(self.archive.is_live) - len(self._clicks)
+        if more > 0:
+            for name in ("_slot_of", "_expiry_tick", "_clicks", "_dwell", "_impressions"):
+                old = getattr(self, name)
+                setattr(self, name, np.concatenate([old, np.zeros(more, old.dtype)]))
 
     def _add(self, ids: Ints) -> None:
         end = self._num_live + len(ids)
@@ -215,10 +223,12 @@ class Catalogue:
         live: Ints = arrays["slots"].astype(np.int64)
         self._slots = np.zeros(max(1024, len(live)), dtype=np.int64)
         self._slot_of = np.zeros(capacity, dtype=np.int32)
+        self._expiry_tick = np.zeros(capacity, dtype=np.int64)
         self._num_live = 0
         self._add(live)
         self._expiries = Calendar(self._ticks_per_day, tick)
-        self._expiries.schedule(live, self._expiry_ticks(live))
+        coming = np.arange(self.archive.published, planned, dtype=np.int64)
+        self._foresee(np.concatenate([live, coming]), tick)
         self.arrived = arrays["arrived"].astype(np.int64)
         self.departed = arrays["departed"].astype(np.int64)
         self._clicks = np.zeros(capacity, dtype=np.int64)

@@ -19,6 +19,7 @@ from feedgym.env.newsroom import Newsroom, SyntheticNewsroom
 from feedgym.env.noise import Noise
 from feedgym.env.readers.news_reader import NewsReader
 from feedgym.env.readers.protocol import Observing, Outcome, ReaderModel, SlateView, World, WorldAware
+from feedgym.env.readers.reader_rows import PackedState
 from feedgym.env.visits import ReaderRecords, Visits, valid_entries
 
 BLOCK = 4096
@@ -78,7 +79,7 @@ class Feed:
         """Slate entries so far that showed nothing."""
         self._calendar = Calendar(self.config.ticks_per_day)
         self._next_tick: SmallInts = np.zeros(self.config.num_readers, dtype=np.int32)
-        self.state: Arrays = {}
+        self.state: Arrays = PackedState()
         """The reader model's state, latent: a row per reader."""
         self._spawn()
         self._open_tick()
@@ -165,7 +166,7 @@ class Feed:
         self._next_tick = snapshot["next_tick"].astype(np.int32)
         self.catalogue.restore(unnest("catalogue", snapshot), self.tick, self.now)
         self.records.restore(unnest("records", snapshot))
-        self.state = {name: column.copy() for name, column in state.items()}
+        self.state = PackedState({name: column.copy() for name, column in state.items()})
         self._calendar = Calendar(self.config.ticks_per_day, self.tick)
         waiting = np.flatnonzero((self._next_tick >= self.tick) & (self._next_tick < self.config.num_ticks))
         self._calendar.schedule(waiting, self._next_tick[waiting].astype(np.int64))
@@ -194,7 +195,8 @@ class Feed:
             part = model.spawn(ids, Noise(self.seed, ids))
             _check_state(part, len(ids))
             parts.append(part)
-        self.state = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
+        names = list(parts[0])
+        self.state = PackedState({name: np.concatenate([part.pop(name) for part in parts]) for name in names})
         for start in range(0, c.num_readers, 16 * BLOCK):
             rows = np.arange(start, min(start + 16 * BLOCK, c.num_readers), dtype=np.int64)
             hours = model.first_visit(self.state, rows, Noise(self.seed, rows + c.first_reader_id))
@@ -219,8 +221,8 @@ class Feed:
         self.visits = self._visits_of(due)
 
     def _visits_of(self, rows: Ints) -> Visits:
-        count = self.records.visit_count[rows].astype(np.int64)
-        gap = (self.tick - self.records.last_tick[rows].astype(np.int64)) * self.config.tick_hours
+        count, last_tick = self.records.read_counters(rows)
+        gap = (self.tick - last_tick) * self.config.tick_hours
         if self._observing is not None:
             names = self._observing.observable_names
             features = np.asarray(self._observing.observe(self.state, rows), dtype=np.float32)
@@ -304,8 +306,7 @@ class Feed:
         clicked, minutes = article_id.reshape(-1)[flat], np.ascontiguousarray(dwell).reshape(-1)[flat]
         self.catalogue.count(shown, clicked, minutes)
         records.record_clicks(rows, article_id, np.ascontiguousarray(clicks), np.ascontiguousarray(dwell))
-        records.visit_count[rows] += 1
-        records.last_tick[rows] = self.tick
+        records.record_visits(rows, visits.visit, self.tick)
         ticks = self.tick + np.rint(outcome.hours_to_next_visit / self.config.tick_hours)
         self._schedule(rows, ticks)
 

@@ -99,8 +99,11 @@ class Noise:
             raise ValueError("per: got 'impression', needs 'visit' or 'reader' where no slate is shown")
         if at is not None:
             visit, position = at
-            return mix(words[visit] + self._article[position, visit].astype(np.uint64) * _ARTICLE)
-        return mix(self._article.astype(np.uint64) * _ARTICLE + words)
+            return mix(words.take(visit) + self._article[position, visit].astype(np.uint64) * _ARTICLE)
+        keys = self._article.astype(np.uint64)
+        keys *= _ARTICLE
+        keys += words
+        return mix(keys)
 
     def _finish(self, values: Doubles, per: Per, at: tuple[Ints, Ints] | None) -> Floats | Doubles:
         if per != "impression":
@@ -128,7 +131,8 @@ class Noise:
         if per != "impression":
             return _uniform(words)
         # Through uint32: numpy converts 32-bit words to float32 twice as fast as 64-bit ones.
-        values: Floats = (words >> _S40).astype(np.uint32).astype(np.float32)
+        np.right_shift(words, _S40, out=words)
+        values: Floats = words.astype(np.uint32).astype(np.float32)
         values *= np.float32(2.0**-24)
         return values if at is not None else values.T
 

@@ -123,20 +123,22 @@ def _visit(log: RunLog, visit_id: int) -> list[Any]:
         f"epsilon {first['epsilon']:g}, temperature {first['temperature']:g}"
         + (", greedy: the best by logit, no chance" if first["greedy"] else ""),
     ]
+    slate = _slate(log, rows)
     joint = first["log_propensity"]
-    after = [
+    after = ["* breaking"] if "*" in "".join(slate.columns[2].cells) else []
+    after += [
         f"log propensity of the slate: {joint:.6f} (one in {np.exp(-joint):,.3g})",
         f"reward {sum(rows['reward']) + _subscription(log) * first['subscribed']:.3f}"
         + ("; subscribed" if first["subscribed"] else ""),
         "afterwards: " + _afterwards(first["terminated"], first["hours_to_next_visit"]),
     ]
-    return ["\n".join(lines), _slate(log, rows), "\n".join(after)]
+    return ["\n".join(lines), slate, "\n".join(after)]
 
 
 def _slate(log: RunLog, rows: dict[str, list[Any]]) -> Any:
     table = _table(
-        *("#", "article", "topic", "age h", "publisher", "clickbait\nproxy", "quality\nproxy"),
-        *("quality\n(latent)", "clickbait\n(latent)", "half-life h\n(latent)"),
+        *("#", "article", "topic", "age h", "pub-\nlisher", "clickbait\nproxy", "quality\nproxy"),
+        *("quality\n(latent)", "clickbait\n(latent)", "half-\nlife h\n(latent)"),
         *("logit", "slot\npropensity", "from", "clicked", "minutes\nread"),
     )
     article = log.articles(np.array(rows["article_id"], dtype=np.int64))
@@ -145,7 +147,7 @@ def _slate(log: RunLog, rows: dict[str, list[Any]]) -> Any:
             table.add_row(str(rows["position"][k]), "nothing", *["-"] * 13)
             continue
         of = {name: values[k] for name, values in article.items()}
-        topic = _number(of["topic"], ".0f") + (" breaking" if of["breaking"] == 1 else "")
+        topic = _number(of["topic"], ".0f") + ("*" if of["breaking"] == 1 else "")
         table.add_row(
             *(str(rows["position"][k]), str(article_id), topic),
             _number(rows["time_hours"][k] - of["published_hours"], ".1f"),

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from feedgym.env.checks import require
 from feedgym.experiments.checkpoint import write_bytes
 from feedgym.experiments.compare import CompareResult, run
@@ -36,13 +38,14 @@ def claims_markdown(runs: Sequence[Run], claims: Sequence[tuple[str, str, str]])
     for agent, other, claim in claims:
         mine, theirs = _by_seed(runs, agent), _by_seed(runs, other)
         seeds = sorted(mine.keys() & theirs.keys())
-        a, b = ([values[seed] for seed in seeds] for values in (mine, theirs))
+        a, b = (np.array([values[seed] for seed in seeds]) for values in (mine, theirs))
         paired = paired_difference(a, b)
         verdict = "yes" if paired.low > 0 else "no: the reverse" if paired.high < 0 else "not shown"
-        above = sum(x > y for x, y in zip(a, b, strict=True))
+        above = int(np.count_nonzero(a > b))
         interval = f"[{paired.low:+.3f}, {paired.high:+.3f}]"
         rows.append(
-            f"| {claim}: `{agent}` - `{other}` | {paired.mean:+.3f} | {interval} | {above} of {len(seeds)} | {verdict} |"
+            f"| {claim}: `{agent}` - `{other}` | {paired.mean:+.3f} | {interval} "
+            f"| {above} of {len(seeds)} | {verdict} |"
         )
     return "\n".join(rows) + "\n"
 

@@ -19,6 +19,7 @@ import numpy as np
 from feedgym.agents.agent import Agent
 from feedgym.env.arrays import Arrays, nest, unnest
 from feedgym.env.impression_log import ImpressionLog, write_articles
+from feedgym.env.impressions import ARTICLES_NAME
 from feedgym.env.readers.protocol import Outcome
 from feedgym.experiments.checkpoint import (
     CHECKPOINT,
@@ -207,7 +208,9 @@ class _Runner:
     def _finish(self) -> None:
         folder, plan, feed = self._folder, self._plan, self._drive.feed
         if self._config.log:
-            write_articles(folder / "articles.parquet", feed.catalogue.archive, config=self._config.settings())
+            # The newsroom knows no agent: under one seed this file is the same for all.
+            settings = {name: value for name, value in self._config.settings().items() if name != "agent"}
+            write_articles(folder / ARTICLES_NAME, feed.catalogue.archive, config=settings)
         write_bytes(folder / "curves.csv", write_curves(self._curves).encode())
         done = {
             "agent": plan.label,

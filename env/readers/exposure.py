@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feedgym.env.arrays import Bools, Floats, Ints
+from feedgym.env.arrays import Bools, Floats, Ints, SmallInts
 
 _LN2 = np.float32(np.log(2.0))
 EMPTY = np.int64(-1)
@@ -30,7 +30,7 @@ class Recall:
 
     slot: Ints
     """Flat index into the memory."""
-    tag: Ints
+    tag: SmallInts
     """``2 * article_id``: what the slot's tag is, or becomes, before a click."""
     known: Bools
     """The slot holds this article."""
@@ -51,12 +51,14 @@ def recall(memory: Ints, rows: Ints, article_id: Ints, now_half_lives: np.float3
     slots = memory.shape[1]
     slot = article_id & (slots - 1)
     slot += rows * slots
-    words = memory.reshape(-1).take(slot)
-    tag = article_id << 1
-    # Nothing but the mark of a click is left of the low half where the slot holds this article.
-    halves = (words ^ tag).view(np.uint32)[:, ::2]
-    known: Bools = halves < 2
-    level = np.where(known, words.view(np.float32)[:, 1::2], np.float32(-np.inf))
+    halves = memory.reshape(-1).take(slot).view(np.int32)
+    held, kept = halves[:, ::2], halves[:, 1::2].view(np.float32)
+    tag = article_id.astype(np.int32)
+    tag <<= 1
+    # Nothing but the mark of a click is left where the slot holds this article.
+    differ = (held ^ tag).view(np.uint32)
+    known: Bools = differ < 2
+    level = np.where(known, kept, np.float32(-np.inf))
     # exp, not exp2: numpy's float32 exp2 takes 10 to 300 times as long for -inf and for denormal results.
     count = np.exp(level - now_half_lives * _LN2)
     return Recall(
@@ -66,8 +68,8 @@ def recall(memory: Ints, rows: Ints, article_id: Ints, now_half_lives: np.float3
         level=level,
         count=count,
         log_count=np.log1p(count),
-        clicked=halves == 1,
-        evicts=(words != EMPTY) & ~known,
+        clicked=differ == 1,
+        evicts=(held >= 0) & ~known,
     )
 
 
@@ -84,10 +86,12 @@ def remember(
     Of two articles of one slate that share a slot the lower one on the page stays: it is written last.
     Called soon after :func:`recall`, while the slots are in the cache: later it costs twice as much.
     """
-    words = seen.tag | (clicks | seen.clicked)
+    halves = np.empty((len(clicks), 2 * clicks.shape[1]), dtype=np.int32)
+    np.bitwise_or(seen.tag, clicks | seen.clicked, out=halves[:, ::2])
     level = seen.log_count + now_half_lives * _LN2
     np.copyto(level, seen.level, where=clicks)
-    words.view(np.float32)[:, 1::2] = level
+    halves.view(np.float32)[:, 1::2] = level
+    words = halves.view(np.int64)
     flat = memory.reshape(-1)
     if valid.all():
         flat[seen.slot] = words

@@ -18,6 +18,7 @@ from feedgym.env.noise import Noise
 from feedgym.env.readers.config import NewsReaderConfig
 from feedgym.env.readers.exposure import empty_memory, recall, remember
 from feedgym.env.readers.protocol import Outcome, SlateView, World
+from feedgym.env.readers.reader_rows import PACKED, PackedState, pack, put_rows, take_rows
 from feedgym.env.readers.rhythm import DayRhythm
 
 
@@ -66,19 +67,22 @@ class NewsReader:
         base_gap = c.gap_median_hours * np.exp(c.gap_log_sd * noise.normal("base gap", "reader"))
         late = noise.uniform("late", "reader") < (c.enrolment_share if c.late_enrolment else 0.0)
         moment = c.enrolment_window_hours * noise.uniform("enrolment", "reader")
-        return {
+        by_visit = {
+            "seen_hours": np.zeros(n),
             "interest": interest,
+            "satiation": np.zeros((n, num_topics), dtype=np.float32),
             "base_gap_hours": base_gap.astype(np.float32),
-            "enrolment_hours": np.where(late, moment, 0.0),
             "trust": np.zeros(n, dtype=np.float32),
             "value": np.zeros(n, dtype=np.float32),
-            "satiation": np.zeros((n, num_topics), dtype=np.float32),
-            "seen_hours": np.zeros(n),
-            "subscriber": np.zeros(n, dtype=np.bool_),
-            "memory": empty_memory(n, c.memory_slots),
             "exposures": np.zeros(n, dtype=np.int32),
             "evictions": np.zeros(n, dtype=np.int32),
+            "subscriber": np.zeros(n, dtype=np.bool_),
         }
+        return PackedState(
+            packed=pack(by_visit),
+            memory=empty_memory(n, c.memory_slots),
+            enrolment_hours=np.where(late, moment, 0.0),
+        )
 
     def first_visit(self, state: Arrays, rows: Ints, noise: Noise) -> Doubles:
         """Part of a habitual gap after enrolment, at an hour of the day like any other visit's."""
@@ -93,14 +97,19 @@ class NewsReader:
         """Clicks by examination and attraction, then dwell, trust, satiation and memory."""
         c, n = self.config, len(rows)
         article_id, valid = slate.article_id.T, slate.valid.T
-        scoring = slate.scoring()
-        interest: Floats = state["interest"][rows]
+        reader = take_rows(state[PACKED], rows)
+        interest: Floats = np.ascontiguousarray(reader["interest"])
         # Against a click throughout: the same passes over the batch, and no division.
-        against = np.einsum("knd,nd->kn", scoring, -self._coefficients(interest, now))
+        coefficients = -self._coefficients(interest, now)
+        against = np.empty(valid.shape, dtype=np.float32)
+        cell = np.empty(valid.shape, dtype=np.int64)  # of (n, T): the visit's satiation with the article's topic
+        for position in range(len(valid)):
+            articles = slate.scoring(position)
+            np.einsum("nd,nd->n", articles, coefficients, out=against[position])
+            cell[position] = articles[:, -1]
         against -= np.float32(c.base_log_odds)
         if c.satiation:
-            satiation = self._faded_satiation(state, rows, now)
-            cell = scoring[..., -1].astype(np.int64)  # of (n, T): the visit's satiation with the article's topic
+            satiation = self._faded(reader["satiation"], reader["seen_hours"], now)
             cell += np.arange(n) * satiation.shape[1]
             against += np.float32(c.satiation_weight) * satiation.reshape(-1).take(cell)
         if c.fatigue:
@@ -118,24 +127,26 @@ class NewsReader:
         clicks &= valid
         if c.fatigue:
             remember(memory, seen, article_id, clicks, valid, clock)
-            state["exposures"][rows] += np.add.reduce(valid, axis=0, dtype=np.int32)
-            state["evictions"][rows] += np.add.reduce(seen.evicts & valid, axis=0, dtype=np.int32)
+            reader["exposures"] += np.add.reduce(valid, axis=0, dtype=np.int32)
+            reader["evictions"] += np.add.reduce(seen.evicts & valid, axis=0, dtype=np.int32)
 
         flat = np.flatnonzero(clicks)
-        position, visit = np.divmod(flat, n)
-        articles = scoring.reshape(-1, scoring.shape[-1]).take(flat, axis=0)
+        positions, visit = np.divmod(flat, n)
+        articles = slate.scoring_at(visit, positions)
         dwell = np.zeros(clicks.shape, dtype=np.float32)
-        dwell.reshape(-1)[flat] = self._dwell(articles, interest, visit, position, noise)
+        dwell.reshape(-1)[flat] = self._dwell(articles, interest, visit, positions, noise)
         if c.satiation:
             gained = np.bincount(cell.reshape(-1).take(flat), minlength=satiation.size)
             satiation += (np.float32(c.satiation_step) * gained.astype(np.float32)).reshape(satiation.shape)
-            state["satiation"][rows] = satiation
-            state["seen_hours"][rows] = now
+            reader["satiation"] = satiation
+        reader["seen_hours"] = now
         value, satisfying = self._judge(articles, visit, n)
-        trust = state["trust"][rows] * (1.0 - c.trust_step) + c.trust_step * value
-        state["value"][rows] = value
-        state["trust"][rows] = trust
-        subscribed = self._subscribe(state, rows, trust, satisfying, noise)
+        trust = reader["trust"] * (1.0 - c.trust_step) + c.trust_step * value
+        reader["value"] = value
+        reader["trust"] = trust
+        subscribed = self._subscribe(reader["subscriber"], trust, satisfying, noise)
+        reader["subscriber"] |= subscribed
+        put_rows(state[PACKED], rows, reader)
         return Outcome(clicks=clicks.T, dwell_minutes=dwell.T, subscribed=subscribed)
 
     def next_visit(self, state: Arrays, rows: Ints, outcome: Outcome, now: float, noise: Noise) -> Doubles:
@@ -158,13 +169,14 @@ class NewsReader:
 
         For the oracles. Reads the state and changes nothing.
         """
-        c = self.config
-        interest: Floats = state["interest"].take(rows, axis=0)
+        c, state = self.config, PackedState(state)
+        interest: Floats = state["interest"][rows]
         scoring = archive.scoring.take(article_id, axis=0)
         log_odds = self._coefficients(interest, now) @ scoring.T + np.float32(c.base_log_odds)
         if c.satiation:
             topic = archive.column("topic")[article_id]
-            log_odds -= np.float32(c.satiation_weight) * self._faded_satiation(state, rows, now)[:, topic]
+            satiation = self._faded(state["satiation"][rows], state["seen_hours"][rows], now)
+            log_odds -= np.float32(c.satiation_weight) * satiation[:, topic]
         if c.fatigue:
             memory: Ints = state["memory"]
             ids = np.broadcast_to(article_id[:, None], (len(article_id), len(rows)))
@@ -192,11 +204,10 @@ class NewsReader:
         coefficients[:, d + 5] = 0.0
         return coefficients
 
-    def _faded_satiation(self, state: Arrays, rows: Ints, now: float) -> Floats:
+    def _faded(self, satiation: Floats, seen_hours: Doubles, now: float) -> Floats:
         """Satiation (n, T) after the absence since each reader's last visit."""
-        half_lives = (now - state["seen_hours"][rows]) / self.config.satiation_half_life_hours
-        faded: Floats = state["satiation"].take(rows, axis=0)
-        faded *= np.exp2(-half_lives).astype(np.float32)[:, None]
+        half_lives = (now - seen_hours) * (1.0 / self.config.satiation_half_life_hours)
+        faded: Floats = satiation * np.exp2(-half_lives).astype(np.float32)[:, None]
         return faded
 
     def _dwell(self, articles: Floats, interest: Floats, visit: Ints, position: Ints, noise: Noise) -> Floats:
@@ -222,14 +233,13 @@ class NewsReader:
         value[some] = np.tanh(total[some] / clicks + 0.15 * np.log1p(clicks))
         return value, np.bincount(visit[worth > 0.0], minlength=n)
 
-    def _subscribe(self, state: Arrays, rows: Ints, trust: Doubles, satisfying: Ints, noise: Noise) -> Bools:
-        """Each satisfying read may win a reader who is not a subscriber yet."""
+    def _subscribe(self, subscriber: Bools, trust: Floats, satisfying: Ints, noise: Noise) -> Bools:
+        """Each satisfying read may win a reader who is not a subscriber yet; all (n,)."""
         c = self.config
         if not c.subscription:
-            return np.zeros(len(rows), dtype=np.bool_)
-        chance = -np.expm1(-c.subscribe_hazard * np.exp(trust) * satisfying)
-        subscribed: Bools = (noise.uniform("subscribe") < chance) & ~state["subscriber"][rows]
-        state["subscriber"][rows] |= subscribed
+            return np.zeros(len(trust), dtype=np.bool_)
+        chance = -np.expm1(np.float32(-c.subscribe_hazard) * np.exp(trust) * satisfying)
+        subscribed: Bools = (noise.uniform("subscribe") < chance) & ~subscriber
         return subscribed
 
     @cached_property

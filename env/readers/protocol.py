@@ -65,9 +65,17 @@ class SlateView:
         require(name in LATENT, "name", name, f"one of {LATENT}")
         return self._gather(name)
 
-    def scoring(self) -> Floats:
-        """Rows of ``Archive.scoring``, latent, float32 (K, n, D + 6): position-major and not transposed."""
-        return self._archive.scoring.take(self.article_id.T, axis=0)
+    def scoring(self, position: int) -> Floats:
+        """Rows of ``Archive.scoring`` of the articles at one position, latent, float32 (n, D + 6).
+
+        One position at a time: a visit's ten rows are most of what it reads, and would push the rest out of the
+        second-level cache.
+        """
+        return self._archive.scoring.take(self.article_id[:, position], axis=0)
+
+    def scoring_at(self, visit: Ints, position: Ints) -> Floats:
+        """The same of some impressions only, by visit (m,) and position (m,): float32 (m, D + 6)."""
+        return self._archive.scoring.take(self.article_id[visit, position], axis=0)
 
     def _gather(self, name: str) -> AnyArray:
         # take: five times faster than indexing by a two-dimensional array of rows.

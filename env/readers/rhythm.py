@@ -7,7 +7,7 @@ import numpy as np
 
 from feedgym.env.arrays import Doubles
 
-_HOURS: Doubles = np.arange(25.0)
+_CELLS = 1024
 
 
 class DayRhythm:
@@ -22,6 +22,13 @@ class DayRhythm:
         self._rate = 24.0 * weights / weights.sum()
         self._cumulative = np.concatenate([[0.0], np.cumsum(self._rate)])
         self._cumulative[-1] = 24.0
+        self._hours_per_operational = np.divide(1.0, self._rate, out=np.zeros(24), where=self._rate > 0)
+        # The hour by table, then corrected: searchsorted and interp mispredict branches, four times as slow.
+        edges = np.arange(_CELLS + 1) * (24.0 / _CELLS)
+        # side="right": an hour without traffic has no width in operational time, and is jumped over.
+        self._first_hour = np.minimum(np.searchsorted(self._cumulative, edges, side="right") - 1, 23)
+        self._passes = int(np.diff(self._first_hour).max())
+        self._end = np.concatenate([self._cumulative[1:-1], [np.inf]])
 
     def operational(self, clock_hours: float) -> float:
         """Operational time at one moment of the clock."""
@@ -32,10 +39,12 @@ class DayRhythm:
     def clock(self, operational_hours: Doubles) -> Doubles:
         """Moments of the clock, (n,), at these operational times."""
         day = np.floor(operational_hours * (1.0 / 24.0))
-        # An hour without traffic has no width in operational time: of equal knots interp takes the last, and so
-        # jumps over it. Half the cost of searchsorted and gathers.
-        clock: Doubles = np.interp(operational_hours - 24.0 * day, self._cumulative, _HOURS)
-        clock += 24.0 * day
+        within = operational_hours - 24.0 * day
+        hour = self._first_hour.take((within * (_CELLS / 24.0)).astype(np.int64), mode="clip")
+        for _ in range(self._passes):
+            hour += within >= self._end.take(hour)
+        offset = (within - self._cumulative.take(hour)) * self._hours_per_operational.take(hour)
+        clock: Doubles = 24.0 * day + hour + np.minimum(offset, 1.0)
         return clock
 
     def gap(self, now: float, operational_gap: Doubles) -> Doubles:

@@ -54,7 +54,8 @@ def test_equals_a_plain_pass_after_any_churn(seed: int, steps: list[tuple[str, i
 @pytest.mark.parametrize("start", ["reset", "add"])
 def test_a_far_origin_does_not_lose_the_variance(start: str) -> None:
     rng = np.random.default_rng(0)
-    columns = (rng.normal(size=(300, DIM)) + [1e4, -3e4, 0.0, 2e4]).astype(np.float32)
+    far = np.array([1e4, -3e4, 0.0, 2e4])
+    columns = (rng.normal(size=(300, DIM)) + far).astype(np.float32)
     scale = LogitScale(DIM)
     getattr(scale, start)(columns[:200])
     scale.add(columns[200:])
@@ -95,6 +96,13 @@ def test_articles_that_score_alike_have_deviation_one() -> None:
     mean, sd = scale.mean_and_sd(USERS)
     assert (sd == 1.0).all()
     np.testing.assert_allclose(mean, USERS @ row[0], rtol=1e-6)
+    # Columns that differ where this reader does not look: what rounding leaves of the variance is no spread.
+    columns = np.random.default_rng(4).normal(size=(50, DIM)).astype(np.float32)
+    columns[:, 1] = -3 * columns[:, 0]
+    blind = LogitScale(DIM)
+    blind.add(columns)
+    reader = np.array([[0.9, 0.3, 0.0, 0.0]], dtype=np.float32)
+    assert blind.mean_and_sd(reader)[1] == 1.0
     scale.add(row + np.float32(1e-3))
     assert (scale.mean_and_sd(USERS)[1] < 0.01).all()  # a true spread, however small, is kept
 

@@ -91,3 +91,11 @@ def test_nothing_to_schedule() -> None:
     calendar = Calendar(24)
     calendar.schedule(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
     assert [len(calendar.collect(tick)) for tick in range(60)] == [0] * 60
+
+
+def test_more_than_16_bits_of_days() -> None:
+    """Sorting by 16 bits is for keys that fit: neither ticks nor days of a long calendar do."""
+    calendar = Calendar(1)
+    calendar.schedule(np.arange(4), np.array([131_075, 3, 65_540, 70_000]))
+    found = {tick: calendar.collect(tick).tolist() for tick in (0, 3, 4, 65_540, 70_000, 131_075)}
+    assert found == {0: [], 3: [1], 4: [], 65_540: [2], 70_000: [3], 131_075: [0]}

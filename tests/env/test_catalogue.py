@@ -180,7 +180,8 @@ def test_the_archive_grows_and_keeps_every_article() -> None:
     }
     rate = np.log(2.0) / np.concatenate([t.half_life_hours for t in tables])
     born = rate * archive.column("published_hours")[: archive.planned]
-    rows = np.column_stack([*everything.values(), born, rate])
+    topic = archive.column("topic")[: archive.planned]
+    rows = np.column_stack([*everything.values(), born, rate, topic])
     np.testing.assert_allclose(archive.scoring[: archive.planned], rows, rtol=1e-6)
     assert len(archive.scoring) <= 2 * archive.planned  # by doubling, not by more
 

@@ -168,7 +168,7 @@ def test_restore_refuses_another_version_another_model_and_no_snapshot_at_all() 
         site().restore(snapshot | {"version": np.asarray(999)})
     with pytest.raises(ValueError, match=r"snapshot\['version'\]: got None"):
         site().restore({})
-    del snapshot["state/trust"]
+    del snapshot["state/packed"]
     with pytest.raises(ValueError, match="snapshot state"):
         site().restore(snapshot)
 

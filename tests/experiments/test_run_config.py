@@ -120,4 +120,5 @@ def test_the_horizon_is_the_files_unless_given(tmp_path: Path) -> None:
     articles.write_text("article_id,published_at\n1,2023-02-02T07:00:31\n2,2023-02-04T01:00:31\n")
     assert horizon(None, None) == 14.0
     assert horizon(2.5, articles) == 2.5
-    assert horizon(None, articles) == 3.0
+    # 42 hours from the first to the last.
+    assert horizon(None, articles) == 2.0

@@ -11,22 +11,33 @@ from feedgym.experiments.run_config import RunConfig
 from feedgym.experiments.train import Progress
 from feedgym.experiments.workers import Failed, Finished, Message, Task, cores, run_tasks
 
-READERS = '''
+READERS = """
 import os, signal
-from feedgym.env.readers.news_reader import NewsReader
+import numpy as np
+from feedgym.env.readers import Outcome
 
 
-class Mortal(NewsReader):
-    """Ends its process in the run of 21 readers, and raises in that of 22."""
+class Mortal:
+    "Ends its process in the run of 21 readers, and raises in that of 22."
+
+    def spawn(self, reader_ids, noise):
+        return {"visits": np.zeros(len(reader_ids), dtype=np.int32)}
+
+    def first_visit(self, state, rows, noise):
+        return np.full(len(rows), 1.0)
 
     def respond(self, state, rows, slate, now, noise):
-        readers = len(next(iter(state.values())))
+        readers = len(state["visits"])
         if now >= 30.0 and readers == 21:
             os.kill(os.getpid(), signal.SIGKILL)
         if now >= 30.0 and readers == 22:
             raise ValueError("all 22 readers refuse")
-        return super().respond(state, rows, slate, now, noise)
-'''
+        clicks = slate.valid & (noise.uniform("click", per="impression") < 0.1)
+        return Outcome(clicks=clicks, dwell_minutes=clicks.astype(np.float32), subscribed=np.zeros(len(rows), bool))
+
+    def next_visit(self, state, rows, outcome, now, noise):
+        return np.full(len(rows), 8.0)
+"""
 
 
 def tasks_of(folder: Path, more: tuple[int, ...], reader_model: str | None = None) -> list[Task]:

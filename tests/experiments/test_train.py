@@ -1,0 +1,166 @@
+"""One run: same bytes whichever way it is driven or interrupted, and what its folder holds."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from feedgym.env import read_impressions
+from feedgym.experiments import train
+from feedgym.experiments.checkpoint import CHECKPOINT, DONE, locked
+from feedgym.experiments.run_config import RunConfig
+from feedgym.experiments.train import Progress, TrainConfig, load_run
+
+SMALL: dict[str, Any] = {"agent": "regression", "readers": 40, "days": 3.0, "tick_hours": 1.0}
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+class StopError(Exception):
+    pass
+
+
+def stop_at(day: float) -> Callable[[Progress], None]:
+    def report(progress: Progress) -> None:
+        if progress.day >= day:
+            raise StopError
+
+    return report
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    train.run(RunConfig(**SMALL), folder)
+    return folder
+
+
+def test_a_folder_holds_config_log_articles_curves_and_the_end(whole: Path) -> None:
+    days = [f"impressions/day-000{day}.parquet" for day in range(3)]
+    assert [*bytes_of(whole)] == [".lock", "articles.parquet", "config.json", "curves.csv", "done.json", *days]
+    run = load_run(whole)
+    log = read_impressions(whole / "impressions").to_pydict()
+    assert run.curves.totals["clicks"].sum() == sum(log["clicked"]) > 0
+    assert run.curves.totals["impressions"].sum() == len(log["clicked"])
+    assert run.curves.totals["reward"].sum() == pytest.approx(sum(log["reward"]), rel=1e-6)
+    assert run.curves.totals["left"].sum() == np.count_nonzero(
+        np.array(log["terminated"])[np.array(log["position"]) == 0]
+    )
+
+
+def test_the_vector_face_gives_the_same_bytes(whole: Path, tmp_path: Path) -> None:
+    train.run(RunConfig(**SMALL, face="vector"), tmp_path)
+    assert bytes_of(tmp_path) == bytes_of(whole)
+
+
+@pytest.mark.parametrize("day", [1.0, 3.0])
+def test_a_run_stopped_at_the_end_of_a_day_goes_on_with_the_same_bytes(whole: Path, tmp_path: Path, day: float) -> None:
+    with pytest.raises(StopError):
+        train.run(RunConfig(**SMALL), tmp_path, report=stop_at(day))
+    assert (tmp_path / CHECKPOINT).exists()
+    assert not (tmp_path / DONE).exists()
+    days: list[float] = []
+    train.run(RunConfig(**SMALL), tmp_path, report=lambda progress: days.append(progress.day))
+    assert days == [d for d in (1.0, 2.0, 3.0) if d > day]
+    assert bytes_of(tmp_path) == bytes_of(whole)
+
+
+def test_a_run_stopped_amid_a_day_does_that_day_again(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from feedgym.experiments.curves import Curves
+
+    record = Curves.record
+
+    def failing(self: Curves, now: float, outcome: Any) -> None:
+        if now >= 30.0:
+            raise StopError
+        record(self, now, outcome)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Curves, "record", failing)
+        with pytest.raises(StopError):
+            train.run(RunConfig(**SMALL), tmp_path)
+    train.run(RunConfig(**SMALL), tmp_path)
+    assert bytes_of(tmp_path) == bytes_of(whole)
+
+
+def test_a_finished_run_is_read_not_run_and_a_leftover_checkpoint_goes(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, data in bytes_of(whole).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / CHECKPOINT).write_bytes(b"killed between done.json and this file's removal")
+    monkeypatch.setattr(train, "make_drive", lambda config: pytest.fail("it was run"))
+    told: list[Progress] = []
+    run = train.run(RunConfig(**SMALL), tmp_path, report=told.append)
+    assert bytes_of(tmp_path) == bytes_of(whole)
+    assert [(progress.day, progress.visits_per_second) for progress in told] == [(3.0, 0.0)]
+    assert told[0].reward == pytest.approx(run.curves.per_reader_day("reward"))
+
+
+def test_a_run_waits_for_the_one_that_holds_its_folder(tmp_path: Path) -> None:
+    config = RunConfig(agent="random", readers=5, days=1.0, tick_hours=2.0)
+    days: list[float] = []
+    with locked(tmp_path):
+        other = threading.Thread(target=train.run, args=(config, tmp_path), kwargs={"report": lambda p: days.append(1)})
+        other.start()
+        other.join(timeout=0.7)
+        assert other.is_alive()
+        assert days == []
+        assert not (tmp_path / "config.json").exists()
+    other.join(timeout=30)
+    assert days == [1]
+    assert (tmp_path / DONE).exists()
+
+
+def test_torch_has_one_thread_in_a_run_and_its_own_number_after_it(tmp_path: Path) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    seen: list[int] = []
+    torch.set_num_threads(3)
+    try:
+        config = RunConfig(agent="random", readers=5, days=1.0, tick_hours=6.0)
+        train.run(config, tmp_path, report=lambda progress: seen.append(torch.get_num_threads()))
+        assert seen == [1]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_without_a_log_there_are_only_curves(tmp_path: Path) -> None:
+    train.run(RunConfig(agent="random", readers=5, days=1.5, tick_hours=6.0, log=False), tmp_path)
+    assert [*bytes_of(tmp_path)] == [".lock", "config.json", "curves.csv", "done.json"]
+    assert load_run(tmp_path).curves.days == 1.5
+
+
+def test_the_command_runs_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--agent", "recent", "--readers", "20", "--days", "2", "--tick-hours", "2", "--reward.click", "1", "--out"]
+    train.main([*words, str(tmp_path)])
+    first = capsys.readouterr().out
+    (folder,) = tmp_path.glob("runs/recent-*/seed-0")
+    assert "recent seed 0: day 1 of 2, reward " in first
+    assert f"feedgym show {folder}" in first
+    rate = load_run(folder).curves.per_reader_day("reward")
+    assert f"reward {rate:.3f}, clicks " in first
+    train.main([*words, str(tmp_path)])
+    second = capsys.readouterr().out
+    assert "finished before" in second
+    assert f"reward {rate:.3f}, clicks " in second
+
+
+def test_the_command_fills_in_the_horizon_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    articles = tmp_path / "a.csv"
+    articles.write_text("article_id,published_at\n1,2023-02-02T07:00:31\n2,2023-02-04T01:00:31\n")
+    assert TrainConfig(articles=articles).run_config().days == 2.0
+    assert TrainConfig().run_config() == RunConfig()
+    with pytest.raises(SystemExit) as error:
+        train.main(["--articles", str(tmp_path / "none.csv")])
+    assert str(error.value) == f"feedgym train: articles: got {str(tmp_path / 'none.csv')!r}, needs a file that exists"
