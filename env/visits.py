@@ -45,16 +45,15 @@ class ReaderRecords:
         visit = flat % clicks.shape[1]
         order = np.argsort(visit, kind="stable")
         flat, visit = flat[order], visit[order]
-        is_first = np.concatenate([[True], visit[1:] != visit[:-1]])
-        start = np.flatnonzero(is_first)
-        length_of_run = np.diff(start, append=len(flat))
-        row, runs = rows[visit], rows[visit[start]]
+        edges = np.concatenate([[0], np.flatnonzero(visit[1:] != visit[:-1]) + 1, [len(flat)]])
+        start, count = edges[:-1], edges[1:] - edges[:-1]
+        runs = rows[visit[start]]
         before = self.click_count[runs]
-        place = np.arange(len(flat)) + np.repeat(before - start, length_of_run)
-        slot = row * length + place % length
+        place = np.arange(len(flat)) + np.repeat(before - start, count)
+        slot = rows[visit] * length + place % length
         self._id.reshape(-1)[slot] = article_id.reshape(-1).take(flat)
         self._dwell.reshape(-1)[slot] = dwell_minutes.reshape(-1).take(flat)
-        self.click_count[runs] = before + length_of_run
+        self.click_count[runs] = before + count
 
     def read_counters(self, rows: Ints) -> tuple[Ints, Ints]:
         """Visits so far and tick of the last one, int64 (n,) each, of the readers at ``rows`` (n,)."""

@@ -35,7 +35,7 @@ class CompareConfig:
     """A run for each agent and seed; under one seed all agents meet the same world. 5 to look, 10 to publish."""
     days: float | None = None
     """Simulated days; 14 if not given, or those of the file with ``--articles``."""
-    readers: int = 2000
+    readers: int = 3000
     """Seats: readers who are, or will be, enrolled. Fewer than about 1,000 separate nothing."""
     slate_size: int | None = None
     """Articles in a slate; the world's own if not given."""

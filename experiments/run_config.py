@@ -33,7 +33,7 @@ class RunConfig:
     """Of the world: newsroom, readers and their luck. All agents under one seed meet the same."""
     world: str = "vivid"
     """Preset of the site and its readers."""
-    readers: int = 2000
+    readers: int = 3000
     """Seats (P)."""
     days: float = 14.0
     """Simulated days."""

@@ -96,7 +96,7 @@ class NewsReaderConfig:
     satiation: bool = True
     """Off: topics do not sate."""
     delayed_effects: bool = True
-    """Off: kappa = 0 and a constant leaving hazard, so that nothing served now changes the future."""
+    """Off: kappa = 0 and a constant leaving hazard, so that what is served changes neither returning nor leaving."""
     leaving: bool = True
     """Off: nobody leaves."""
     daily_rhythm: bool = True

@@ -17,7 +17,7 @@ WEIGHED = "contrastive-uniform:propensity_cap=300"
 def config(out: Path) -> CompareConfig:
     """The comparison."""
     agents = (*DEMO_AGENTS, WEIGHED, f"{WEIGHED},dwell_weight=True")
-    return CompareConfig(agents=agents, seeds=SEEDS, days=14.0, readers=2000, out=out, log=False)
+    return CompareConfig(agents=agents, seeds=SEEDS, days=14.0, readers=3000, out=out, log=False)
 
 
 CLAIMS = (

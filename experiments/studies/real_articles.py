@@ -18,7 +18,7 @@ def config(out: Path) -> CompareConfig:
     return CompareConfig(
         agents=("random", "recent", "popular", "regression"),
         seeds=SEEDS,
-        readers=2000,
+        readers=3000,
         articles=ARTICLES,
         out=out,
         log=False,

@@ -1,0 +1,67 @@
+"""README's examples run, its names exist, and its reader model plugs into ``compare``."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from feedgym.agents import AGENTS
+from feedgym.experiments.compare import CompareConfig, run, split_agents
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+READER, NOTEBOOK = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_reader_model_has_about_twenty_lines() -> None:
+    lines = [line for line in READER.splitlines() if line.strip() and not line.lstrip().startswith(("#", '"""'))]
+    assert len(lines) <= 20
+
+
+def test_the_notebook_example_runs() -> None:
+    names: dict[str, object] = {}
+    exec(READER, names)
+    exec(NOTEBOOK.replace("num_readers=500, days=3", "num_readers=60, days=1.5"), names)
+    assert isinstance(names["minutes"], float | int) or float(names["minutes"]) > 0  # type: ignore[arg-type]
+    assert float(names["minutes"]) > 10.0  # type: ignore[arg-type]
+
+
+def test_the_reader_model_plugs_into_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "night_owl.py").write_text(READER)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    config = CompareConfig(
+        agents=("random", "recent"),
+        seeds=(0, 1),
+        readers=80,
+        days=2.0,
+        reader_model="night_owl:NightOwl",
+        out=tmp_path / "out",
+        workers=1,
+    )
+    result = run(config, quiet=True)
+    reward = {row.agent: row.reward for row in result.ranking.rows}
+    assert reward["recent"] > 1.5 * reward["random"] > 0  # fresh articles appeal to night owls
+    assert "night_owl:NightOwl" in result.report.read_text()
+    # They come in the evening only.
+    from feedgym.env import read_impressions
+
+    logs = sorted((tmp_path / "out" / "runs").glob("*/*/impressions"))
+    hours = read_impressions(logs[0], columns=["time_hours"])["time_hours"].to_numpy() % 24.0
+    assert ((hours >= 18.0) | (hours == 0.0)).all()
+
+
+def test_the_agents_named_exist_and_all_are_named() -> None:
+    table = README[README.index("## Agents") : README.index("## Your own readers")]
+    named = set(re.findall(r"`([a-z-]+)`", table))
+    assert set(AGENTS) <= named
+    for words in re.findall(r"--agents ([\w:=,.-]+)", README):
+        for agent in split_agents([words]):
+            assert agent.split(":")[0] in AGENTS
+
+
+def test_pages_and_pictures_that_it_links_to_exist() -> None:
+    root = Path(__file__).parent.parent
+    links = re.findall(r"\]\(((?!http)[^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (root / link).exists()] == []
