@@ -47,6 +47,7 @@ class Replay:
         self._capacity = capacity
         self.total = 0
         """Visits ever written."""
+        self._clicked: tuple[Ints, Ints] | None = None
         self._columns: Arrays = {
             "now": np.zeros(0),
             "reader": np.zeros((0, num_reader), dtype=np.float32),
@@ -64,6 +65,7 @@ class Replay:
     def append(self, batch: VisitBatch) -> None:
         """Write visits; the oldest make room."""
         n = len(batch.now)
+        self._clicked = None
         self._reserve(min(self.total + n, self._capacity))
         keep = slice(max(0, n - self._capacity), n)
         slots = (self.total + np.arange(n)[keep]) % self._capacity
@@ -86,13 +88,14 @@ class Replay:
 
     def clicked(self) -> tuple[Ints, Ints]:
         """Slots and positions of all clicks kept, (c,) each, oldest first."""
-        first = self.total % self._capacity if self.total > self._capacity else 0
-        slots, positions = np.nonzero(self._columns["clicks"][: len(self)])
-        if first:
-            # The ring has wrapped: what lies before the write position is newer than what lies behind it.
-            order = np.argsort((slots - first) % self._capacity, kind="stable")
-            slots, positions = slots[order], positions[order]
-        return slots, positions
+        # Every step of a training asks: a pass over a full ring costs more than the step itself.
+        if self._clicked is None:
+            first = self.total % self._capacity if self.total > self._capacity else 0
+            slots, positions = np.nonzero(self._columns["clicks"][: len(self)])
+            # Once the ring has wrapped, what lies before the write position is newer than what lies behind it.
+            older = int(np.searchsorted(slots, first))
+            self._clicked = np.roll(slots, -older), np.roll(positions, -older)
+        return self._clicked
 
     def column(self, name: str) -> AnyArray:
         """One column of all visits kept, in slot order; a view."""
@@ -116,6 +119,7 @@ class Replay:
     def restore(self, snapshot: Arrays) -> None:
         """Become the replay of a snapshot."""
         kept = len(snapshot["now"])
+        self._clicked = None
         self._reserve(kept)
         for name, column in self._columns.items():
             column[:kept] = snapshot[name]

@@ -24,7 +24,7 @@ class TwoTowerAgentConfig:
     train_every_hours: float = 6.0
     """Simulated hours between trainings; item vectors are refreshed after each."""
     passes: float = 10.0
-    """Each training takes as many steps as would see the visits since the last one this many times."""
+    """Each training takes as many steps as would see the visits since the last one this many times, at 256 a step."""
     max_steps: int = 400
     """Most steps of one training."""
     learning_rate: float = 2e-3
@@ -73,8 +73,8 @@ class ContrastiveConfig:
     """Clicks in a batch, consecutive in time."""
     uniform_negatives: int = 0
     """Negatives drawn uniformly from the articles that were live then; 0 leaves the in-batch ones alone."""
-    temperature: float = 1.0
-    """Divides the scores, before the logQ correction."""
+    softmax_temperature: float = 1.0
+    """Divides the scores in the loss, before the logQ correction; ``temperature`` is that of the slates."""
     frequency_rate: float = 0.01
     """Weight of the newest tick's clicks in the running frequency of articles."""
     dwell_weight: bool = False
@@ -87,7 +87,7 @@ class ContrastiveConfig:
         """Check once."""
         require(self.batch_clicks >= 2, "batch_clicks", self.batch_clicks, ">= 2: a row needs a negative")
         require(self.uniform_negatives >= 0, "uniform_negatives", self.uniform_negatives, ">= 0")
-        require(self.temperature > 0, "temperature", self.temperature, "> 0")
+        require(self.softmax_temperature > 0, "softmax_temperature", self.softmax_temperature, "> 0")
         require(0 < self.frequency_rate < 1, "frequency_rate", self.frequency_rate, "in (0, 1)")
         capped = self.propensity_cap is None or self.propensity_cap >= 1
         require(capped, "propensity_cap", self.propensity_cap, "None, or >= 1")

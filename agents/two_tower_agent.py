@@ -65,7 +65,7 @@ class TwoTowerAgent:
         self._replay = Replay(config.replay_visits, site.slate_size, site.history_length, num_reader)
         self._learning = Learning(self.model, self.store, self._replay)
         self._optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
         )
         self.policy_version = 0
         self._next_training = config.train_every_hours

@@ -84,13 +84,22 @@ class Noise:
         self._reader = mix(reader_id.astype(np.uint64) * _READER + start)
         self._visit = None if visit is None else mix(self._reader + visit.astype(np.uint64) * _VISIT)
         self._article = None if article_id is None else article_id.T
+        self._foreseen: dict[str, _Words] = {}
+
+    def foresee(self, *names: str) -> None:
+        """Hash the visits for several names in one pass: the same draws as without, for fewer numpy calls."""
+        assert self._visit is not None
+        keys = np.array([name_key(name) for name in names])
+        self._foreseen = dict(zip(names, mix(self._visit + keys[:, None]), strict=True))
 
     def _words(self, name: str, per: Per, size: int | None, at: tuple[Ints, Ints] | None) -> _Words:
         """One hashed word for each draw: (n,), (n, size), (n, K), or one for each pair of ``at``."""
         base = self._reader if per == "reader" else self._visit
         if base is None:
             raise ValueError(f"per: got {per!r}, needs 'reader' where no visit is under way")
-        words = mix(base + name_key(name))
+        words = None if per == "reader" else self._foreseen.get(name)
+        if words is None:
+            words = mix(base + name_key(name))
         if per != "impression":
             if size is None:
                 return words

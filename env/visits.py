@@ -145,8 +145,9 @@ def valid_entries(archive: Archive, article_id: Ints) -> tuple[Bools, Ints]:
     if not all_known:
         valid &= known
     # Each shift compares all pairs that far apart at once: K - 1 passes over the batch.
+    repeated: Bools = np.zeros(valid.shape, dtype=np.bool_)
     for shift in range(1, len(article_id)):
-        same = article_id[shift:] == article_id[:-shift]
-        if same.any():
-            valid[shift:] &= ~same
+        repeated[shift:] |= article_id[shift:] == article_id[:-shift]
+    if repeated.any():
+        valid &= ~repeated
     return valid, safe if valid.all() else np.where(valid, safe, 0)

@@ -56,7 +56,7 @@ class CompareConfig:
     workers: int = 0
     """Runs side by side, each in a process with one thread; 0: as many as there are cores."""
     log: bool = True
-    """Write each run's log of impressions (about 12 bytes an impression)."""
+    """Write each run's log of impressions (about 16 bytes an impression)."""
 
     def __post_init__(self) -> None:
         """Check everything that can be checked before hours of work."""

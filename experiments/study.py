@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from feedgym.agents import parse_agent
 from feedgym.env.checks import require
 from feedgym.experiments.checkpoint import write_bytes
 from feedgym.experiments.compare import CompareResult, run
@@ -50,7 +51,8 @@ def claims_markdown(runs: Sequence[Run], claims: Sequence[tuple[str, str, str]])
     return "\n".join(rows) + "\n"
 
 
-def _by_seed(runs: Sequence[Run], agent: str) -> dict[int, float]:
+def _by_seed(runs: Sequence[Run], name: str) -> dict[int, float]:
+    agent = parse_agent(name).label
     found = {run.seed: run.curves.per_reader_day("reward") for run in runs if run.agent == agent}
     require(bool(found), "agent", agent, f"one that was run: {sorted({run.agent for run in runs})}")
     return found

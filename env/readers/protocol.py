@@ -65,13 +65,13 @@ class SlateView:
         require(name in LATENT, "name", name, f"one of {LATENT}")
         return self._gather(name)
 
-    def scoring(self, position: int) -> Floats:
-        """Rows of ``Archive.scoring`` of the articles at one position, latent, float32 (n, D + 6).
+    def scoring(self, positions: slice) -> Floats:
+        """Rows of ``Archive.scoring`` of the articles at some positions, latent, float32 (k, n, D + 6).
 
-        One position at a time: a visit's ten rows are most of what it reads, and would push the rest out of the
-        second-level cache.
+        Position-major and not transposed. A visit's ten rows are most of what it reads: all at once they would
+        push the rest out of the second-level cache.
         """
-        return self._archive.scoring.take(self.article_id[:, position], axis=0)
+        return self._archive.scoring.take(self.article_id.T[positions], axis=0)
 
     def scoring_at(self, visit: Ints, position: Ints) -> Floats:
         """The same of some impressions only, by visit (m,) and position (m,): float32 (m, D + 6)."""

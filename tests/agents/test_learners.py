@@ -1,6 +1,7 @@
 """Learners: losses against plain computations, and a planted signal that is learned."""
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from feedgym.agents import make_agent
+from feedgym.agents.learners.contrastive import MAX_SPAN_HOURS, shares_of
 from feedgym.agents.learners.protocol import Learning
 from feedgym.agents.replay import Replay, VisitBatch
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
@@ -160,13 +162,15 @@ def plain_contrastive(agent: Any, rng: Recorder, config: Any, log_q_of_click: np
         extra = [live[i] for i in rng.drawn[1]]
         columns += extra
         share = len(extra) / len(live)
-        q = np.concatenate([np.exp(log_q), np.exp(learner._frequency.log_q(np.array(extra)))])
+        around = clicks[max(0, start - 4 * size) : start + 5 * size]
+        names = [int(every.article_id[slot, k]) for slot, k in around]
+        q = np.concatenate([np.exp(log_q), [names.count(a) / len(names) for a in extra]])
         offset = np.log((size - 1) * q + share)
     total = mass = 0.0
     for i, (slot, k) in enumerate(rows):
         row = replay.take(np.array([slot]))
         scores = [(plain_score(agent, row, a) - agent.model.prediction.global_bias).item() for a in columns]
-        logits = torch.tensor(np.array(scores) / config.temperature - offset)
+        logits = torch.tensor(np.array(scores) / config.softmax_temperature - offset)
         weight = float(every.dwell_minutes[slot, k]) if config.dwell_weight else 1.0
         if config.propensity_cap is not None:
             weight *= min(1 / float(every.slot_propensity[slot, k]), config.propensity_cap)
@@ -179,7 +183,7 @@ WEIGHTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "dwell": {"dwell_weight": True},
     "cap": {"propensity_cap": 50.0},
-    "both, cooler": {"dwell_weight": True, "propensity_cap": 1e6, "temperature": 0.5},
+    "both, cooler": {"dwell_weight": True, "propensity_cap": 1e6, "softmax_temperature": 0.5},
 }
 
 
@@ -219,14 +223,37 @@ def test_recorded_log_q_are_those_of_the_click_and_survive_wrapping_and_restorin
         for served, outcome in drive(agent, feed, until=feed.now + 0.1):
             ids = served.article_id[outcome.clicks]
             if len(ids):
-                frequency.update(ids)
                 plain += zip(ids.tolist(), frequency.log_q(ids).tolist(), strict=True)
+                frequency.update(ids)
     slots, positions = agent._replay.clicked()
     kept = agent._replay.take(slots).article_id[np.arange(len(slots)), positions]
     assert 20 < len(kept) < len(plain)
     assert [a for a, _ in plain[-len(kept) :]] == kept.tolist()
     np.testing.assert_array_equal(agent._learner.snapshot()["log_q"], [q for _, q in plain])
     assert len({q for _, q in plain}) > 20
+
+
+def test_a_batch_spans_no_more_than_some_days(drive: Callable[..., Any]) -> None:
+    """Few clicks in three weeks: the batch keeps its newest rows, and exponential decay stays within float32."""
+    feed = Feed(dataclasses.replace(SITE, num_readers=6, days=21.0), seed=3)
+    agent: Any = make_agent("contrastive", age_decay="exponential", max_steps=1).start(feed)
+    drive(agent, feed)
+    slots, _ = agent._replay.clicked()
+    times = agent._replay.column("now")[slots]
+    assert times[-1] - times[0] > 1.5 * MAX_SPAN_HOURS
+    assert len(slots) < agent._learner.config.batch_clicks  # so that a batch would hold all of them
+    seen: list[np.ndarray] = []
+    users = Learning.users
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learning, "users", lambda self, batch: seen.append(batch.now) or users(self, batch))
+        loss = agent._learner.loss(agent._learning, np.random.default_rng(0))
+    assert torch.isfinite(loss)
+    assert seen[0].tolist() == times[times >= times[-1] - MAX_SPAN_HOURS].tolist()
+
+
+def test_shares_count_clicks() -> None:
+    shares = shares_of(np.array([7, 3, 9, 1]), np.array([3, 3, 7, 5]))
+    assert shares.tolist() == [0.25, 0.5, 0.0, 0.0]
 
 
 def test_uniform_negatives_were_live_at_the_batch_time(agents: dict[str, Any]) -> None:

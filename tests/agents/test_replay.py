@@ -88,6 +88,16 @@ def test_a_batch_is_a_copy() -> None:
     assert before[0] == before[1] != before[2]
 
 
+def test_a_restore_replaces_what_was_there() -> None:
+    rng, used, other = np.random.default_rng(0), Replay(6, K, L, R), Replay(6, K, L, R)
+    used.append(visits(rng, 0, 9))
+    used.clicked()
+    batch = visits(rng, 0, 4)
+    other.append(batch)
+    used.restore(other.snapshot())
+    assert_equal(used, deque((batch, i) for i in range(4)))
+
+
 def test_capacity_is_checked() -> None:
     with pytest.raises(ValueError, match="capacity: got 0"):
         Replay(0, K, L, R)

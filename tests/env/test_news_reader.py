@@ -429,3 +429,16 @@ def test_the_cap_counts_in_expected_minutes() -> None:
 def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         NewsReaderConfig(**settings)
+
+
+def test_a_subclass_stays_itself_in_a_feed() -> None:
+    class Patient(NewsReader):
+        def next_visit(self, *args: object) -> np.ndarray:
+            return np.full(len(args[1]), 5.0)  # type: ignore[arg-type]
+
+    feed = Feed(FeedConfig(num_readers=20, days=1.0), Patient())
+    assert isinstance(feed.reader_model, Patient)
+    while len(feed.visits) == 0:
+        feed.serve(np.zeros((0, 8), dtype=np.int64))
+    slates = np.tile(feed.catalogue.article_id[:8], (len(feed.visits), 1))
+    assert (feed.serve(slates).hours_to_next_visit == 5.0).all()
