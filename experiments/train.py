@@ -1,7 +1,7 @@
 """One run: an agent lives through a world. It can be stopped at any moment and goes on where it was.
 
 ``feedgym train``, ``python -m feedgym.experiments.train`` or ``python experiments/train.py``. State is
-saved at the end of every simulated day, after the day's part of the log. A run that was killed and started again ends
+saved at the end of simulated days, after the day's part of the log. A run that was killed and started again ends
 with the same bytes as one that was not: log, curves and all.
 """
 
@@ -37,6 +37,8 @@ from feedgym.experiments.event_files import LiveEvents, Point, run_folder, run_p
 from feedgym.experiments.run_config import RunConfig, horizon
 
 IMPRESSIONS = "impressions"
+CHECKPOINT_SHARE = 10.0
+"""Time between two checkpoints, at least, in times that the last one took."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +135,8 @@ class _Runner:
             config=config.settings(),
         )
         self._visits_here = 0
+        self._saved: float | None = None
+        self._saving_seconds = 0.0
         write_json(folder / "config.json", config.settings())
         checkpoint = folder / CHECKPOINT
         if checkpoint.exists():
@@ -182,13 +186,26 @@ class _Runner:
         if self._events is not None:
             for point in new:
                 self._events.add(*point)
-        save_arrays(self._folder / CHECKPOINT, self._snapshot())
+        self._save_checkpoint()
         if self._report is not None:
             seconds = time.perf_counter() - self._started
             rate = self._visits_here / seconds if seconds > 0 else 0.0
             self._report(
                 _progress(self._curves, self._plan.label, self._config.seed, self._config.days, rate, step / 24.0)
             )
+
+    def _save_checkpoint(self) -> None:
+        """At the first day's end, and later when it would take less than a tenth of the time since the last.
+
+        So checkpoints cost a tenth of a run at most, on however slow a disk; which days have one changes no byte of
+        what the run ends with.
+        """
+        start = time.perf_counter()
+        if self._saved is not None and start - self._saved < CHECKPOINT_SHARE * self._saving_seconds:
+            return
+        save_arrays(self._folder / CHECKPOINT, self._snapshot())
+        self._saved = time.perf_counter()
+        self._saving_seconds = self._saved - start
 
     def _snapshot(self) -> Arrays:
         points = np.frombuffer(json.dumps(self._points).encode(), dtype=np.uint8)

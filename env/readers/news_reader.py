@@ -22,8 +22,8 @@ from feedgym.env.readers.protocol import Outcome, SlateView, World
 from feedgym.env.readers.reader_rows import PACKED, PackedState, pack, put_rows, take_rows
 from feedgym.env.readers.rhythm import DayRhythm
 
-_ARTICLES_AT_ONCE = 2048
-"""Rows of articles gathered at once: 176 kB, which stays in the second-level cache beside the readers' rows."""
+_POSITIONS_AT_ONCE = 2
+"""Articles of a visit gathered at once: all ten would push the readers' rows out of the second-level cache."""
 
 
 def sigmoid(log_odds: Floats) -> Floats:
@@ -111,9 +111,8 @@ class NewsReader:
         coefficients = -self._coefficients(interest, now)
         against = np.empty(valid.shape, dtype=np.float32)
         cell = np.empty(valid.shape, dtype=np.int64)  # of (n, T): the visit's satiation with the article's topic
-        step = max(1, _ARTICLES_AT_ONCE // max(n, 1))
-        for first in range(0, len(valid), step):
-            some = slice(first, first + step)
+        for first in range(0, len(valid), _POSITIONS_AT_ONCE):
+            some = slice(first, first + _POSITIONS_AT_ONCE)
             articles = slate.scoring(some)
             np.einsum("knd,nd->kn", articles, coefficients, out=against[some])
             cell[some] = articles[..., -1]

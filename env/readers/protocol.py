@@ -68,8 +68,7 @@ class SlateView:
     def scoring(self, positions: slice) -> Floats:
         """Rows of ``Archive.scoring`` of the articles at some positions, latent, float32 (k, n, D + 6).
 
-        Position-major and not transposed. A visit's ten rows are most of what it reads: all at once they would
-        push the rest out of the second-level cache.
+        Position-major and not transposed.
         """
         return self._archive.scoring.take(self.article_id.T[positions], axis=0)
 

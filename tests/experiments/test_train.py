@@ -164,3 +164,24 @@ def test_the_command_fills_in_the_horizon_of_a_file(tmp_path: Path, capsys: pyte
     with pytest.raises(SystemExit) as error:
         train.main(["--articles", str(tmp_path / "none.csv")])
     assert str(error.value) == f"feedgym train: articles: got {str(tmp_path / 'none.csv')!r}, needs a file that exists"
+
+
+def test_checkpoints_take_a_tenth_of_the_time_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that only checkpoints move, and days: saving takes 1 s, a day 3 s; then every fourth day is saved."""
+    clock, saved = [0.0], list[int]()
+    plain = train.save_arrays
+
+    def slow(path: Path, arrays: Any) -> None:
+        plain(path, arrays)
+        clock[0] += 1.0
+        saved.append(int(arrays["feed/tick"]))
+
+    monkeypatch.setattr(train, "save_arrays", slow)
+    monkeypatch.setattr(train.time, "perf_counter", lambda: clock[0])
+    config = RunConfig(agent="random", readers=20, days=9.0, tick_hours=1.0, log=False)
+
+    def next_day(progress: train.Progress) -> None:
+        clock[0] += 3.0
+
+    train.run(config, tmp_path, report=next_day)
+    assert saved == [24, 24 * 5, 24 * 9]
