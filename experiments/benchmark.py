@@ -1,0 +1,175 @@
+"""``feedgym benchmark``: speed as ratios within one run, in CPU time, medians over rounds taken in turn.
+
+Absolute figures belong to the machine that is named with them; ratios travel better.
+"""
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+# One thread: BLAS reads this when it is loaded, so it must be set before the first import of numpy. A second
+# thread spins at barriers, and CPU time counts the spinning.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from feedgym.env.checks import require  # noqa: E402
+from feedgym.experiments.checkpoint import write_bytes, write_json  # noqa: E402
+from feedgym.experiments.command import parsed, stopping  # noqa: E402
+
+SECTIONS = ("feed", "agent", "retrieval")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkConfig:
+    """What to measure."""
+
+    sections: tuple[str, ...] = SECTIONS
+    """feed: the Feed alone; agent: a learning agent in the loop; retrieval: search and sampling."""
+    rounds: int = 5
+    """Measurements of each size; the median counts."""
+    scale: float = 1.0
+    """Below 1: smaller sizes, for a try."""
+    out: Path | None = None
+    """Folder for ``benchmark.md`` and ``benchmark.json``."""
+
+    def __post_init__(self) -> None:
+        """Check once."""
+        for section in self.sections:
+            require(section in SECTIONS, "sections", section, f"of {', '.join(SECTIONS)}")
+        require(self.rounds >= 1, "rounds", self.rounds, ">= 1")
+        require(0.0 < self.scale <= 1.0, "scale", self.scale, "in (0, 1]")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """All tables as text, and all figures."""
+
+    text: str
+    figures: dict[str, list[dict[str, Any]]]
+
+
+def run(config: BenchmarkConfig) -> Benchmark:
+    """Measure, and write the tables down."""
+    parts, figures = [_machine()], dict[str, list[dict[str, Any]]]()
+    for section in config.sections:
+        text, rows = {"feed": _feed, "agent": _agent, "retrieval": _retrieval}[section](config)
+        parts.append(text)
+        figures[section] = [asdict(row) for row in rows]
+    result = Benchmark("\n\n".join(parts) + "\n", figures)
+    if config.out is not None:
+        write_bytes(config.out / "benchmark.md", result.text.encode())
+        write_json(config.out / "benchmark.json", figures)
+    return result
+
+
+def _machine() -> str:
+    versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "torch", "faiss-cpu"))
+    return f"One thread, CPU time, Python {platform.python_version()}, {versions}, {_cpu_name()}."
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; numbers stand on the right."""
+    lines = [f"| {' | '.join(header)} |", "| --- |" + " ---: |" * (len(header) - 1)]
+    return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)])
+
+
+def _feed(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
+    from feedgym.experiments.benchmark_feed import feed_cases, measure
+
+    figures = measure(feed_cases(config.scale), config.rounds)
+    rows = [
+        (
+            f"{f.case.readers:,}",
+            f"{f.live:,.0f}",
+            f"{f.case.arrivals:.0f}",
+            f"{f.case.tick_hours:.4g}",
+            f"{f.visits_per_tick:,.0f}",
+            f"{f.visits_per_second:,.0f}",
+            f"{f.microseconds_per_visit:.2f}",
+            f"{f.first_ratio:.2f}",
+            f"{f.floor_ratio:.1f}",
+            f"{f.microseconds_per_visit * f.visits_per_tick / 1000:.2f}",
+            f"{f.bytes_per_reader:,.0f}",
+        )
+        for f in figures
+    ]
+    header = (
+        "readers",
+        "live",
+        "published per tick",
+        "tick h",
+        "visits per tick",
+        "visits per CPU-second",
+        "µs per visit",
+        "to first row",
+        "to bare numpy",
+        "ms per tick",
+        "bytes per reader",
+    )
+    return "## The Feed alone, random slates of 10\n\n" + table(header, rows), figures
+
+
+def _agent(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
+    from feedgym.experiments.benchmark_agent import measure
+
+    s = config.scale
+    figures = [
+        measure("P = 20k", max(200, round(20_000 * s)), None, max(0.5, 2 * s)),
+        measure("P = 20k, 10k live", max(200, round(20_000 * s)), max(500, round(10_000 * s)), max(0.5, 2 * s)),
+        measure("the demo's size", max(200, round(3_000 * s)), None, max(0.5, 14 * s)),
+    ]
+    rows = [
+        (f.what, f"{f.readers:,}", f"{f.live:,}", f"{f.visits_per_tick:,.0f}", f"{f.visits_per_second:,.0f}")
+        for f in figures
+    ]
+    head = table(("`regression` in the loop", "readers", "live", "visits per tick", "visits per CPU-second"), rows)
+    parts = list(dict.fromkeys(part for f in figures for part in f.shares))
+    shares = [(part, *(f"{100 * f.shares.get(part, 0.0):.0f} %" for f in figures)) for part in parts]
+    where = table(("where the CPU time goes", *(f.what for f in figures)), shares)
+    return f"## An agent in the loop, learning on, tick 0.25 h\n\n{head}\n\n{where}", figures
+
+
+def _retrieval(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
+    from feedgym.experiments.benchmark_retrieval import measure
+
+    sizes = [max(200, round(n * config.scale)) for n in (1_000, 10_000, 100_000)]
+    figures = [
+        measure(live, batch, config.rounds, seconds_each=0.05 * config.scale)
+        for live in sizes
+        for batch in (1, 64, 1024)
+    ]
+    rows = [
+        (
+            f"{f.live:,}",
+            f"{f.batch:,}",
+            f"{f.faiss_ms:.3f}",
+            *(f"{ratio:.2f}" for ratio in (f.ours, f.no_blas, f.numpy, f.sampling)),
+        )
+        for f in figures
+    ]
+    header = ("live", "queries", "faiss ms", "slot array", "faiss without BLAS", "numpy", "sampling slates")
+    title = "## Retrieval of 100 from d = 66: CPU time over that of `faiss.knn` through BLAS"
+    return f"{title}\n\n{table(header, rows)}", figures
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Command line."""
+    config = parsed(BenchmarkConfig, args, "benchmark", __doc__)
+    with stopping("benchmark"):
+        print(run(config).text, end="")
+
+
+if __name__ == "__main__":
+    main()
