@@ -19,7 +19,7 @@ class ReaderRecords:
 
     def __init__(self, num_readers: int, history_length: int) -> None:
         # Side by side: a visit reads and writes all of them, for one cache miss.
-        self._counters: SmallInts = np.zeros((num_readers, 4), dtype=np.int32)
+        self._counters: SmallInts = np.zeros((num_readers, 3), dtype=np.int32)
         self.visit_count: SmallInts = self._counters[:, 0]
         self.last_tick: SmallInts = self._counters[:, 1]
         self.click_count: SmallInts = self._counters[:, 2]

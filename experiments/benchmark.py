@@ -15,9 +15,9 @@ from typing import Any
 # thread spins at barriers, and CPU time counts the spinning.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from feedgym.env.checks import require  # noqa: E402
-from feedgym.experiments.checkpoint import write_bytes, write_json  # noqa: E402
-from feedgym.experiments.command import parsed, stopping  # noqa: E402
+from feedgym.env.checks import require
+from feedgym.experiments.checkpoint import write_bytes, write_json
+from feedgym.experiments.command import parsed, stopping
 
 SECTIONS = ("feed", "agent", "retrieval")
 

@@ -64,7 +64,8 @@ def run_study(name: str, out: Path) -> CompareResult:
     study: Any = importlib.import_module(f"feedgym.experiments.studies.{name}")
     result = run(study.config(out / name))
     claims = claims_markdown(result.runs, study.CLAIMS)
-    table = f"Command: `feedgym study {name}`\n\n{ranking_markdown(result.ranking)}\n{claims}"
+    ranking = ranking_markdown(result.ranking).rstrip()
+    table = f"Command: `feedgym study {name}`\n\n{ranking}\n\n{claims}"
     write_bytes(out / name / "table.md", table.encode())
     print(ranking_text(result.ranking))
     print(claims)
