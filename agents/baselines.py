@@ -3,6 +3,7 @@
 Shapes: n visits, N live articles, M shortlist, K positions. Time is in hours.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,67 +16,39 @@ from feedgym.env.checks import require
 from feedgym.env.readers.protocol import Outcome
 from feedgym.env.visits import Visits
 
-
-class RandomAgent:
-    """Uniform over the live articles: every slate is exploration, and its log serves any later policy."""
-
-    is_oracle = False
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._rng = agent_stream(site.seed)
-        self._policy = PolicyConfig(epsilon=1.0)
-
-    def act(self, visits: Visits, catalogue: Catalogue) -> Served:
-        """K different live articles, each slate equally likely."""
-        nothing: Ints = np.full((len(visits), 1), -1, dtype=np.int64)
-        logits = np.zeros(nothing.shape)
-        return serve(self._rng, self._policy, logits, nothing, catalogue.article_id, self._site.slate_size, 0)
-
-    def learn(self, outcome: Outcome) -> None:
-        """Nothing to learn."""
-
-    def metrics(self) -> dict[str, float]:
-        """Nothing to tell."""
-        return {}
-
-    def snapshot(self) -> Arrays:
-        """The random stream."""
-        return {"rng": generator_state(self._rng)}
-
-    def restore(self, snapshot: Arrays) -> None:
-        """Go on from a snapshot."""
-        restore_generator(self._rng, snapshot["rng"])
+Logits = Callable[[Catalogue], Doubles]
+"""Logits of the live articles, float64 (N,), rows as ``catalogue.article_id``."""
 
 
-class _SharedRanking:
-    """One score per live article, the same for every reader."""
+class BaselineAgent:
+    """One logit per live article, the same for every reader.
+
+    Args:
+        site: whom it serves.
+        policy: how slates are drawn from the M best.
+        logits: of the live articles; None lists nobody, so that every slate is exploration.
+    """
 
     is_oracle = False
 
-    def __init__(self, site: Site, policy: PolicyConfig) -> None:
+    def __init__(self, site: Site, policy: PolicyConfig, logits: Logits | None) -> None:
         self._site = site
         self._rng = agent_stream(site.seed)
         self._policy = policy
-
-    def logits(self, catalogue: Catalogue) -> Doubles:
-        """Logits of the live articles, float64 (N,), rows as ``catalogue.article_id``."""
-        raise NotImplementedError
+        self._logits = logits
 
     def act(self, visits: Visits, catalogue: Catalogue) -> Served:
         """Slates from the M best live articles; a tie goes to the newer article."""
-        live, n = catalogue.article_id, len(visits)
-        size = max(self._policy.shortlist_size, self._site.slate_size)
-        if n == 0 or len(live) == 0:
-            best, logits = np.zeros(0, dtype=np.int64), np.zeros(0)
-        else:
-            logits = self.logits(catalogue) / self._policy.temperature
-            order = np.lexsort((-live, -logits))[:size]
-            best, logits = live[order], logits[order]
-        shape = (n, max(1, len(best)))
-        shortlist = np.broadcast_to(best if len(best) else np.int64(-1), shape)
-        rows = np.broadcast_to(logits if len(best) else np.float64(0), shape)
-        return serve(self._rng, self._policy, rows, shortlist, live, self._site.slate_size, 0)
+        live, n, slate_size = catalogue.article_id, len(visits), self._site.slate_size
+        best: Ints = np.full(1, -1, dtype=np.int64)
+        logits = np.zeros(1)
+        if self._logits is not None and n > 0 and len(live) > 0:
+            every = self._logits(catalogue) / self._policy.temperature
+            order = np.lexsort((-live, -every))[: max(self._policy.shortlist_size, slate_size)]
+            best, logits = live[order], every[order]
+        shape = (n, len(best))
+        shortlist, rows = np.broadcast_to(best, shape), np.broadcast_to(logits, shape)
+        return serve(self._rng, self._policy, rows, shortlist, live, slate_size, 0)
 
     def learn(self, outcome: Outcome) -> None:
         """Nothing to learn: what is needed is in the catalogue's counters."""
@@ -93,6 +66,11 @@ class _SharedRanking:
         restore_generator(self._rng, snapshot["rng"])
 
 
+def random_agent(site: Site) -> BaselineAgent:
+    """K different live articles, each slate equally likely: its log serves any later policy."""
+    return BaselineAgent(site, PolicyConfig(epsilon=1.0), None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RecentConfig:
     """Newest first."""
@@ -107,16 +85,9 @@ class RecentConfig:
         require(self.scale_hours > 0, "scale_hours", self.scale_hours, "> 0 (hours)")
 
 
-class RecentAgent(_SharedRanking):
+def recent_agent(site: Site, config: RecentConfig) -> BaselineAgent:
     """Newest first, softened: logits ``-age / scale_hours``, as the recency policy of world.md."""
-
-    def __init__(self, site: Site, config: RecentConfig) -> None:
-        super().__init__(site, config.policy)
-        self._scale_hours = config.scale_hours
-
-    def logits(self, catalogue: Catalogue) -> Doubles:
-        """Minus age, in units of the scale."""
-        return -catalogue.age_hours / self._scale_hours
+    return BaselineAgent(site, config.policy, lambda catalogue: -catalogue.age_hours / config.scale_hours)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,23 +107,21 @@ class PopularConfig:
         require(self.half_life_hours > 0, "half_life_hours", self.half_life_hours, "> 0 (hours)")
 
 
-class PopularAgent(_SharedRanking):
+def popular_agent(site: Site, config: PopularConfig) -> BaselineAgent:
     """Highest click rate, smoothed by a prior and decayed by age.
 
     Without the prior, one lucky click rules; without the decay, old links that have had time to be clicked.
     """
 
-    def __init__(self, site: Site, config: PopularConfig) -> None:
-        super().__init__(site, config.policy)
-        self._config = config
-
-    def logits(self, catalogue: Catalogue) -> Doubles:
+    def logits(catalogue: Catalogue) -> Doubles:
         """``sharpness`` times the z-score of the decayed rate over the live articles."""
-        c, ids = self._config, catalogue.article_id
+        ids = catalogue.article_id
         clicks, shown = catalogue.clicks_of(ids), catalogue.impressions_of(ids)
-        site_rate = (clicks.sum() + 1.0) / (shown.sum() + c.prior_impressions)
-        rate = (clicks + c.prior_impressions * site_rate) / (shown + c.prior_impressions)
-        score = rate * np.exp2(-catalogue.age_hours / c.half_life_hours)
+        site_rate = (clicks.sum() + 1.0) / (shown.sum() + config.prior_impressions)
+        rate = (clicks + config.prior_impressions * site_rate) / (shown + config.prior_impressions)
+        score = rate * np.exp2(-catalogue.age_hours / config.half_life_hours)
         spread = score.std()
         standard: Doubles = (score - score.mean()) / (spread if spread > 0 else 1.0)
-        return self._policy.sharpness * standard
+        return config.policy.sharpness * standard
+
+    return BaselineAgent(site, config.policy, logits)

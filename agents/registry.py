@@ -152,17 +152,17 @@ _KINDS: dict[str, AgentKind] | None = None
 
 
 def _baselines() -> dict[str, AgentKind]:
-    from feedgym.agents.baselines import PopularAgent, PopularConfig, RandomAgent, RecentAgent, RecentConfig
+    from feedgym.agents.baselines import PopularConfig, RecentConfig, popular_agent, random_agent, recent_agent
     from feedgym.agents.policy import PolicyConfig
 
     def recent(site: Site, feed: "Feed", settings: Mapping[str, Any]) -> Agent:
-        return RecentAgent(site, _make(RecentConfig, settings, policy=_make(PolicyConfig, settings)))
+        return recent_agent(site, _make(RecentConfig, settings, policy=_make(PolicyConfig, settings)))
 
     def popular(site: Site, feed: "Feed", settings: Mapping[str, Any]) -> Agent:
-        return PopularAgent(site, _make(PopularConfig, settings, policy=_make(PolicyConfig, settings)))
+        return popular_agent(site, _make(PopularConfig, settings, policy=_make(PolicyConfig, settings)))
 
     return {
-        "random": AgentKind("uniform over the live articles", {}, lambda site, feed, settings: RandomAgent(site)),
+        "random": AgentKind("uniform over the live articles", {}, lambda site, feed, settings: random_agent(site)),
         "recent": AgentKind("newest first, softened", _fields(RecentConfig, PolicyConfig), recent),
         "popular": AgentKind(
             "highest click rate, smoothed by a prior and decayed by age",
