@@ -45,7 +45,7 @@ class AgentPlan:
     @property
     def is_oracle(self) -> bool:
         """The agent sees latents: a reference, not a candidate."""
-        return _kinds()[self.name].is_oracle
+        return agent_kinds()[self.name].is_oracle
 
     def start(self, feed: "Feed") -> Agent:
         """The agent, for this feed (a ``Feed``, or the ``feed`` of a vector environment).
@@ -53,7 +53,7 @@ class AgentPlan:
         Raises:
             ValueError: an oracle on a reader model without ``expected_response``; a bad value of a setting.
         """
-        kind, catalogue = _kinds()[self.name], feed.catalogue
+        kind, catalogue = agent_kinds()[self.name], feed.catalogue
         site = Site(
             slate_size=feed.config.slate_size,
             history_length=feed.config.history_length,
@@ -76,7 +76,7 @@ def make_agent(name: str, **settings: Any) -> AgentPlan:
     Raises:
         ValueError: an unknown name, or a setting that this agent does not have.
     """
-    kinds = _kinds()
+    kinds = agent_kinds()
     require(name in kinds, "agent", name, f"one of {', '.join(kinds)}")
     known = kinds[name].settings
     for key in settings:
@@ -141,7 +141,8 @@ def _make(config: type, settings: Mapping[str, Any], **parts: Any) -> Any:
     return config(**{key: value for key, value in settings.items() if key in names}, **parts)
 
 
-def _kinds() -> dict[str, AgentKind]:
+def agent_kinds() -> dict[str, AgentKind]:
+    """All agents that ship, by name."""
     global _KINDS
     if _KINDS is None:
         _KINDS = {**_baselines(), **_learned(), **_oracles()}
@@ -233,5 +234,5 @@ def _oracles() -> dict[str, AgentKind]:
     }
 
 
-AGENTS: dict[str, str] = {name: kind.description for name, kind in _kinds().items()}
+AGENTS: dict[str, str] = {name: kind.description for name, kind in agent_kinds().items()}
 """Name -> one line of description."""

@@ -121,6 +121,9 @@ class Feed:
             ValueError: wrong shape or dtype; a bad entry if ``config.strict``; a reader model that returns
                 what it must not. The tick has then not been served.
             RuntimeError: the horizon is reached.
+
+        Whatever a reader model raises goes through, with the Feed's own records as before the tick; the model may
+        have changed its state by then, so go on from a snapshot, not by serving again.
         """
         if self.done:
             raise RuntimeError(f"serve: the horizon of {self.config.days} days is reached; needs a new Feed")
@@ -344,7 +347,11 @@ def _check_outcome(outcome: Outcome, valid: Bools) -> None:
     """Refuse what a reader model must not return. A few passes over the batch: 2 % of a tick."""
     k, n = valid.shape
     clicks, dwell, subscribed = outcome.clicks, outcome.dwell_minutes, outcome.subscribed
+    for name in ("clicks", "dwell_minutes", "subscribed"):
+        seen = getattr(outcome, name)
+        require(isinstance(seen, np.ndarray), name, type(seen).__name__, "a numpy array")
     require(clicks.dtype == np.bool_, "clicks", clicks.dtype, "bool")
+    require(subscribed.dtype == np.bool_, "subscribed", subscribed.dtype, "bool")
     require(clicks.shape == (n, k), "clicks", clicks.shape, f"{(n, k)}")
     require(dwell.shape == (n, k), "dwell_minutes", dwell.shape, f"{(n, k)}")
     require(subscribed.shape == (n,), "subscribed", subscribed.shape, f"{(n,)}")

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from feedgym.agents.oracles import OracleAgent
-from feedgym.agents.registry import AGENTS, _kinds
+from feedgym.agents.registry import AGENTS, agent_kinds
 
 CONFIGS = (
     "feedgym.agents.settings:RegressionConfig",
@@ -47,7 +47,7 @@ def settings_text(name: str) -> str:
     Raises:
         ValueError: there is no agent of this name.
     """
-    kinds = _kinds()
+    kinds = agent_kinds()
     if name not in kinds:
         raise ValueError(f"agent: got {name!r}, needs one of {', '.join(kinds)}")
     kind = kinds[name]

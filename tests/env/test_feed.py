@@ -357,6 +357,8 @@ SPOILED: list[tuple[str, Callable[[Any], Any], str]] = [
         lambda a: a + 1.0,
         "dwell_minutes: got 'minutes on an entry that was not clicked', needs 0 where",
     ),
+    ("subscribed", lambda a: a.tolist(), "subscribed: got 'list', needs a numpy array"),
+    ("subscribed", lambda a: a.astype(float), r"subscribed: got dtype\('float64'\), needs bool"),
     ("subscribed", lambda a: a[:-1], r"subscribed: got \(\d+,\), needs \(\d+,\)"),
     ("hours", lambda a: a[:, None], r"next_visit: got \(\d+, 1\), needs \(\d+,\)"),
     ("hours", put(-0.5), "next_visit: got -0.5, needs hours >= 0, or inf"),
