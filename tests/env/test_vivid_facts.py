@@ -126,3 +126,33 @@ def test_recency_gains_on_random_on_every_seed() -> None:
     for seed in SEEDS:
         assert run("recent", seed)["CTR"] > 2.0 * run("random", seed)["CTR"]
         assert run("recent", seed)["minutes per reader"] > 2.0 * run("random", seed)["minutes per reader"]
+
+
+def test_the_settings_are_those_of_the_published_table() -> None:
+    """world.md, section 2, column ``vivid``: a changed value is another world."""
+    from feedgym.env import WORLDS
+
+    world = WORLDS["vivid"]
+    reader, newsroom, feed = world.reader, world.feed.newsroom, world.feed
+    assert (reader.base_log_odds, reader.taste, reader.taste_concentration) == (-2.3, 3.0, 0.15)
+    assert (reader.clickbait_weight, reader.quality_weight, reader.examination) == (0.9, 0.2, 0.85)
+    assert (reader.fatigue_weight, reader.fatigue_half_life_hours, reader.already_clicked_weight) == (0.5, 24.0, 0.5)
+    assert (reader.satiation_weight, reader.satiation_step, reader.satiation_half_life_hours) == (1.0, 0.35, 24.0)
+    dwell = (reader.dwell_log_minutes, reader.dwell_quality, reader.dwell_clickbait, reader.dwell_taste)
+    assert dwell == (0.0, 0.45, 0.1, 0.6)
+    assert (reader.dwell_log_sd, reader.dwell_cap_minutes) == (0.5, 20.0)
+    value = (reader.trust_step, reader.value_quality, reader.value_clickbait, reader.value_nothing)
+    assert value == (0.2, 0.6, 1.0, -0.4)
+    assert (reader.return_sensitivity, reader.return_mix) == (1.6, 0.5)
+    assert (reader.gap_median_hours, reader.gap_log_sd, reader.habit_exponent) == (8.0, 0.6, 0.6)
+    assert (reader.leaving_per_day, reader.enrolment_share, reader.subscribe_hazard) == (0.02, 0.2, 0.002)
+    assert (reader.memory_slots, feed.tick_hours, feed.slate_size, feed.history_length) == (64, 0.25, 8, 50)
+    assert (newsroom.articles_per_day, newsroom.num_topics, newsroom.dim, newsroom.spread) == (400.0, 16, 16, 0.5)
+    kinds = [(kind.share, kind.median_hours) for kind in newsroom.half_lives]
+    assert (kinds, newsroom.half_life_log_sd, newsroom.max_age_half_lives) == ([(0.8, 4.0), (0.2, 24.0)], 0.3, 6.0)
+    assert (newsroom.num_publishers, newsroom.publisher_sd, newsroom.num_authors) == (24, 0.6, 400)
+    noise = (newsroom.vector_noise, newsroom.clickbait_noise, newsroom.quality_noise)
+    assert (*noise, newsroom.weekend_factor) == (0.5, 0.5, 0.7, 0.6)
+    # A sine of +-60 %, which hourly means cut by a little.
+    assert max(reader.day_profile) == pytest.approx(1.6, abs=0.01)
+    assert min(reader.day_profile) == pytest.approx(0.4, abs=0.01)
