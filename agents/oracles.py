@@ -31,7 +31,8 @@ class OracleAgent:
         aim: ``click``: chance of a click; ``dwell``: that times the expected minutes; ``planning``: the
             dwell score plus ``quality_bonus * quality - clickbait_cost * clickbait``, both times the chance of
             a click, since an unopened article does not change its reader. (Outside that product, as a
-            prototype had it, the bonus fills slates with articles nobody opens: a fifth less dwell.)
+            prototype had it, the bonus fills slates with articles nobody opens: less than half the minutes on
+            a tuning seed.)
         quality_bonus: minutes that a unit of quality is worth later.
         clickbait_cost: minutes that a unit of clickbait costs later.
     """
