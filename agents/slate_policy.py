@@ -30,6 +30,8 @@ from feedgym.agents.draw_weights import (
     refuse_rows,
     repeats_earlier,
 )
+from feedgym.agents.inclusion import inclusion_probability as inclusion_probability
+from feedgym.agents.inclusion import slot_marginal as slot_marginal
 from feedgym.agents.race import draw_tail, run_race
 from feedgym.env.checks import require
 
