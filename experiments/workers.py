@@ -13,10 +13,12 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+from feedgym.experiments import train
 from feedgym.experiments.run_config import RunConfig
 from feedgym.experiments.train import Progress
 
@@ -153,6 +155,8 @@ def _without_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
         yield
         return
+    # Before the mask: the first worker starts multiprocessing's resource tracker, and that lifts it again.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -171,9 +175,6 @@ def _work(pipe: Connection) -> None:
 
 
 def _result(number: int, task: Task, report: Callable[[Progress], None]) -> Finished | Failed:
-    # Here, not above: the parent process needs no torch.
-    from feedgym.experiments import train
-
     try:
         train.run(task.config, task.folder, tensorboard=task.tensorboard, report=report)
     except Exception as error:
