@@ -25,6 +25,8 @@ class AgentKind:
     """Every setting and its default."""
     build: Builder
     is_oracle: bool = False
+    learns: bool = False
+    """Trains towers: its runs take longest."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class AgentPlan:
     def is_oracle(self) -> bool:
         """The agent sees latents: a reference, not a candidate."""
         return agent_kinds()[self.name].is_oracle
+
+    @property
+    def learns(self) -> bool:
+        """The agent trains towers, which takes most of a run's time."""
+        return agent_kinds()[self.name].learns
 
     def start(self, feed: "Feed") -> Agent:
         """The agent, for this feed (a ``Feed``, or the ``feed`` of a vector environment).
@@ -195,24 +202,20 @@ def _learned() -> dict[str, AgentKind]:
     # A linear decay spreads the scores of old articles far below the mean: what is left of the z-score's range
     # at the top needs a larger factor than under a decay that saturates.
     softmax = {"age_decay": "linear", "sharpness": 8.0}
+    dwell = regressed | {"target": "dwell", "sharpness": 3.0}
+    click = regressed | {"target": "click", "sharpness": 4.0}
+    in_batch = contrasted | softmax
+    mixed = in_batch | {"uniform_negatives": 256}
+
+    def learned(description: str, settings: Mapping[str, Any], build: Builder) -> AgentKind:
+        return AgentKind(description, settings, build, learns=True)
+
     return {
-        "regression": AgentKind(
-            "two towers, MSE on dwell minutes (target=click: BCE on clicks)",
-            regressed | {"target": "dwell", "sharpness": 3.0},
-            regression,
-        ),
-        "regression-dwell": AgentKind(
-            "two towers, MSE on dwell minutes", regressed | {"target": "dwell", "sharpness": 3.0}, regression
-        ),
-        "regression-click": AgentKind(
-            "two towers, BCE on clicks", regressed | {"target": "click", "sharpness": 4.0}, regression
-        ),
-        "contrastive": AgentKind(
-            "two towers, in-batch softmax with logQ over clicks", contrasted | softmax, contrastive
-        ),
-        "contrastive-uniform": AgentKind(
-            "the same with uniform negatives mixed in", contrasted | softmax | {"uniform_negatives": 256}, contrastive
-        ),
+        "regression": learned("two towers, MSE on dwell minutes (target=click: BCE on clicks)", dwell, regression),
+        "regression-dwell": learned("two towers, MSE on dwell minutes", dwell, regression),
+        "regression-click": learned("two towers, BCE on clicks", click, regression),
+        "contrastive": learned("two towers, in-batch softmax with logQ over clicks", in_batch, contrastive),
+        "contrastive-uniform": learned("the same with uniform negatives mixed in", mixed, contrastive),
     }
 
 

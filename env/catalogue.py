@@ -6,7 +6,7 @@ costs what changes. Observables only: this is what agents see. N live articles, 
 
 import numpy as np
 
-from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, SmallInts
+from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, SmallInts, nest, unnest
 from feedgym.env.articles import Archive
 from feedgym.env.calendar import Calendar
 from feedgym.env.newsroom import Newsroom
@@ -201,8 +201,7 @@ class Catalogue:
         """Everything that the newsroom does not know by itself."""
         self._count_pending()
         planned = self.archive.planned
-        arrays = {f"archive/{name}": column for name, column in self.archive.snapshot().items()}
-        arrays |= {
+        return nest("archive", self.archive.snapshot()) | {
             "slots": self._slots[: self._num_live].copy(),
             "arrived": self.arrived.copy(),
             "departed": self.departed.copy(),
@@ -211,12 +210,10 @@ class Catalogue:
             "impressions": self._impressions[:planned].copy(),
             "planned_days": np.asarray(self._planned_days),
         }
-        return arrays
 
     def restore(self, arrays: Arrays, tick: int, now: float) -> None:
         """Become the catalogue of a snapshot taken at ``tick``."""
-        inner = {k.removeprefix("archive/"): v for k, v in arrays.items() if k.startswith("archive/")}
-        self.archive.restore(inner)
+        self.archive.restore(unnest("archive", arrays))
         planned, capacity = self.archive.planned, len(self.archive.is_live)
         self._planned_days = int(arrays["planned_days"])
         self.now = now

@@ -5,7 +5,7 @@ In log-odds that is linear in age, so it stays one more term of an inner product
 
 import numpy as np
 
-from feedgym.env.arrays import Doubles, Floats
+from feedgym.env.arrays import Doubles
 
 LN2 = float(np.log(2.0))
 
@@ -13,8 +13,3 @@ LN2 = float(np.log(2.0))
 def decay_rate(half_life_hours: Doubles) -> Doubles:
     """Log-odds lost per hour of age, (n,), for half-lives (n,) in hours."""
     return LN2 / half_life_hours
-
-
-def log_decay(age_hours: Floats, half_life_hours: Floats) -> Floats:
-    """Log-odds lost at an age; any shapes that broadcast, in hours."""
-    return -np.float32(LN2) * age_hours / half_life_hours

@@ -303,12 +303,13 @@ class Feed:
         rows, records = visits.rows, self.records
         if len(rows) == 0:
             return
-        clicks, dwell = outcome.clicks.T, outcome.dwell_minutes.T
+        # Position-major already, unless a reader model made them otherwise.
+        clicks, dwell = np.ascontiguousarray(outcome.clicks.T), np.ascontiguousarray(outcome.dwell_minutes.T)
         flat = np.flatnonzero(clicks)
         shown = article_id if valid.all() else article_id[valid]
-        clicked, minutes = article_id.reshape(-1)[flat], np.ascontiguousarray(dwell).reshape(-1)[flat]
+        clicked, minutes = article_id.reshape(-1)[flat], dwell.reshape(-1)[flat]
         self.catalogue.count(shown, clicked, minutes)
-        records.record_clicks(rows, article_id, np.ascontiguousarray(clicks), np.ascontiguousarray(dwell))
+        records.record_clicks(rows, article_id, clicks, dwell)
         records.record_visits(rows, visits.visit, self.tick)
         ticks = self.tick + np.rint(outcome.hours_to_next_visit / self.config.tick_hours)
         self._schedule(rows, ticks)

@@ -17,6 +17,8 @@ from feedgym.env.arrays import Arrays
 
 CHECKPOINT = "checkpoint.npz"
 DONE = "done.json"
+IMPRESSIONS = "impressions"
+"""Folder of a run with its log, a part for each simulated day."""
 _LOCK = ".lock"
 
 

@@ -152,7 +152,7 @@ def run(config: CompareConfig, *, quiet: bool = False) -> CompareResult:
 def _weight(config: RunConfig) -> float:
     """About how long a run takes, compared with the others."""
     plan = config.plan()
-    if "regression" in plan.name or "contrastive" in plan.name:
+    if plan.learns:
         return LEARNING
     return ORACLE if plan.is_oracle else BASELINE
 
@@ -194,7 +194,7 @@ def _report(
         config.out,
         runs,
         ranking,
-        config_text=_settings_text(config),
+        config_text=_settings_text(config, configs[0].days),
         notes=_notes(config, configs[0]),
         command=command_line(config),
         tensorboard_dir=shown,
@@ -236,12 +236,12 @@ def command_line(config: CompareConfig) -> str:
     return shlex.join(words)
 
 
-def _settings_text(config: CompareConfig) -> str:
+def _settings_text(config: CompareConfig, days: float) -> str:
     lines = []
     for f in dataclasses.fields(config):
         if f.name in ("out", "workers"):
             continue
-        value = horizon(config.days, config.articles) if f.name == "days" else getattr(config, f.name)
+        value = days if f.name == "days" else getattr(config, f.name)
         value = value.name if isinstance(value, Path) else value
         lines.append(f"{f.name}: {' '.join(map(str, value)) if isinstance(value, tuple) else value}")
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """What one run is: an agent, a seed and a world. Everything that its bytes depend on, and nothing else."""
 
 import dataclasses
+import functools
 import hashlib
 import importlib
 import inspect
@@ -104,7 +105,8 @@ class RunConfig:
         if self.articles is not None:
             values["articles"] = self.articles.name
             require(self.articles.is_file(), "articles", str(self.articles), "a file that exists")
-            values["articles_sha256"] = hashlib.sha256(self.articles.read_bytes()).hexdigest()
+            state = self.articles.stat()
+            values["articles_sha256"] = _file_digest(self.articles, state.st_size, state.st_mtime_ns)
         if self.reader_model is not None:
             source = inspect.getsource(sys.modules[type(self.make_reader_model()).__module__])
             values["reader_model_sha256"] = hashlib.sha256(source.encode()).hexdigest()
@@ -119,6 +121,12 @@ class RunConfig:
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
         label = "".join(c if c.isalnum() or c in "-_.=" else "_" for c in self.plan().label)
         return f"{label}-{digest}/seed-{self.seed}"
+
+
+@functools.lru_cache(maxsize=64)
+def _file_digest(path: Path, size: int, changed_ns: int) -> str:
+    """SHA-256 of a file, read once for all runs of a comparison as long as its size and time of change stay."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def horizon(days: float | None, articles: Path | None) -> float:

@@ -16,13 +16,11 @@ from feedgym.env.arrays import AnyArray, Arrays, Ints
 from feedgym.env.articles import LATENT
 from feedgym.env.checks import require
 from feedgym.env.impressions import ARTICLES_NAME
-from feedgym.experiments.checkpoint import CHECKPOINT, DONE, read_json
+from feedgym.experiments.checkpoint import CHECKPOINT, DONE, IMPRESSIONS, read_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-IMPRESSIONS = "impressions"
-"""Folder of a run with its log, a part for each simulated day."""
 ATTRIBUTES = (
     *("published_hours", "topic", "publisher", "clickbait_proxy", "quality_proxy", "breaking"),
     *("quality", "clickbait", "half_life_hours"),

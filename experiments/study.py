@@ -12,6 +12,7 @@ import numpy as np
 from feedgym.agents import parse_agent
 from feedgym.env.checks import require
 from feedgym.experiments.checkpoint import write_bytes
+from feedgym.experiments.command import parsed, stopping
 from feedgym.experiments.compare import CompareResult, run
 from feedgym.experiments.curves import Run
 from feedgym.experiments.ranking import ranking_markdown, ranking_text
@@ -74,16 +75,10 @@ def run_study(name: str, out: Path) -> CompareResult:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Command line."""
-    import tyro
-
-    config = tyro.cli(StudyConfig, args=_positional(args), prog="feedgym study", description=__doc__)
-    try:
+    config = parsed(StudyConfig, _positional(args), "study", __doc__)
+    with stopping("study"):
         for name in STUDIES if config.name == "all" else (config.name,):
             run_study(name, config.out)
-    except (ValueError, RuntimeError) as error:
-        sys.exit(f"feedgym study: {error}")
-    except KeyboardInterrupt:
-        sys.exit("\nStopped. The same command goes on from the last checkpoints.")
 
 
 def _positional(args: Sequence[str] | None) -> list[str]:

@@ -24,6 +24,7 @@ from feedgym.env.readers.protocol import Outcome
 from feedgym.experiments.checkpoint import (
     CHECKPOINT,
     DONE,
+    IMPRESSIONS,
     load_arrays,
     locked,
     read_json,
@@ -36,7 +37,6 @@ from feedgym.experiments.drive import Drive, make_drive
 from feedgym.experiments.event_files import LiveEvents, Point, run_folder, run_points, write_run_events
 from feedgym.experiments.run_config import RunConfig, horizon
 
-IMPRESSIONS = "impressions"
 CHECKPOINT_SHARE = 10.0
 """Time between two checkpoints, at least, in times that the last one took."""
 
@@ -128,16 +128,17 @@ class _Runner:
         self._agent: Agent = self._plan.start(self._drive.feed)
         self._curves = Curves(config.readers, config.days)
         self._points: list[Point] = []
+        self._settings = config.settings()
         self._log = ImpressionLog(
             config.feed_config(),
             run_id=config.folder_name(),
             policy=self._plan.label,
-            config=config.settings(),
+            config=self._settings,
         )
         self._visits_here = 0
         self._saved: float | None = None
         self._saving_seconds = 0.0
-        write_json(folder / "config.json", config.settings())
+        write_json(folder / "config.json", self._settings)
         checkpoint = folder / CHECKPOINT
         if checkpoint.exists():
             self._restore(load_arrays(checkpoint))
@@ -226,7 +227,7 @@ class _Runner:
         folder, plan, feed = self._folder, self._plan, self._drive.feed
         if self._config.log:
             # The newsroom knows no agent: under one seed this file is the same for all.
-            settings = {name: value for name, value in self._config.settings().items() if name != "agent"}
+            settings = {name: value for name, value in self._settings.items() if name != "agent"}
             write_articles(folder / ARTICLES_NAME, feed.catalogue.archive, config=settings)
         write_bytes(folder / "curves.csv", write_curves(self._curves).encode())
         done = {
@@ -240,7 +241,7 @@ class _Runner:
         }
         if self._tensorboard is not None:
             finished = Run(plan.label, self._config.seed, plan.is_oracle, self._curves)
-            settings = {k: v for k, v in self._config.settings().items() if isinstance(v, int | float | str)}
+            settings = {k: v for k, v in self._settings.items() if isinstance(v, int | float | str)}
             write_run_events(self._tensorboard, finished, settings, self._points)
         write_json(folder / DONE, done)
 

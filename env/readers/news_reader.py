@@ -7,7 +7,6 @@ impressions are position-major (K, n): per-visit values broadcast along contiguo
 """
 
 import copy
-import dataclasses
 from functools import cached_property
 
 import numpy as np
@@ -264,8 +263,3 @@ class NewsReader:
         """Expected minutes once clicked, any shape, for medians ``exp(log_minutes)``."""
         minutes: Floats = np.interp(log_minutes, *self._minutes_table).astype(np.float32)
         return minutes
-
-
-def with_switches(config: NewsReaderConfig, **switches: bool) -> NewsReaderConfig:
-    """``config`` with mechanisms switched: ``with_switches(config, fatigue=False)``."""
-    return dataclasses.replace(config, **switches)  # type: ignore[arg-type]

@@ -11,7 +11,6 @@ import pytest
 
 from feedgym.env import Feed, FeedConfig, HalfLifeClass, NewsReader, NewsReaderConfig, NewsroomConfig
 from feedgym.env.noise import Noise
-from feedgym.env.readers.news_reader import with_switches
 from feedgym.env.readers.protocol import SlateView
 
 SEED, K = 3, 6
@@ -205,7 +204,7 @@ def first_disagreement(shipped: NewsReaderConfig, plain: NewsReaderConfig) -> tu
 
 @pytest.mark.parametrize("off", [None, *SWITCHES])
 def test_equals_the_plain_version(off: str | None) -> None:
-    config = EAGER if off is None else with_switches(EAGER, **{off: False})
+    config = EAGER if off is None else dataclasses.replace(EAGER, **{off: False})
     difference, compared = first_disagreement(config, config)
     assert difference == ""
     assert compared > 200
@@ -232,7 +231,7 @@ def test_a_wrong_weight_or_sign_does_not_equal_it(shipped: NewsReaderConfig) -> 
 
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_a_switch_that_is_not_obeyed_does_not_equal_it(switch: str) -> None:
-    assert first_disagreement(EAGER, with_switches(EAGER, **{switch: False}))[0] != ""
+    assert first_disagreement(EAGER, dataclasses.replace(EAGER, **{switch: False}))[0] != ""
 
 
 # Switches: the parameters of a mechanism matter when it is on, and do not when it is off
@@ -274,7 +273,7 @@ def story(config: NewsReaderConfig) -> list[bytes]:
 def test_a_mechanism_matters_when_on_and_vanishes_when_off(switch: str, name: str, value: Any) -> None:
     other = dataclasses.replace(EAGER, **{name: value})
     assert story(EAGER) != story(other)
-    assert story(with_switches(EAGER, **{switch: False})) == story(with_switches(other, **{switch: False}))
+    assert story(dataclasses.replace(EAGER, **{switch: False})) == story(dataclasses.replace(other, **{switch: False}))
 
 
 def test_every_switch_is_tested() -> None:
@@ -310,7 +309,7 @@ def test_decay_halves_the_odds_at_each_half_life_and_can_be_switched_off() -> No
     half = 12.0
     for one, loss in (
         (model, math.log(2.0) * half / archive.column("half_life_hours")[ids]),
-        (NewsReader(with_switches(EAGER, decay=False)), 0.0),
+        (NewsReader(dataclasses.replace(EAGER, decay=False)), 0.0),
     ):
         fresh = dict(feed.state, memory=np.full_like(feed.state["memory"], -1), satiation=0 * feed.state["satiation"])
         now, later = (one.expected_response(fresh, rows, archive, ids, t)[0] for t in (feed.now, feed.now + half))
@@ -352,7 +351,7 @@ def test_a_fresh_average_article_is_clicked_at_the_base_rate() -> None:
 
 def test_delayed_effects_off_makes_the_leaving_hazard_constant() -> None:
     """Trust moves neither the next gap nor the chance to leave."""
-    on, off = NewsReader(EAGER), NewsReader(with_switches(EAGER, delayed_effects=False))
+    on, off = NewsReader(EAGER), NewsReader(dataclasses.replace(EAGER, delayed_effects=False))
     n = 4000
     ids = np.arange(n, dtype=np.int64)
     state = on.spawn(ids, Noise(SEED, ids))
@@ -366,7 +365,7 @@ def test_delayed_effects_off_makes_the_leaving_hazard_constant() -> None:
     assert np.all(found["on"][0][stay] > found["on"][1][stay])
     assert np.isinf(found["on"][0]).mean() > 5 * np.isinf(found["on"][1]).mean()
     # The hazard is per day of absence, not per visit: 1 - exp(-lambda gap), averaged over the readers.
-    calm = NewsReader(with_switches(EAGER, leaving=False, delayed_effects=False))
+    calm = NewsReader(dataclasses.replace(EAGER, leaving=False, delayed_effects=False))
     gaps = calm.next_visit(state, ids, None, 10.0, Noise(SEED, ids, ids * 0))  # type: ignore[arg-type]
     chance = -np.expm1(-EAGER.leaving_per_day * gaps / 24.0)
     assert abs(np.isinf(found["off"][0]).sum() - chance.sum()) < 4.0 * math.sqrt((chance * (1 - chance)).sum())

@@ -8,7 +8,7 @@ from scipy import stats
 
 from feedgym.env import HalfLifeClass, NewsroomConfig, SyntheticNewsroom
 from feedgym.env.articles import ArticleTable
-from feedgym.env.decay import decay_rate, log_decay
+from feedgym.env.decay import decay_rate
 from feedgym.env.newsroom import topic_centers, unit
 
 CONFIG = NewsroomConfig()
@@ -147,8 +147,8 @@ def test_centers() -> None:
 
 
 def test_decay_halves_the_odds_at_the_half_life() -> None:
-    assert math.exp(float(log_decay(np.float32(4.0), np.float32(4.0)))) == pytest.approx(0.5)
-    assert math.exp(float(log_decay(np.float32(12.0), np.float32(4.0)))) == pytest.approx(0.125)
+    assert math.exp(-4.0 * float(decay_rate(np.float64(4.0)))) == pytest.approx(0.5)
+    assert math.exp(-12.0 * float(decay_rate(np.float64(4.0)))) == pytest.approx(0.125)
     np.testing.assert_allclose(decay_rate(np.array([4.0, 24.0])), np.log(2.0) / np.array([4.0, 24.0]))
 
 
