@@ -3,15 +3,19 @@
 Shapes: n visits, K positions.
 """
 
+import functools
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
+from feedgym.agents.inclusion import SlateMarginals, slate_marginals
 from feedgym.agents.slate_policy import Slates
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Ints
 from feedgym.env.catalogue import Catalogue
+from feedgym.env.config import RewardConfig
 from feedgym.env.readers.protocol import Outcome
 from feedgym.env.visits import Visits
 
@@ -32,6 +36,8 @@ class Site:
     """Columns that the reader model adds to what a site sees of a reader."""
     seed: int
     """Of the agent's own random stream."""
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    """What the site counts as reward: learners of returns add up the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +57,8 @@ class Served:
     """The K best by logit, deterministically: log propensity 0."""
     policy_version: int
     """Grows with every training."""
+    drawn_from: tuple[Doubles, Ints] | None = None
+    """Logits and shortlists, (n, M) each, as ``sample_slates`` got them; None if nothing was drawn (greedy)."""
 
     @property
     def article_id(self) -> Ints:
@@ -76,6 +84,80 @@ class Served:
     def logit(self) -> Doubles:
         """float64 (n, K), NaN outside the shortlist."""
         return self.slates.logit
+
+    @property
+    def log_weight(self) -> Doubles:
+        """Natural log of ``draw_weight``, float64 (n, K): keeps what underflows where epsilon is 0."""
+        return self.slates.log_weight
+
+    @property
+    def draw_weight(self) -> Doubles:
+        """``w`` of each shown article, float64 (n, K): 0 at padding, NaN where nothing was drawn (greedy).
+
+        As it was drawn from: ``q_k (1 - W_k)`` is the same number, less the digits that ``1 - W_k`` cancels.
+        """
+        weight: Doubles = np.exp(self.slates.log_weight)
+        return weight
+
+    @functools.cached_property
+    def marginals(self) -> SlateMarginals:
+        """Worked out when first asked for: who writes no log does not pay. See :func:`marginals_of`."""
+        return marginals_of([self])
+
+    @property
+    def slot_marginal(self) -> Doubles:
+        """Chance of each article at its position, float64 (n, K); 1 where nothing was drawn, and at padding."""
+        return self.marginals.slot_marginal
+
+    @property
+    def inclusion(self) -> Doubles:
+        """Chance of each article anywhere on the slate, float64 (n, K); 1 where nothing was drawn, and at padding."""
+        return self.marginals.inclusion
+
+    @property
+    def inclusion_time(self) -> Doubles:
+        """``t*`` of algorithms.md 2.5, float64 (n,); NaN where nothing was drawn."""
+        return self.marginals.inclusion_time
+
+
+def marginals_of(ticks: Sequence[Served]) -> SlateMarginals:
+    """Slot marginals, inclusion and ``t*`` of the slates of several ticks, one after the other.
+
+    A tick of 20 visits alone takes twice the time that it takes among a thousand.
+    """
+    shapes = [served.article_id.shape for served in ticks]
+    total, size = sum(n for n, _ in shapes), max((k for _, k in shapes), default=0)
+    result = SlateMarginals(np.ones((total, size)), np.ones((total, size)), np.full(total, np.nan))
+    rows, drawn, width, end = [], [], 0, 0
+    for served, (n, _) in zip(ticks, shapes, strict=True):
+        start, end = end, end + n
+        if served.drawn_from is not None and n > 0:
+            rows.append(np.arange(start, end))
+            drawn.append(served)
+            width = max(width, served.drawn_from[1].shape[1])
+    if not drawn:
+        return result
+    where = np.concatenate(rows)
+    logits, shortlist = np.zeros((len(where), width)), np.full((len(where), width), -1, dtype=np.int64)
+    end = 0
+    for served in drawn:
+        assert served.drawn_from is not None
+        z, listed = served.drawn_from
+        start, end = end, end + len(listed)
+        logits[start:end, : z.shape[1]], shortlist[start:end, : z.shape[1]] = z, listed
+    lengths = [len(served.article_id) for served in drawn]
+    found = slate_marginals(
+        np.concatenate([served.article_id for served in drawn]),
+        logits,
+        shortlist,
+        np.repeat([served.num_live for served in drawn], lengths),
+        np.repeat([served.epsilon for served in drawn], lengths),
+        size,
+        check=False,
+    )
+    for into, values in zip(result, found, strict=True):
+        into[where] = values
+    return result
 
 
 class Agent(Protocol):

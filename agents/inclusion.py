@@ -5,18 +5,29 @@ slate. With n_{-a}(t) the number of other articles arrived by t,
 
     m_k(a) = int_0^inf w_a e^{-w_a t} P(n_{-a}(t) = k - 1) dt,      i(a) = sum over k of m_k(a).
 
-The count is Poisson-binomial over the shortlist, binomial over the tail that shares one rate. The integral is done
-by Gauss-Legendre in u = 1 - e^{-t / t*}, t* the time at which K arrivals are expected. An article of weight w then
-lives on u < 1 / (w t*): where a peaked softmax makes w t* large, 16 nodes would step over it, and more are taken.
-Shapes: B visits, M columns of a shortlist (-1 pads), N live articles, W articles asked for, K positions, Q nodes.
+One pass gives both: the slot needs one chance of the count, the inclusion their sum. ``race_clock`` has the times of
+the integral, ``arrivals`` the counts.
+Shapes: B visits, b of them at a time, M columns of a shortlist (-1 pads), N live articles, W articles asked for,
+K positions, C nodes of all of b visits in a row.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from feedgym.agents.arrivals import (
+    besides_each,
+    binomial_count,
+    convolve,
+    count_in,
+    light_count,
+    light_limit,
+    moments,
+)
 from feedgym.agents.draw_weights import (
+    Bools,
     Doubles,
     Ints,
     as_epsilon,
@@ -25,31 +36,57 @@ from feedgym.agents.draw_weights import (
     as_shortlist,
     columns_in_shortlist,
     draw_weights,
+    refuse_rows,
 )
+from feedgym.agents.race_clock import Nodes, Rates, expected_time, last_time, make_nodes, num_nodes
 from feedgym.env.checks import require
 
-NODES = 16
-"""At the least. Relative error 1e-10 at N = 5000, M = 200, K = 10; 1e-5 on an eight-article toy."""
-MOST_NODES = 512
-"""Enough for w t* up to 16,000; beyond (epsilon 0, logits more than about 10 apart) marginals lose digits."""
-_LARGEST_REMOVED = 0.75
-"""Taking an article out of the count divides errors by 1 - x at each step: beyond, it is counted anew without it."""
-_MISSING = 0.02
-"""Of an article, at the time given where K takes all that can be shown: late enough for the slowest of them."""
-_BLOCK = 1 << 17
-"""Counts (K x rows x nodes) held at once: a megabyte, which stays in the second-level cache."""
+_BLOCK = 1 << 15
+"""Counts (K x C) held at once: what one article asked for needs, 256 KB, stays in the second-level cache."""
+_TOGETHER = 16
+"""Articles asked for in one pass, at the most."""
 
 
-@dataclass(frozen=True)
-class _Race:
-    """Rates of a batch of visits."""
+class SlateMarginals(NamedTuple):
+    """Chances of what B slates show (algorithms.md, 2.3)."""
 
-    listed: Doubles
-    """w of the shortlist's articles, (B, M); 0 at padding."""
-    tail: Doubles
-    """eps / N, (B,)."""
-    tail_count: Doubles
-    """N - M_b, (B,)."""
+    slot_marginal: Doubles
+    """Chance that the article at position k stands at that position, (B, W); 1 at padding."""
+    inclusion: Doubles
+    """Chance that it stands anywhere in a slate, (B, W); 1 at padding."""
+    inclusion_time: Doubles
+    """``t*``, (B,)."""
+
+
+def slate_marginals(
+    slates: npt.ArrayLike,
+    logits: npt.ArrayLike,
+    shortlist: npt.ArrayLike,
+    num_live: npt.ArrayLike,
+    epsilon: npt.ArrayLike,
+    slate_size: int,
+    *,
+    nodes: int | None = None,
+    check: bool = True,
+) -> SlateMarginals:
+    """Slot marginals, inclusion probabilities and ``t*`` of slates, at the price of one of them.
+
+    Args:
+        slates: int64 (B, W), W <= K, the article of each position; -1 pads.
+        logits: float64 (B, M), after temperature; ignored where the shortlist is padded.
+        shortlist: int64 (B, M); -1 pads.
+        num_live: N, a scalar or (B,).
+        epsilon: share of uniform exploration, a scalar or (B,).
+        slate_size: K.
+        nodes: of the quadrature; None takes as many as each row's race asks for, 10 to 50 at most settings.
+        check: refuse repeated ids within a row of the shortlist, O(B M log M).
+
+    Raises:
+        ValueError: as ``slate_log_propensity``; ``slate_size`` or ``nodes`` below 1; more than K positions.
+    """
+    asked = as_ids(slates, "slates", 2)
+    require(asked.shape[1] <= slate_size, "slates", asked.shape, f"at most slate_size ({slate_size}) columns")
+    return _marginals(asked, logits, shortlist, num_live, epsilon, slate_size, nodes, check)
 
 
 def inclusion_probability(
@@ -64,20 +101,10 @@ def inclusion_probability(
 ) -> Doubles:
     """Chance that each article of ``slates`` stands anywhere in a slate of ``slate_size``, float64 (B, W).
 
-    Args:
-        slates: articles asked for, int64 (B, W); -1 is answered with 1.
-        logits: float64 (B, M), after temperature; ignored where the shortlist is padded.
-        shortlist: int64 (B, M); -1 pads.
-        num_live: N, a scalar or (B,).
-        epsilon: share of uniform exploration, a scalar or (B,).
-        slate_size: K.
-        nodes: of the quadrature; None takes as many as each row's weights ask for, 16 to 512.
-
-    Raises:
-        ValueError: as ``slate_log_propensity``; ``slate_size`` or ``nodes`` below 1.
+    Any number of articles may be asked for. Arguments and errors as :func:`slate_marginals`.
     """
-    chance: Doubles = _marginals(slates, logits, shortlist, num_live, epsilon, slate_size, nodes).sum(axis=2)
-    return chance
+    asked = as_ids(slates, "slates", 2)
+    return _marginals(asked, logits, shortlist, num_live, epsilon, slate_size, nodes, True).inclusion
 
 
 def slot_marginal(
@@ -92,14 +119,9 @@ def slot_marginal(
 ) -> Doubles:
     """Chance that the article at position k of ``slates`` (B, W), W <= K, stands at that position, (B, W).
 
-    Arguments and errors as :func:`inclusion_probability`; more positions than ``slate_size`` are refused.
+    Arguments and errors as :func:`slate_marginals`, which gives more for the same.
     """
-    asked = as_ids(slates, "slates", 2)
-    require(asked.shape[1] <= slate_size, "slates", asked.shape, f"at most slate_size ({slate_size}) columns")
-    by_slot = _marginals(asked, logits, shortlist, num_live, epsilon, slate_size, nodes)
-    place = np.arange(asked.shape[1])
-    own: Doubles = np.where(asked >= 0, by_slot[:, place, place], 1.0)
-    return own
+    return slate_marginals(slates, logits, shortlist, num_live, epsilon, slate_size, nodes=nodes).slot_marginal
 
 
 def inclusion_time(
@@ -115,140 +137,140 @@ def inclusion_time(
     no time does, and one at which a fiftieth of an article is missing is given instead.
     """
     z, listed = as_shortlist(logits, shortlist, check=True)
-    return _time(_race(z, listed, num_live, epsilon), slate_size)
-
-
-def _race(z: Doubles, listed: Ints, num_live: npt.ArrayLike, epsilon: npt.ArrayLike) -> _Race:
     rows = len(listed)
     weights = draw_weights(z, listed, as_num_live(num_live, rows), as_epsilon(epsilon, rows))
-    return _Race(np.exp(weights.log_listed), np.exp(weights.log_tail), weights.tail_count.astype(np.float64))
-
-
-def _time(race: _Race, slate_size: int) -> Doubles:
-    """Newton from t = K: the expected count is concave in t, so from below it never overshoots."""
-    possible = np.count_nonzero(race.listed > 0, axis=1) + np.where(race.tail > 0, race.tail_count, 0.0)
-    target = np.minimum(float(slate_size), possible - _MISSING)
-    t = np.minimum(float(slate_size), target)
-    for _ in range(100):
-        alive, tail_alive = np.exp(-race.listed * t[:, None]), np.exp(-race.tail * t)
-        count = (1.0 - alive).sum(axis=1) + race.tail_count * (1.0 - tail_alive)
-        slope = (race.listed * alive).sum(axis=1) + race.tail_count * race.tail * tail_alive
-        step = (target - count) / slope
-        t = t + step
-        if float(np.abs(step / t).max(initial=0.0)) < 1e-12:
-            break
-    found: Doubles = t
-    return found
-
-
-def _marginals(
-    slates: npt.ArrayLike,
-    logits: npt.ArrayLike,
-    shortlist: npt.ArrayLike,
-    num_live: npt.ArrayLike,
-    epsilon: npt.ArrayLike,
-    slate_size: int,
-    nodes: int | None,
-) -> Doubles:
-    """m_k(a) of each article asked for and each position k, (B, W, K); padding has a 1 on its first position."""
-    require(slate_size >= 1, "slate_size", slate_size, ">= 1")
-    require(nodes is None or nodes >= 1, "nodes", nodes, "None, or >= 1")
-    asked = as_ids(slates, "slates", 2)
-    z, listed = as_shortlist(logits, shortlist, check=True)
-    require(len(asked) == len(listed), "slates", asked.shape, f"{len(listed)} rows, as the shortlist")
-    race = _race(z, listed, num_live, epsilon)
-    column = columns_in_shortlist(asked, listed)
-    scale = _time(race, slate_size)
-    wanted = _nodes(race, scale) if nodes is None else np.full(len(asked), nodes)
-    result: Doubles = np.empty((*asked.shape, slate_size))
-    for count in np.unique(wanted).tolist():  # at most six sizes
-        point, weight = np.polynomial.legendre.leggauss(count)
-        u, du = 0.5 * (point + 1.0), 0.5 * weight
-        group = np.flatnonzero(wanted == count)
-        step = max(1, _BLOCK // (slate_size * count))
-        for start in range(0, len(group), step):
-            rows = group[start : start + step]
-            part = _Race(race.listed[rows], race.tail[rows], race.tail_count[rows])
-            time = -scale[rows, None] * np.log1p(-u)
-            result[rows] = _integrate(part, column[rows], time, scale[rows, None] * du / (1.0 - u), slate_size)
-    result[asked < 0] = np.eye(1, slate_size)
-    return result
-
-
-def _nodes(race: _Race, scale: Doubles) -> Ints:
-    """Nodes that each row needs, (B,): Gauss nodes near the end of the interval lie 1 / n^2 apart."""
-    heaviest = np.maximum(race.listed.max(axis=1, initial=0.0), race.tail) * scale
-    doublings = np.ceil(np.log2(np.maximum(np.sqrt(heaviest) / 4.0, 1.0)))
-    wanted: Ints = np.minimum(NODES * 2.0**doublings, MOST_NODES).astype(np.int64)
-    return wanted
-
-
-def _integrate(race: _Race, column: Ints, time: Doubles, dt: Doubles, slate_size: int) -> Doubles:
-    """(b, W, K) for b rows; ``time`` and ``dt`` are (b, Q)."""
-    everyone = _count(race.listed, time, slate_size)
-    tail = _binomial(race.tail, race.tail_count, time, slate_size)
-    tail_without = _binomial(race.tail, np.maximum(race.tail_count - 1.0, 0.0), time, slate_size)
-    own = np.where(column >= 0, np.take_along_axis(race.listed, np.maximum(column, 0), axis=1), race.tail[:, None])
-    result: Doubles = np.empty((*column.shape, slate_size))
-    for place in range(column.shape[1]):
-        inside, rate = column[:, place] >= 0, own[:, place, None]
-        arrived = -np.expm1(-rate * time)
-        others = np.where(inside[:, None], _without(everyone, arrived), everyone)
-        again = inside[:, None] & (arrived >= _LARGEST_REMOVED)
-        if again.any():
-            row, node = np.nonzero(again)
-            rates = race.listed[row]
-            rates[np.arange(len(row)), column[row, place]] = 0.0
-            others[:, row, node] = _count(rates, time[row, node][:, None], slate_size)[..., 0]
-        before = _convolve(others, np.where(inside[:, None], tail, tail_without))
-        density = rate * np.exp(-rate * time) * dt
-        result[:, place] = np.einsum("kbq,bq->bk", before, density)
-    return result
-
-
-def _count(rates: Doubles, time: Doubles, size: int) -> Doubles:
-    """Chance that j of the articles with ``rates`` (b, M) have arrived by ``time`` (b, Q), j < K: (K, b, Q)."""
-    chance: Doubles = np.zeros((size, *time.shape))
-    chance[0] = 1.0
-    for column in range(rates.shape[1]):  # over the shortlist; each pass counts one article in for all visits
-        left = np.exp(-rates[:, column, None] * time)
-        moved = chance[:-1] * (1.0 - left)
-        chance *= left
-        chance[1:] += moved
-    return chance
-
-
-def _without(chance: Doubles, arrived: Doubles) -> Doubles:
-    """Take an article, arrived with chance (b, Q), out of the count (K, b, Q); any value where it is nearly sure."""
-    safe = np.where(arrived < _LARGEST_REMOVED, arrived, 0.0)
-    others = np.empty_like(chance)
-    others[0] = chance[0] / (1.0 - safe)
-    for j in range(1, len(chance)):
-        others[j] = (chance[j] - safe * others[j - 1]) / (1.0 - safe)
-    return others
-
-
-def _binomial(rate: Doubles, count: Doubles, time: Doubles, size: int) -> Doubles:
-    """Chance that j of ``count`` (b,) articles of one ``rate`` (b,) have arrived by ``time``, j < K: (K, b, Q)."""
-    clock = rate[:, None] * time
-    odds = np.expm1(clock)
-    chance: Doubles = np.empty((size, *time.shape))
-    chance[0] = np.exp(-count[:, None] * clock)
-    for j in range(1, size):
-        chance[j] = chance[j - 1] * odds * (np.maximum(count - (j - 1), 0.0) / j)[:, None]
-    return chance
-
-
-def _convolve(a: Doubles, b: Doubles) -> Doubles:
-    """Distribution of the sum of two independent counts, cut at K: (K, b, Q)."""
-    total = a[:1] * b[0]
-    total = np.concatenate([total, np.zeros((len(a) - 1, *a.shape[1:]))])
-    for j in range(1, len(a)):
-        total[j] = (a[: j + 1] * b[j::-1]).sum(axis=0)
-    return total
+    return expected_time(Rates.of(weights), slate_size)
 
 
 def cheap_inclusion(weight: Doubles, time: Doubles) -> Doubles:
     """``1 - exp(-w t*)`` for weights (B, W) and times (B,): within 1 % at real sizes, and cheap inside gradients."""
     chance: Doubles = -np.expm1(-weight * time[:, None])
     return chance
+
+
+def _marginals(
+    asked: Ints,
+    logits: npt.ArrayLike,
+    shortlist: npt.ArrayLike,
+    num_live: npt.ArrayLike,
+    epsilon: npt.ArrayLike,
+    slate_size: int,
+    nodes: int | None,
+    check: bool,
+) -> SlateMarginals:
+    """Column c of ``asked`` (B, W) is asked for position c, or for the last where a slate has no such position."""
+    require(slate_size >= 1, "slate_size", slate_size, ">= 1")
+    require(nodes is None or nodes >= 1, "nodes", nodes, "None, or >= 1")
+    z, listed = as_shortlist(logits, shortlist, check=check)
+    require(len(asked) == len(listed), "slates", asked.shape, f"{len(listed)} rows, as the shortlist")
+    live, share = as_num_live(num_live, len(listed)), as_epsilon(epsilon, len(listed))
+    rates = Rates.of(draw_weights(z, listed, live, share))
+    middle = expected_time(rates, slate_size)
+    end = last_time(rates, slate_size, middle)
+    count: Ints = num_nodes(end, slate_size) if nodes is None else np.full(len(asked), nodes)
+    result = SlateMarginals(np.ones(asked.shape), np.ones(asked.shape), middle)
+    twice, uniform = _repeats(asked), share == 1.0
+    for group, together in ((~twice & ~uniform, _TOGETHER), (twice & ~uniform, 1)):
+        rows = np.flatnonzero(group)
+        for first in range(0, asked.shape[1] if len(rows) else 0, together):
+            columns = slice(first, min(first + together, asked.shape[1]))
+            place = np.minimum(np.arange(columns.start, columns.stop), slate_size - 1)
+            race = _Race.of(asked[rows, columns], listed[rows], rates.rows(rows), end[rows], count[rows], slate_size)
+            result.slot_marginal[rows, columns], result.inclusion[rows, columns] = race.integrate(place)
+    # Exploration alone: all live articles are alike.
+    result.slot_marginal[uniform] = np.where(
+        np.arange(asked.shape[1]) < live[uniform, None], 1.0 / live[uniform, None], 0.0
+    )
+    result.inclusion[uniform] = np.minimum(slate_size / live[uniform, None], 1.0)
+    padded = asked < 0
+    result.slot_marginal[padded], result.inclusion[padded] = 1.0, 1.0
+    return result
+
+
+def _repeats(asked: Ints) -> Bools:
+    """Rows that ask for an article twice, (B,): to count it with those "besides" itself would be wrong."""
+    ordered = np.sort(asked, axis=1)
+    twice: Bools = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1)
+    return twice
+
+
+@dataclass(frozen=True)
+class _Race:
+    """What b visits are asked for, and against whom it races."""
+
+    rate: Doubles
+    """w of what is asked for, (b, W); 0 at padding and for what cannot be shown."""
+    others: Doubles
+    """w T of the shortlist's articles, (b, M); 0 at padding and for what is asked for."""
+    tail: Doubles
+    """w T of an article of the tail, (b,)."""
+    tail_count: Doubles
+    """How many of the tail are not asked for, (b,)."""
+    end: Doubles
+    """T, (b,)."""
+    nodes: Ints
+    """(b,)"""
+    slate_size: int
+
+    @classmethod
+    def of(cls, asked: Ints, listed: Ints, rates: Rates, end: Doubles, nodes: Ints, slate_size: int) -> "_Race":
+        column = columns_in_shortlist(asked, listed)
+        from_tail = (asked >= 0) & (column < 0)
+        # An article that is asked for twice is asked for alone.
+        tail_count = rates.tail_count - from_tail.sum(axis=1)
+        refuse_rows(
+            tail_count < 0,
+            "slates",
+            lambda b: f"{from_tail[b].sum()} articles from outside the shortlist in row {b}",
+            "no more than num_live leaves there",
+            lambda b: f" ({rates.tail_count[b]:.0f})",
+        )
+        rate = np.where(from_tail, rates.tail[:, None], 0.0)
+        others = rates.listed * end[:, None]
+        row, place = np.nonzero(column >= 0)
+        rate[row, place] = rates.listed[row, column[row, place]]
+        others[row, column[row, place]] = 0.0
+        return cls(rate, others, rates.tail * end, tail_count, end, nodes, slate_size)
+
+    def integrate(self, place: Ints) -> tuple[Doubles, Doubles]:
+        """Chance of standing at ``place`` (W,), and of standing anywhere, (b, W) each."""
+        heavy = self.others > light_limit(self.slate_size)
+        heavy_tail = (self.tail > light_limit(self.slate_size)) & (self.tail_count > 0)
+        num_heavy = np.count_nonzero(heavy, axis=1)
+        # Alike with alike: a block counts in as many as its row with most.
+        order = np.lexsort((num_heavy, heavy_tail))
+        block = np.cumsum(self.nodes[order]) // max(1, _BLOCK // self.slate_size)
+        slot, anywhere = np.empty_like(self.rate), np.empty_like(self.rate)
+        for rows in np.split(order, np.flatnonzero(np.diff(block)) + 1):
+            if len(rows) == 0:
+                continue
+            node = make_nodes(self.end[rows], self.slate_size, self.nodes[rows])
+            count = self._count_others(rows, node, heavy[rows], heavy_tail[rows])
+            rate = self.rate[rows]
+            left = np.exp(rate.T[:, node.row] * -node.time)
+            exactly, fewer = besides_each(count, left, place)
+            left *= node.weight
+            slot[rows] = rate * np.add.reduceat(exactly * left, node.start, axis=1).T
+            anywhere[rows] = rate * np.add.reduceat(fewer * left, node.start, axis=1).T
+        return slot, anywhere
+
+    def _count_others(self, rows: Ints, node: Nodes, heavy: Bools, heavy_tail: Bools) -> Doubles:
+        """Of everybody who is not asked for, (K, C)."""
+        size = self.slate_size
+        weight, tail, tail_count = self.others[rows], self.tail[rows], self.tail_count[rows]
+        moment = moments(np.where(heavy, 0.0, weight), size)
+        moment += np.where(heavy_tail, 0.0, tail_count)[:, None] * moments(tail[:, None], size)
+        tau = node.time / self.end[rows][node.row]
+        count = light_count(moment, node.row, tau, size)
+        if heavy_tail.any():
+            tails = np.where(heavy_tail, tail_count, 0.0)
+            count = convolve(count, binomial_count(tail[node.row], tails[node.row], tau, size))
+        row, column = np.nonzero(heavy)
+        num_heavy = np.count_nonzero(heavy, axis=1)
+        rank = np.arange(len(row)) - (np.cumsum(num_heavy) - num_heavy)[row]
+        one_by_one: Doubles = np.zeros((int(num_heavy.max()), len(rows)))
+        one_by_one[rank, row] = weight[row, column]
+        spare = np.empty((size - 1, len(tau)))
+        for rate in one_by_one:
+            count_in(count, np.exp(rate[node.row] * -tau), count, spare)
+        return count

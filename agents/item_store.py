@@ -5,6 +5,8 @@ so that time alone moves nothing. Expired articles stay for the histories that n
 Shapes: m articles, F numeric columns, d dimensions of an item vector, E of v'.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -12,7 +14,10 @@ from feedgym.agents.logit_scale import LogitScale
 from feedgym.agents.retrieval import ItemIndex, make_index
 from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, nest, unnest
 from feedgym.env.catalogue import Catalogue
+from feedgym.towers.summed_towers import SummedTowers
 from feedgym.towers.two_tower import TwoTower
+
+Extra = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 _REBASE_HOURS = 24.0
 """The age columns grow as exp((published - t_ref) / tau), and would leave float32 after some days."""
@@ -26,12 +31,24 @@ class ItemStore:
         model: the towers.
         index: kind of index, see ``make_index``.
         memory_hours: how long expired articles are embedded anew with the rest: what histories reach back.
+        extra: columns appended to v', (m, X), from an article's numeric and categorical columns; not part of the
+            towers' scores, so not of ``scale``.
+        num_extra: X.
     """
 
-    def __init__(self, model: TwoTower, index: str = "exact", memory_hours: float = 336.0) -> None:
+    def __init__(
+        self,
+        model: TwoTower | SummedTowers,
+        index: str = "exact",
+        memory_hours: float = 336.0,
+        *,
+        extra: Extra | None = None,
+        num_extra: int = 0,
+    ) -> None:
         self._model = model
+        self._extra = extra if num_extra else None
         self._memory_hours = memory_hours
-        self.index: ItemIndex = make_index(index, model.augmented_dim)
+        self.index: ItemIndex = make_index(index, model.augmented_dim + num_extra)
         self.scale = LogitScale(model.augmented_dim)
         self.t_ref = 0.0
         """Reference of the age columns, hours: rebased after each training, and daily without one."""
@@ -42,7 +59,7 @@ class ItemStore:
         self.published_hours: Doubles = np.zeros(0)
         self.vector: Floats = np.zeros((0, model.item_dim), dtype=np.float32)
         self.bias: Floats = np.zeros(0, dtype=np.float32)
-        self.augmented: Floats = np.zeros((0, model.augmented_dim), dtype=np.float32)
+        self.augmented: Floats = np.zeros((0, model.augmented_dim + num_extra), dtype=np.float32)
 
     def __len__(self) -> int:
         """Articles ever seen."""
@@ -52,7 +69,7 @@ class ItemStore:
         """Take in what has come and gone at this tick."""
         gone = catalogue.departed
         if len(gone):
-            self.scale.remove(self.augmented[gone])
+            self.scale.remove(self._scored(gone))
             self.index.remove(gone)
         if catalogue.now - self.t_ref > _REBASE_HOURS:
             self._rebase(catalogue.now)
@@ -66,7 +83,7 @@ class ItemStore:
         self._embed(ids)
         self._augment(ids)
         self.index.add(ids, self.augmented[ids])
-        self.scale.add(self.augmented[ids])
+        self.scale.add(self._scored(ids))
 
     def refresh(self, now: float) -> None:
         """Embed anew all live and remembered articles, after the model has changed."""
@@ -80,7 +97,7 @@ class ItemStore:
         live = self.index.ids.copy()
         self._augment(live)
         self.index.update(live, self.augmented[live])
-        self.scale.reset(self.augmented[live])
+        self.scale.reset(self._scored(live))
 
     @torch.no_grad()
     def _embed(self, ids: Ints) -> None:
@@ -94,7 +111,16 @@ class ItemStore:
         """Write v' of live articles; those of histories are not searched for."""
         vector, bias = torch.from_numpy(self.vector[ids]), torch.from_numpy(self.bias[ids])
         published = torch.from_numpy(self.published_hours[ids])
-        self.augmented[ids] = self._model.augment_items(vector, bias, published, self.t_ref).numpy()
+        width = self._model.augmented_dim
+        self.augmented[ids, :width] = self._model.augment_items(vector, bias, published, self.t_ref).numpy()
+        if self._extra is not None:
+            numeric, categorical = torch.from_numpy(self.numeric[ids]), torch.from_numpy(self.categorical[ids])
+            self.augmented[ids, width:] = self._extra(numeric, categorical).numpy()
+
+    def _scored(self, ids: Ints) -> Floats:
+        """The towers' own columns of v'."""
+        columns: Floats = self.augmented[ids, : self._model.augmented_dim]
+        return columns
 
     def _reserve(self, size: int) -> None:
         self._size = max(self._size, size)

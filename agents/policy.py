@@ -45,6 +45,7 @@ def serve(
     policy_version: int,
 ) -> Served:
     """Slates from logits (n, M), temperature included, over shortlists (n, M); -1 pads a shortlist."""
+    drawn = len(live_ids) > 0 and not config.greedy
     if len(live_ids) == 0:
         slates = _nothing(len(shortlist), slate_size)
     elif config.greedy:
@@ -59,6 +60,7 @@ def serve(
         temperature=config.temperature,
         greedy=config.greedy,
         policy_version=policy_version,
+        drawn_from=(logits, shortlist) if drawn else None,
     )
 
 
@@ -71,11 +73,12 @@ def _nothing(num_visits: int, slate_size: int) -> Slates:
         log_propensity=np.zeros(num_visits),
         in_shortlist=np.zeros(shape, dtype=np.bool_),
         logit=np.full(shape, np.nan),
+        log_weight=np.full(shape, -np.inf),
     )
 
 
 def greedy(logits: Doubles, shortlist: Ints, slate_size: int) -> Slates:
-    """The K best by logit; propensity 1."""
+    """The K best by logit; propensity 1, and no draw, so that draw weights are NaN."""
     article_id = greedy_slates(logits, shortlist, slate_size)
     shown = article_id >= 0
     # The logit that goes with each served id: its column is where the shortlist holds it.
@@ -87,4 +90,5 @@ def greedy(logits: Doubles, shortlist: Ints, slate_size: int) -> Slates:
         log_propensity=np.zeros(len(article_id)),
         in_shortlist=shown,
         logit=logit,
+        log_weight=np.where(shown, np.nan, -np.inf),
     )

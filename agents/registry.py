@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import importlib
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -47,12 +48,12 @@ class AgentPlan:
     @property
     def is_oracle(self) -> bool:
         """The agent sees latents: a reference, not a candidate."""
-        return agent_kinds()[self.name].is_oracle
+        return kind_named(self.name).is_oracle
 
     @property
     def learns(self) -> bool:
         """The agent trains towers, which takes most of a run's time."""
-        return agent_kinds()[self.name].learns
+        return kind_named(self.name).learns
 
     def start(self, feed: "Feed") -> Agent:
         """The agent, for this feed (a ``Feed``, or the ``feed`` of a vector environment).
@@ -60,7 +61,7 @@ class AgentPlan:
         Raises:
             ValueError: an oracle on a reader model without ``expected_response``; a bad value of a setting.
         """
-        kind, catalogue = agent_kinds()[self.name], feed.catalogue
+        kind, catalogue = kind_named(self.name), feed.catalogue
         site = Site(
             slate_size=feed.config.slate_size,
             history_length=feed.config.history_length,
@@ -68,6 +69,7 @@ class AgentPlan:
             category_sizes=catalogue.category_sizes,
             num_reader_features=len(feed.visits.feature_names),
             seed=feed.seed,
+            reward=feed.config.reward,
         )
         return kind.build(site, feed, {**kind.settings, **dict(self.settings)})
 
@@ -76,16 +78,14 @@ def make_agent(name: str, **settings: Any) -> AgentPlan:
     """A named agent with some of its settings changed.
 
     Args:
-        name: one of ``AGENTS``.
+        name: one of ``AGENTS``, or ``my_module.NAME`` of an :class:`AgentKind` of your own.
         **settings: fields of the agent's configs, by name: of its learner, of ``TwoTowerAgentConfig`` and of
             ``PolicyConfig`` for learned agents.
 
     Raises:
         ValueError: an unknown name, or a setting that this agent does not have.
     """
-    kinds = agent_kinds()
-    require(name in kinds, "agent", name, f"one of {', '.join(kinds)}")
-    known = kinds[name].settings
+    known = kind_named(name).settings
     for key in settings:
         require(key in known, f"setting of {name}", key, f"one of {', '.join(known) or '(it has none)'}")
         kind = _kind_of(known[key])
@@ -142,10 +142,30 @@ def _fields(*configs: type) -> dict[str, Any]:
     return settings
 
 
-def _make(config: type, settings: Mapping[str, Any], **parts: Any) -> Any:
+def make_config(config: type, settings: Mapping[str, Any], **parts: Any) -> Any:
     """A config from the flattened settings that are its own."""
     names = {f.name for f in dataclasses.fields(config)}
     return config(**{key: value for key, value in settings.items() if key in names}, **parts)
+
+
+def kind_named(name: str) -> AgentKind:
+    """The agent of this name: one that ships, or ``my_module.NAME``.
+
+    Raises:
+        ValueError: there is none.
+    """
+    kinds = agent_kinds()
+    if name in kinds or "." not in name:
+        require(name in kinds, "agent", name, f"one of {', '.join(kinds)}, or my_module.NAME of an AgentKind")
+        return kinds[name]
+    module_name, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute, None)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"agent: got {name!r}, needs an importable module; {error}") from error
+    require(isinstance(found, AgentKind), "agent", name, f"the name of an AgentKind in {module_name}")
+    assert isinstance(found, AgentKind)
+    return found
 
 
 def agent_kinds() -> dict[str, AgentKind]:
@@ -164,10 +184,10 @@ def _baselines() -> dict[str, AgentKind]:
     from feedgym.agents.policy import PolicyConfig
 
     def recent(site: Site, feed: "Feed", settings: Mapping[str, Any]) -> Agent:
-        return recent_agent(site, _make(RecentConfig, settings, policy=_make(PolicyConfig, settings)))
+        return recent_agent(site, make_config(RecentConfig, settings, policy=make_config(PolicyConfig, settings)))
 
     def popular(site: Site, feed: "Feed", settings: Mapping[str, Any]) -> Agent:
-        return popular_agent(site, _make(PopularConfig, settings, policy=_make(PolicyConfig, settings)))
+        return popular_agent(site, make_config(PopularConfig, settings, policy=make_config(PolicyConfig, settings)))
 
     return {
         "random": AgentKind("uniform over the live articles", {}, lambda site, feed, settings: random_agent(site)),
@@ -183,20 +203,29 @@ def _baselines() -> dict[str, AgentKind]:
 def _learned() -> dict[str, AgentKind]:
     """Defaults were chosen on seeds 100 and 101 of ``vivid`` at 1,200 readers, and then frozen."""
     from feedgym.agents.policy import PolicyConfig
-    from feedgym.agents.settings import ContrastiveConfig, RegressionConfig, TwoTowerAgentConfig
+    from feedgym.agents.settings import (
+        ContrastiveConfig,
+        FutureConfig,
+        LtvConfig,
+        RegressionConfig,
+        ReinforceConfig,
+        TwoTowerAgentConfig,
+    )
 
-    def builder(config: type, learner: str) -> Builder:
+    def builder(learner: str, *configs: type) -> Builder:
         def build(site: Site, feed: "Feed", settings: Mapping[str, Any]) -> Agent:
             from feedgym.agents import learners
             from feedgym.agents.two_tower_agent import TwoTowerAgent
 
-            agent = _make(TwoTowerAgentConfig, settings, policy=_make(PolicyConfig, settings))
-            return TwoTowerAgent(site, agent, getattr(learners, learner)(_make(config, settings)))
+            agent = make_config(TwoTowerAgentConfig, settings, policy=make_config(PolicyConfig, settings))
+            return TwoTowerAgent(site, agent, getattr(learners, learner)(*(make_config(c, settings) for c in configs)))
 
         return build
 
-    regression = builder(RegressionConfig, "RegressionLearner")
-    contrastive = builder(ContrastiveConfig, "ContrastiveLearner")
+    regression = builder("RegressionLearner", RegressionConfig)
+    contrastive = builder("ContrastiveLearner", ContrastiveConfig)
+    reinforce = builder("ReinforceLearner", ReinforceConfig, FutureConfig, RegressionConfig)
+    ltv = builder("LtvLearner", LtvConfig, FutureConfig)
     regressed = _fields(RegressionConfig, TwoTowerAgentConfig, PolicyConfig)
     contrasted = _fields(ContrastiveConfig, TwoTowerAgentConfig, PolicyConfig)
     # A linear decay spreads the scores of old articles far below the mean: what is left of the z-score's range
@@ -206,6 +235,9 @@ def _learned() -> dict[str, AgentKind]:
     click = regressed | {"target": "click", "sharpness": 4.0}
     in_batch = contrasted | softmax
     mixed = in_batch | {"uniform_negatives": 256}
+    acted = _fields(ReinforceConfig, FutureConfig, RegressionConfig, TwoTowerAgentConfig, PolicyConfig)
+    acted |= {"target": "dwell", "sharpness": 3.0}
+    valued = _fields(LtvConfig, FutureConfig, TwoTowerAgentConfig, PolicyConfig) | {"sharpness": 3.0}
 
     def learned(description: str, settings: Mapping[str, Any], build: Builder) -> AgentKind:
         return AgentKind(description, settings, build, learns=True)
@@ -216,6 +248,8 @@ def _learned() -> dict[str, AgentKind]:
         "regression-click": learned("two towers, BCE on clicks", click, regression),
         "contrastive": learned("two towers, in-batch softmax with logQ over clicks", in_batch, contrastive),
         "contrastive-uniform": learned("the same with uniform negatives mixed in", mixed, contrastive),
+        "reinforce": learned("dwell regression corrected by off-policy REINFORCE on returns", acted, reinforce),
+        "ltv": learned("two regressions: minutes now, and what an opened article changes later", valued, ltv),
     }
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from feedgym.agents.off_policy import WEIGHT_METHODS, WeightMethod
 from feedgym.agents.policy import PolicyConfig
 from feedgym.env.checks import require
 
@@ -91,3 +92,98 @@ class ContrastiveConfig:
         require(0 < self.frequency_rate < 1, "frequency_rate", self.frequency_rate, "in (0, 1)")
         capped = self.propensity_cap is None or self.propensity_cap >= 1
         require(capped, "propensity_cap", self.propensity_cap, "None, or >= 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FutureConfig:
+    """What later visits count for."""
+
+    discount_per_hour: float = 0.98
+    """g: what a minute an hour later is worth now."""
+    trace: float = 0.7
+    """lambda of the returns: 1 is Monte Carlo, 0 one step ahead of the value head."""
+    use_future: bool = True
+    """False: only a visit's own reward counts (a control: what is left of the gain without the future)."""
+    value_learning_rate: float = 5e-3
+    """Of the value head."""
+
+    def __post_init__(self) -> None:
+        """Check once."""
+        require(0 < self.discount_per_hour <= 1, "discount_per_hour", self.discount_per_hour, "in (0, 1]")
+        require(0 <= self.trace <= 1, "trace", self.trace, "between 0 and 1")
+        require(self.value_learning_rate > 0, "value_learning_rate", self.value_learning_rate, "> 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforceConfig:
+    """Off-policy-corrected REINFORCE (algorithms.md, 3; world.md, 3)."""
+
+    mode: Literal["residual", "plain"] = "residual"
+    """``residual``: a dwell regression that keeps training is the prior, a correction on top is what is learned.
+    ``plain``: the towers themselves are the policy; their scores are the logits."""
+    estimator: Literal["inclusion", "marginal", "chen", "none", "prefix", "joint"] = "inclusion"
+    """Which policy gradient, see ``policy_gradient``."""
+    weights: WeightMethod = "cap"
+    """What keeps importance weights in bounds, see ``importance_weight``."""
+    weight_cap: float = 3.0
+    """Largest weight of ``cap``."""
+    clip_delta: float = 0.2
+    """Half-width of ``clip``."""
+    credit: Literal["clicked", "item", "slate"] = "clicked"
+    """Who is credited with the future. ``clicked``: each opened article, with what it exceeds the value head by (an
+    unopened one did not change the reader; biased by design, since it conditions on the outcome). ``item``: opened
+    articles in equal shares, against the whole value. ``slate``: all alike, by the estimator ``joint``."""
+    correction: Literal["linear", "mlp"] = "linear"
+    """What ``residual`` learns: a weight for each article feature, or two small towers."""
+    correction_widths: tuple[int, ...] = (32,)
+    """Hidden layers of ``mlp``."""
+    correction_dim: int = 8
+    """Columns of ``mlp``."""
+    kl: float = 0.03
+    """Weight of the divergence from the prior (``plain``: from uniform), in units of the mean reward of a visit."""
+    policy_learning_rate: float = 5e-3
+    """Of the correction; ``plain`` trains its towers at ``learning_rate``."""
+    policy_visits: int = 20_000
+    """Latest visits that the policy learns from."""
+    policy_batch: int = 256
+    """Visits in a batch."""
+    tail_draws: int = 64
+    """Live articles drawn uniformly for the normaliser, beside the shortlist; a tick's visits share them."""
+    normalise_advantage: bool = False
+    """Divide advantages by their deviation in the batch: only rescales the step."""
+
+    def __post_init__(self) -> None:
+        """Check once."""
+        require(self.mode in ("residual", "plain"), "mode", self.mode, "'residual' or 'plain'")
+        estimators = ("inclusion", "marginal", "chen", "none", "prefix", "joint")
+        require(self.estimator in estimators, "estimator", self.estimator, f"one of {estimators}")
+        require(self.weights in WEIGHT_METHODS, "weights", self.weights, f"one of {WEIGHT_METHODS}")
+        require(self.credit in ("clicked", "item", "slate"), "credit", self.credit, "'clicked', 'item' or 'slate'")
+        joint = self.credit != "slate" or self.estimator in ("joint", "inclusion")
+        require(joint, "estimator", self.estimator, "'joint' with credit='slate': no other estimator has it")
+        require(self.correction in ("linear", "mlp"), "correction", self.correction, "'linear' or 'mlp'")
+        for name in ("weight_cap", "clip_delta", "policy_learning_rate"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "> 0")
+        require(self.kl >= 0, "kl", self.kl, ">= 0")
+        for name in ("policy_visits", "policy_batch", "tail_draws", "correction_dim"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
+
+    @property
+    def used_estimator(self) -> Literal["inclusion", "marginal", "chen", "none", "prefix", "joint"]:
+        """``credit="slate"`` goes with the joint estimator."""
+        return "joint" if self.credit == "slate" else self.estimator
+
+
+@dataclass(frozen=True, kw_only=True)
+class LtvConfig:
+    """Long-term-value regression (world.md, 3)."""
+
+    future_weight: float = 1.0
+    """What a minute of future advantage counts against one read now, in the second model's target."""
+    batch_visits: int = 256
+    """Visits in a batch."""
+
+    def __post_init__(self) -> None:
+        """Check once."""
+        require(self.future_weight >= 0, "future_weight", self.future_weight, ">= 0")
+        require(self.batch_visits >= 1, "batch_visits", self.batch_visits, ">= 1")

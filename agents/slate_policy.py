@@ -30,7 +30,9 @@ from feedgym.agents.draw_weights import (
     refuse_rows,
     repeats_earlier,
 )
+from feedgym.agents.inclusion import SlateMarginals as SlateMarginals
 from feedgym.agents.inclusion import inclusion_probability as inclusion_probability
+from feedgym.agents.inclusion import slate_marginals as slate_marginals
 from feedgym.agents.inclusion import slot_marginal as slot_marginal
 from feedgym.agents.race import draw_tail, run_race
 from feedgym.env.checks import require
@@ -50,6 +52,8 @@ class Slates:
     """Whether the article is a member of the shortlist, bool (B, K); False at padding."""
     logit: Doubles
     """What the softmax saw, float64 (B, K); NaN for articles from outside the shortlist and for padding."""
+    log_weight: Doubles
+    """Natural log of the draw weight ``w`` of each article, float64 (B, K); -inf at padding."""
 
 
 def sample_slates(
@@ -110,7 +114,7 @@ def sample_slates(
     article_id[visit, position] = tail[visit, rank[visit, position]]
 
     log_slot = _slot_log_propensity(log_weight, log_rest(weights, taken, num_tail_taken), article_id < 0)
-    return Slates(article_id, np.exp(log_slot), log_slot.sum(axis=1), in_shortlist, logit)
+    return Slates(article_id, np.exp(log_slot), log_slot.sum(axis=1), in_shortlist, logit, log_weight)
 
 
 def slate_log_propensity(

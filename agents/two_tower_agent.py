@@ -9,6 +9,7 @@ import math
 import numpy as np
 import torch
 
+from feedgym.agents.acted import Acted
 from feedgym.agents.agent import Served, Site, agent_stream, generator_state, restore_generator
 from feedgym.agents.item_store import ItemStore
 from feedgym.agents.learners.protocol import Learner, Learning
@@ -16,12 +17,13 @@ from feedgym.agents.optimiser import optimiser_arrays, restore_optimiser
 from feedgym.agents.policy import serve
 from feedgym.agents.replay import Replay, VisitBatch
 from feedgym.agents.settings import TwoTowerAgentConfig
-from feedgym.env.arrays import Arrays, Floats, Ints, nest, unnest
+from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, nest, unnest
 from feedgym.env.catalogue import Catalogue
 from feedgym.env.checks import require
 from feedgym.env.readers.protocol import Outcome
 from feedgym.env.visits import Visits
 from feedgym.towers.features import CategoryConfig, ItemFeaturesConfig
+from feedgym.towers.summed_towers import SummedTowers
 from feedgym.towers.two_tower import TwoTower, TwoTowerConfig
 
 OWN_READER_COLUMNS = 6
@@ -43,34 +45,35 @@ class TwoTowerAgent:
         self._rng = agent_stream(site.seed)
         generator = torch.Generator().manual_seed(int(self._rng.integers(2**62)))
         topics, publishers, _ = site.category_sizes
-        self.model = TwoTower(
-            TwoTowerConfig(
-                item=ItemFeaturesConfig(
-                    num_numeric=site.num_numeric,
-                    categories=(
-                        CategoryConfig(name="topic", size=topics),
-                        CategoryConfig(name="publisher", size=publishers),
-                    ),
-                ),
-                reader_numeric=OWN_READER_COLUMNS + site.num_reader_features,
-                widths=config.widths,
-                dim=config.dim,
-                history_length=site.history_length,
-                age_decay=config.age_decay,
-            ),
-            generator,
-        )
-        self.store = ItemStore(self.model, config.index)
         num_reader = OWN_READER_COLUMNS + site.num_reader_features
+        towers = TwoTowerConfig(
+            item=ItemFeaturesConfig(
+                num_numeric=site.num_numeric,
+                categories=(
+                    CategoryConfig(name="topic", size=topics),
+                    CategoryConfig(name="publisher", size=publishers),
+                ),
+            ),
+            reader_numeric=num_reader,
+            widths=config.widths,
+            dim=config.dim,
+            history_length=site.history_length,
+            age_decay=config.age_decay,
+        )
+        self.model = (TwoTower if learner.num_models == 1 else SummedTowers)(towers, generator)
+        learner.start(site, towers, config.policy, generator)
+        self.store = ItemStore(self.model, config.index, extra=learner.article_columns, num_extra=learner.num_columns)
         self._replay = Replay(config.replay_visits, site.slate_size, site.history_length, num_reader)
         self._learning = Learning(self.model, self.store, self._replay)
+        trained = ((self.model, config.learning_rate, config.weight_decay), *learner.modules())
         self._optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
+            [{"params": list(m.parameters()), "lr": rate, "weight_decay": decay} for m, rate, decay in trained],
+            foreach=True,
         )
         self.policy_version = 0
         self._next_training = config.train_every_hours
         self._visits_trained = 0
-        self._acted: tuple[float, Floats, Ints, Served] | None = None
+        self._acted: Acted | None = None
         self._losses: list[float] = []
 
     # Acting
@@ -85,23 +88,56 @@ class TwoTowerAgent:
         if n == 0 or len(catalogue) == 0:
             nothing: Ints = np.full((n, 1), -1, dtype=np.int64)
             shortlist, logits = nothing, np.zeros((n, 1))
+            users, offset = np.zeros((n, self.store.augmented.shape[1]), dtype=np.float32), np.zeros(n)
         else:
             users = self._embed_users(reader, history_id, visits.now)
             size = min(max(policy.shortlist_size, self._site.slate_size), len(catalogue))
-            shortlist, scores = self.store.index.search(users, size)
-            mean, sd = self.store.scale.mean_and_sd(users)
-            factor = (policy.sharpness / policy.temperature) / sd
-            logits = (scores.astype(np.float64) - mean[:, None]) * factor[:, None]
+            factor, mean = self._scale(users)
+            if self._learner.num_columns:
+                # One inner product for both parts of the logit: the query carries the factor.
+                users = np.hstack([users * factor[:, None].astype(np.float32), self._own_columns(reader)])
+                shortlist, scores = self.store.index.search(users, size)
+                offset = mean * factor
+                logits = scores.astype(np.float64) - offset[:, None]
+            else:
+                shortlist, scores = self.store.index.search(users, size)
+                logits = (scores.astype(np.float64) - mean[:, None]) * factor[:, None]
+                users, offset = users * factor[:, None].astype(np.float32), mean * factor
         live = catalogue.article_id
         served = serve(self._rng, policy, logits, shortlist, live, self._site.slate_size, self.policy_version)
-        self._acted = (visits.now, reader, history_id, served)
+        self._acted = Acted(
+            now=visits.now,
+            row=visits.rows,
+            reader=reader,
+            history_id=history_id,
+            queries=users,
+            offset=offset,
+            shortlist=shortlist,
+            logits=logits,
+            # The catalogue's own array changes with the next tick.
+            live=live.copy(),
+            served=served,
+        )
         return served
+
+    def _scale(self, users: Floats) -> tuple[Doubles, Doubles]:
+        """Factor and mean that turn each reader's scores into logits, (n,) each."""
+        policy = self.config.policy
+        if self._learner.raw_logits:
+            return np.full(len(users), 1.0 / policy.temperature), np.zeros(len(users))
+        mean, sd = self.store.scale.mean_and_sd(users)
+        return (policy.sharpness / policy.temperature) / sd, mean
+
+    @torch.no_grad()
+    def _own_columns(self, reader: Floats) -> Floats:
+        columns: Floats = self._learner.reader_columns(torch.from_numpy(reader)).numpy()
+        return columns
 
     def _follow(self, catalogue: Catalogue) -> None:
         if len(self.store) == 0 and len(catalogue.arrived):
             # The articles at hour 0 fix the normalisation of article features, once.
             numeric = catalogue.features_of(catalogue.arrived)
-            self.model.item_features.numeric.fit_normalisation(torch.from_numpy(numeric))
+            self.model.fit_items(torch.from_numpy(numeric))
         self.store.follow(catalogue)
         self._learner.follow(catalogue)
 
@@ -134,18 +170,19 @@ class TwoTowerAgent:
         """Keep the tick's visits for the next training."""
         if self._acted is None:
             raise RuntimeError("learn: no slates are waiting for an outcome; needs act() first")
-        now, reader, history_id, served = self._acted
-        self._acted = None
-        self._learner.observe(served.article_id, outcome.clicks)
+        acted, self._acted = self._acted, None
+        self._learner.observe(acted, outcome, self._learning, self._rng)
         self._replay.append(
             VisitBatch(
-                now=np.full(len(reader), now),
-                reader=reader,
-                history_id=history_id,
-                article_id=served.article_id,
+                now=np.full(len(acted.row), acted.now),
+                row=acted.row,
+                reader=acted.reader,
+                history_id=acted.history_id,
+                article_id=acted.served.article_id,
                 clicks=outcome.clicks,
                 dwell_minutes=outcome.dwell_minutes,
-                slot_propensity=served.slot_propensity.astype(np.float32),
+                subscribed=outcome.subscribed,
+                slot_propensity=acted.served.slot_propensity.astype(np.float32),
             )
         )
 
@@ -157,8 +194,9 @@ class TwoTowerAgent:
         if new == 0:
             return
         if self.policy_version == 0:
-            self.model.reader_features.fit_normalisation(torch.from_numpy(self._replay.column("reader").copy()))
+            self.model.fit_readers(torch.from_numpy(self._replay.column("reader").copy()))
             self._learner.prepare(self._learning)
+        self._learner.begin(self._learning, now)
         self._visits_trained = self._replay.total
         steps = min(self.config.max_steps, math.ceil(self.config.passes * new / 256))
         for _ in range(steps):
@@ -167,6 +205,7 @@ class TwoTowerAgent:
                 break
             self._optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            self._learner.after_backward()
             self._optimiser.step()
             value = float(loss.detach())
             # Here, with its cause at hand: else retrieval would refuse the NaN vectors that follow.
@@ -176,9 +215,9 @@ class TwoTowerAgent:
         self.store.refresh(now)
 
     def metrics(self) -> dict[str, float]:
-        """Mean training loss since the last call."""
+        """Mean training loss since the last call, and what the learner has to tell."""
         losses, self._losses = self._losses, []
-        return {"loss": float(np.mean(losses))} if losses else {}
+        return ({"loss": float(np.mean(losses))} if losses else {}) | self._learner.metrics()
 
     def snapshot(self) -> Arrays:
         """Towers, optimiser, store, replay, learner, stream and clocks."""

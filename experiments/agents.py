@@ -16,6 +16,9 @@ from feedgym.agents.registry import AGENTS, agent_kinds
 CONFIGS = (
     "feedgym.agents.settings:RegressionConfig",
     "feedgym.agents.settings:ContrastiveConfig",
+    "feedgym.agents.settings:ReinforceConfig",
+    "feedgym.agents.settings:LtvConfig",
+    "feedgym.agents.settings:FutureConfig",
     "feedgym.agents.settings:TwoTowerAgentConfig",
     "feedgym.agents.baselines:RecentConfig",
     "feedgym.agents.baselines:PopularConfig",

@@ -19,7 +19,7 @@ from feedgym.env.checks import require
 from feedgym.experiments.checkpoint import write_bytes, write_json
 from feedgym.experiments.command import parsed, stopping
 
-SECTIONS = ("feed", "agent", "retrieval")
+SECTIONS = ("feed", "agent", "retrieval", "slates")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,8 @@ class BenchmarkConfig:
     """What to measure."""
 
     sections: tuple[str, ...] = SECTIONS
-    """feed: the Feed alone; agent: a learning agent in the loop; retrieval: search and sampling."""
+    """feed: the Feed alone; agent: a learning agent in the loop; retrieval: search and sampling; slates: all their
+    chances too."""
     rounds: int = 5
     """Measurements of each size; the median counts."""
     scale: float = 1.0
@@ -55,7 +56,7 @@ def run(config: BenchmarkConfig) -> Benchmark:
     """Measure, and write the tables down."""
     parts, figures = [_machine()], dict[str, list[dict[str, Any]]]()
     for section in config.sections:
-        text, rows = {"feed": _feed, "agent": _agent, "retrieval": _retrieval}[section](config)
+        text, rows = {"feed": _feed, "agent": _agent, "retrieval": _retrieval, "slates": _slates}[section](config)
         parts.append(text)
         figures[section] = [asdict(row) for row in rows]
     result = Benchmark("\n\n".join(parts) + "\n", figures)
@@ -161,6 +162,31 @@ def _retrieval(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
     ]
     header = ("live", "queries", "faiss ms", "slot array", "faiss without BLAS", "numpy", "sampling slates")
     title = "## Retrieval of 100 from d = 66: CPU time over that of `faiss.knn` through BLAS"
+    return f"{title}\n\n{table(header, rows)}", figures
+
+
+def _slates(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
+    from feedgym.experiments.benchmark_slates import SHORTLIST, SLATE_SIZE, measure
+
+    live, batch = max(200, round(10_000 * config.scale)), max(16, round(1024 * config.scale))
+    figures = [
+        measure(live, size, spread, config.rounds)
+        for size in (batch, max(1, batch // 16))
+        for spread in (1.5, 4.0, 8.0)
+    ]
+    rows = [
+        (
+            f"{f.live:,}",
+            f"{f.batch:,}",
+            f.logit_sd,
+            f"{f.retrieval_ms:.2f}",
+            f"{f.sampling:.2f}",
+            f"{f.with_marginals:.2f}",
+        )
+        for f in figures
+    ]
+    header = ("live", "visits", "logit sd", "retrieval ms", "sampling, propensities", "and marginals, inclusion, t*")
+    title = f"## Slates of {SLATE_SIZE} from shortlists of {SHORTLIST}: CPU time over that of the retrieval (d = 64)"
     return f"{title}\n\n{table(header, rows)}", figures
 
 

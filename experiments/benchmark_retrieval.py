@@ -81,11 +81,11 @@ def measure(live: int, batch: int, rounds: int, seconds_each: float = 0.02) -> R
     try:
         repeats = {}
         for name, call in tries.items():
-            _per_call(call, pool, batch, 1)  # first-time costs are not what is asked for
-            repeats[name] = math.ceil(seconds_each / max(_per_call(call, pool, batch, 1), 1e-6))
+            per_call(call, pool, batch, 1)  # first-time costs are not what is asked for
+            repeats[name] = math.ceil(seconds_each / max(per_call(call, pool, batch, 1), 1e-6))
         for _ in range(rounds):
             for name, call in tries.items():
-                seconds[name].append(_per_call(call, pool, batch, repeats[name]))
+                seconds[name].append(per_call(call, pool, batch, repeats[name]))
     finally:
         faiss.cvar.distance_compute_blas_threshold = default
     ratio = {
@@ -102,7 +102,7 @@ def measure(live: int, batch: int, rounds: int, seconds_each: float = 0.02) -> R
     )
 
 
-def _per_call(call: Callable[[Floats], object], pool: Floats, batch: int, repeats: int) -> float:
+def per_call(call: Callable[[Floats], object], pool: Floats, batch: int, repeats: int) -> float:
     """CPU seconds of a call with ``batch`` queries of the pool, each time others."""
     start = time.process_time()
     for repeat in range(repeats):

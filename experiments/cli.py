@@ -8,6 +8,7 @@ COMMANDS = {
     "train": "one run of one agent",
     "show": "look inside a run: one slate, or one reader's life",
     "agents": "the agents that ship, with their settings",
+    "check-reader": "what is wrong with a reader model of your own, in plain words",
     "benchmark": "speed: the Feed alone, an agent in the loop, retrieval",
     "study": "the studies behind the claims in docs/",
 }
@@ -15,7 +16,8 @@ COMMANDS = {
 
 def usage() -> str:
     """What ``feedgym --help`` prints."""
-    lines = [f"  {name:<10} {line}" for name, line in COMMANDS.items()]
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}} {line}" for name, line in COMMANDS.items()]
     return "\n".join(
         ["usage: feedgym COMMAND [options]", "", *lines, "", "feedgym COMMAND --help explains every setting."]
     )
@@ -29,7 +31,8 @@ def main() -> None:
         return
     if words[0] not in COMMANDS:
         sys.exit(f"feedgym: got command {words[0]!r}, needs one of {', '.join(COMMANDS)}")
-    importlib.import_module(f"feedgym.experiments.{words[0]}").main(words[1:])
+    module = words[0].replace("-", "_")
+    importlib.import_module(f"feedgym.experiments.{module}").main(words[1:])
 
 
 if __name__ == "__main__":

@@ -18,7 +18,17 @@ from feedgym.experiments.run_log import RunLog, run_folders
 VISIT = (
     *("policy_version", "time_hours", "slate_made_hours", "visit_id", "reader_id", "visit", "position", "article_id"),
     *("shortlist_size", "num_live", "epsilon", "temperature", "greedy", "in_shortlist", "logit", "slot_propensity"),
-    *("log_propensity", "clicked", "dwell_minutes", "subscribed", "reward", "hours_to_next_visit", "terminated"),
+    *(
+        "slot_marginal",
+        "inclusion",
+        "log_propensity",
+        "clicked",
+        "dwell_minutes",
+        "subscribed",
+        "reward",
+        "hours_to_next_visit",
+        "terminated",
+    ),
 )
 LIFE = (
     *("time_hours", "visit_id", "position", "article_id", "clicked", "dwell_minutes", "subscribed", "reward"),
@@ -128,6 +138,8 @@ def _visit(log: RunLog, visit_id: int) -> list[Any]:
     after = ["* breaking"] if "*" in "".join(slate.columns[2].cells) else []
     after += [
         f"log propensity of the slate: {joint:.6f} (one in {np.exp(-joint):,.3g})",
+        *_chances(rows, "slot_marginal", "chance of each article at its position, whatever stands above"),
+        *_chances(rows, "inclusion", "chance of each anywhere on the slate"),
         f"reward {sum(rows['reward']) + _subscription(log) * first['subscribed']:.3f}"
         + ("; subscribed" if first["subscribed"] else ""),
         "afterwards: " + _afterwards(first["terminated"], first["hours_to_next_visit"]),
@@ -160,6 +172,12 @@ def _slate(log: RunLog, rows: dict[str, list[Any]]) -> Any:
             f"{rows['dwell_minutes'][k]:.2f}" if rows["clicked"][k] else "",
         )
     return table
+
+
+def _chances(rows: dict[str, list[Any]], name: str, what: str) -> list[str]:
+    """A line with a chance for each position; none where the log does not know them."""
+    values = rows[name]
+    return [] if None in values else [f"{what}: {', '.join(f'{value:.3g}' for value in values)}"]
 
 
 # ---- a reader ----

@@ -35,6 +35,7 @@ from feedgym.experiments.checkpoint import (
 from feedgym.experiments.curves import Curves, Run, read_curves, write_curves
 from feedgym.experiments.drive import Drive, make_drive
 from feedgym.experiments.event_files import LiveEvents, Point, run_folder, run_points, write_run_events
+from feedgym.experiments.logged_marginals import LoggedMarginals
 from feedgym.experiments.run_config import RunConfig, horizon
 
 CHECKPOINT_SHARE = 10.0
@@ -135,6 +136,7 @@ class _Runner:
             policy=self._plan.label,
             config=self._settings,
         )
+        self._marginals = LoggedMarginals(self._log)
         self._visits_here = 0
         self._saved: float | None = None
         self._saving_seconds = 0.0
@@ -170,12 +172,14 @@ class _Runner:
         self._visits_here += len(visits)
         if self._config.log and len(visits):
             self._log.append(visits, outcome, served)
+            self._marginals.append(served)
 
     def _end_day(self) -> None:
         """Log first, then the checkpoint: what a checkpoint knows of is on disk."""
         feed = self._drive.feed
         day = -(-feed.tick // feed.config.ticks_per_day) - 1
         if self._config.log:
+            self._marginals.flush()
             self._log.flush(self._folder / IMPRESSIONS / f"day-{day:04d}.parquet")
         step = round(feed.now)
         metrics = {f"train/{name}": value for name, value in self._agent.metrics().items()}

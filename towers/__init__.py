@@ -6,6 +6,7 @@ from feedgym.towers.encoders import FeedForward, HistoryMean
 from feedgym.towers.features import CategoryConfig, ItemFeatures, ItemFeaturesConfig, Standardise
 from feedgym.towers.frequency import FrequencyEstimator
 from feedgym.towers.prediction import DotPrediction, dot_score
+from feedgym.towers.summed_towers import SummedTowers
 from feedgym.towers.two_tower import TwoTower, TwoTowerConfig, UserOutput
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "LinearDecay",
     "NoDecay",
     "Standardise",
+    "SummedTowers",
     "TwoTower",
     "TwoTowerConfig",
     "UserOutput",

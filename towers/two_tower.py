@@ -121,6 +121,14 @@ class TwoTower(nn.Module):
         """Width of v' and u'."""
         return self.config.dim + 1 + self.decay.num_columns
 
+    def fit_items(self, numeric: Tensor) -> None:
+        """Normalise article columns by logged rows (N, F)."""
+        self.item_features.numeric.fit_normalisation(numeric)
+
+    def fit_readers(self, numeric: Tensor) -> None:
+        """Normalise reader columns by logged rows (B, F)."""
+        self.reader_features.fit_normalisation(numeric)
+
     def embed_items(self, numeric: Tensor, categorical: Tensor) -> tuple[Tensor, Tensor]:
         """Item tower: what an article is, without its age.
 
@@ -233,13 +241,18 @@ class TwoTower(nn.Module):
         Raises:
             ValueError: on missing or unknown names, or shapes of another config; nothing is taken over then.
         """
-        own = self.state_dict()
-        odd = sorted(own.keys() ^ arrays.keys())
-        require(not odd, "arrays", f"missing or unknown {odd[:5]}", "the names of to_arrays()")
-        given = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-        for name, tensor in given.items():
-            require_shape(tensor, tuple(own[name].shape), name)
-        self.load_state_dict(given)
+        load_arrays(self, arrays)
+
+
+def load_arrays(model: nn.Module, arrays: Arrays) -> None:
+    """Set all parameters and buffers of ``model``, or none: see :meth:`TwoTower.from_arrays`."""
+    own = model.state_dict()
+    odd = sorted(own.keys() ^ arrays.keys())
+    require(not odd, "arrays", f"missing or unknown {odd[:5]}", "the names of to_arrays()")
+    given = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+    for name, tensor in given.items():
+        require_shape(tensor, tuple(own[name].shape), name)
+    model.load_state_dict(given)
 
 
 @torch.no_grad()

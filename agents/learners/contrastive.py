@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feedgym.agents.learners.protocol import Learning
+from feedgym.agents.acted import Acted
+from feedgym.agents.learners.protocol import Learner, Learning
 from feedgym.agents.replay import VisitBatch
 from feedgym.agents.settings import ContrastiveConfig
-from feedgym.env.arrays import Arrays, Bools, Doubles, Ints, nest, unnest
+from feedgym.env.arrays import Arrays, Doubles, Ints, nest, unnest
 from feedgym.env.catalogue import Catalogue
+from feedgym.env.readers.protocol import Outcome
 from feedgym.towers.frequency import FrequencyEstimator
 from feedgym.towers.losses import in_batch_softmax_loss
 
@@ -35,7 +37,7 @@ def shares_of(article_id: Ints, clicked: Ints) -> Doubles:
     return share
 
 
-class ContrastiveLearner:
+class ContrastiveLearner(Learner):
     """Every click is a row; the other rows' articles are its negatives."""
 
     def __init__(self, config: ContrastiveConfig) -> None:
@@ -59,12 +61,15 @@ class ContrastiveLearner:
             self._departed[arrived] = np.inf
             self._frequency.add(arrived)
 
-    def observe(self, article_id: Ints, clicks: Bools) -> None:
+    def observe(self, acted: Acted, outcome: Outcome, learning: Learning, rng: np.random.Generator) -> None:
         """Count this tick's clicks, and record each one's log frequency as it is now.
 
         A click keeps its log q: replayed weeks later, its article's frequency of that hour is what counts.
         """
-        clicked = article_id[clicks]
+        self.count(acted.served.article_id[outcome.clicks])
+
+    def count(self, clicked: Ints) -> None:
+        """Clicked articles (c,) of one tick."""
         if len(clicked) == 0:
             return
         end = self._num_clicks + len(clicked)
@@ -78,9 +83,6 @@ class ContrastiveLearner:
         self._num_clicks = end
 
     _num_clicks = 0
-
-    def prepare(self, learning: Learning) -> None:
-        """Softmax losses do not see the global bias: nothing to start."""
 
     def loss(self, learning: Learning, rng: np.random.Generator) -> Tensor | None:
         """Softmax loss over a stretch of consecutive clicks, from a uniformly drawn start."""

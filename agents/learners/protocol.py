@@ -1,69 +1,128 @@
 """What a learner is: a loss on a batch of logged visits. The agent owns towers, store, replay and optimiser.
 
-Shapes: B rows of a batch, K positions, d dimensions.
+Shapes: n visits of a tick, B rows of a batch, K positions, R columns of a reader, X columns of the learner's own, d
+dimensions.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from feedgym.agents.acted import Acted
+from feedgym.agents.agent import Site
 from feedgym.agents.item_store import ItemStore
+from feedgym.agents.policy import PolicyConfig
 from feedgym.agents.replay import Replay, VisitBatch
-from feedgym.env.arrays import Arrays, Bools, Ints
+from feedgym.env.arrays import Arrays, Doubles, Floats, Ints
 from feedgym.env.catalogue import Catalogue
-from feedgym.towers.two_tower import TwoTower, UserOutput
+from feedgym.env.readers.protocol import Outcome
+from feedgym.towers.summed_towers import SummedTowers
+from feedgym.towers.two_tower import TwoTower, TwoTowerConfig, UserOutput
 
 
 @dataclass(frozen=True)
 class Learning:
     """What a loss may use."""
 
-    model: TwoTower
+    model: TwoTower | SummedTowers
     store: ItemStore
     replay: Replay
 
     def users(self, batch: VisitBatch) -> UserOutput:
         """The user tower on logged visits. Histories are the store's vectors: no gradient flows into them."""
-        mask = batch.history_id >= 0
-        history = self.store.vector.take(np.where(mask, batch.history_id, 0), axis=0)
-        return self.model.embed_users(torch.from_numpy(history), torch.from_numpy(mask), torch.from_numpy(batch.reader))
+        return self.users_at(batch.history_id, batch.reader)
+
+    def users_at(self, history_id: Ints, reader: Floats) -> UserOutput:
+        """The same of histories (B, L), -1 where none, and reader columns (B, R)."""
+        mask = history_id >= 0
+        history = self.store.vector.take(np.where(mask, history_id, 0), axis=0)
+        return self.model.embed_users(torch.from_numpy(history), torch.from_numpy(mask), torch.from_numpy(reader))
 
     def items(self, article_id: Ints) -> tuple[Tensor, Tensor]:
         """The item tower on articles (m,), with gradients: v (m, d) and b (m,). Each article is embedded once."""
         unique, place = np.unique(article_id, return_inverse=True)
-        vector, bias = self.model.embed_items(
-            torch.from_numpy(self.store.numeric[unique]), torch.from_numpy(self.store.categorical[unique])
-        )
+        vector, bias = self.model.embed_items(*self.features(unique))
         rows = torch.from_numpy(place)
         return vector.index_select(0, rows), bias.index_select(0, rows)
 
+    def features(self, article_id: Ints) -> tuple[Tensor, Tensor]:
+        """What the item tower sees of articles (m,): numeric and categorical columns."""
+        return torch.from_numpy(self.store.numeric[article_id]), torch.from_numpy(self.store.categorical[article_id])
 
-class Learner(Protocol):
-    """How towers are trained. Any class with these members fits."""
+    def ages(self, article_id: Ints, now: Doubles) -> Tensor:
+        """Ages in hours of articles (B, C) at each row's time (B,), float32; 0 where the id is -1."""
+        known = article_id >= 0
+        published = self.store.published_hours[np.where(known, article_id, 0)]
+        return torch.from_numpy(np.where(known, now[:, None] - published, 0.0).astype(np.float32))
+
+
+class Learner(ABC):
+    """How towers are trained. All but ``loss`` may be left as it is."""
+
+    num_models = 1
+    """2: the towers are :class:`SummedTowers`."""
+    raw_logits = False
+    """Logits are the scores themselves, not their z-scores: the learner trains their scale."""
+    num_columns = 0
+    """X, columns of its own that the learner appends to v' and u'."""
+
+    def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> None:
+        """Once, before the first tick: make what the sizes decide.
+
+        Raises:
+            ValueError: this learner cannot learn from what this policy serves.
+        """
+        return
+
+    def article_columns(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        """Those of articles (m,), float32 (m, X)."""
+        return torch.empty(len(numeric), 0)
+
+    def reader_columns(self, reader: Tensor) -> Tensor:
+        """Those of readers (n, R), float32 (n, X)."""
+        return torch.empty(len(reader), 0)
+
+    def modules(self) -> Iterable[tuple[nn.Module, float, float]]:
+        """Modules trained besides the towers: (module, learning rate, weight decay)."""
+        return ()
 
     def follow(self, catalogue: Catalogue) -> None:
         """Take notice of what has come and gone at this tick."""
-        ...
+        return
 
-    def observe(self, article_id: Ints, clicks: Bools) -> None:
-        """Take notice of one tick's slates (n, K)."""
-        ...
+    def observe(self, acted: Acted, outcome: Outcome, learning: Learning, rng: np.random.Generator) -> None:
+        """Take notice of one tick's slates and what became of them."""
+        return
 
     def prepare(self, learning: Learning) -> None:
         """Before the first training: start biases where the data are."""
-        ...
+        return
 
+    def begin(self, learning: Learning, now: float) -> None:
+        """Before each training's steps."""
+        return
+
+    @abstractmethod
     def loss(self, learning: Learning, rng: np.random.Generator) -> Tensor | None:
         """Loss of one batch drawn from the replay; None where it holds nothing to learn from."""
         ...
 
+    def after_backward(self) -> None:
+        """Look at the gradients of a step."""
+        return
+
+    def metrics(self) -> dict[str, float]:
+        """Numbers worth a curve, since the last call."""
+        return {}
+
     def snapshot(self) -> Arrays:
-        """The complete state as plain arrays."""
-        ...
+        """The complete state as plain arrays, its own modules included."""
+        return {}
 
     def restore(self, snapshot: Arrays) -> None:
         """Go on from a snapshot."""
-        ...
+        return

@@ -4,29 +4,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feedgym.agents.learners.protocol import Learning
+from feedgym.agents.learners.protocol import Learner, Learning
 from feedgym.agents.settings import RegressionConfig
-from feedgym.env.arrays import Arrays, Bools, Ints
-from feedgym.env.catalogue import Catalogue
 from feedgym.towers.losses import bce_loss, mse_loss
+from feedgym.towers.two_tower import TwoTower
 
 
-class RegressionLearner:
+class RegressionLearner(Learner):
     """Every impression is a row: clicked or not, read how long."""
 
     def __init__(self, config: RegressionConfig) -> None:
         self.config = config
 
-    def follow(self, catalogue: Catalogue) -> None:
-        """Nothing to notice."""
-
-    def observe(self, article_id: Ints, clicks: Bools) -> None:
-        """Nothing to notice."""
-
     def prepare(self, learning: Learning) -> None:
         """Start the global bias at the base rate, or the mean: else many steps only learn that."""
         shown = np.maximum(np.count_nonzero(learning.replay.column("article_id") >= 0), 1)
-        prediction = learning.model.prediction
+        model = learning.model
+        assert isinstance(model, TwoTower)
+        prediction = model.prediction
         if self.config.target == "click":
             clicks = np.count_nonzero(learning.replay.column("clicks"))
             prediction.start_at_rate(float((clicks + 0.5) / (shown + 1.0)))
@@ -60,10 +55,3 @@ class RegressionLearner:
             return bce_loss(score, clicked, weight=weight, log_examination=log_theta)
         minutes = torch.from_numpy(batch.dwell_minutes)
         return mse_loss(score if theta is None else score * theta, minutes, weight=weight)
-
-    def snapshot(self) -> Arrays:
-        """No state."""
-        return {}
-
-    def restore(self, snapshot: Arrays) -> None:
-        """Nothing to restore."""

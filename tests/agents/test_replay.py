@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from feedgym.agents.replay import Replay, VisitBatch
 
 K, L, R = 3, 4, 2
-NAMES = ("now", "reader", "history_id", "article_id", "clicks", "dwell_minutes", "slot_propensity")
+NAMES = (
+    *("now", "row", "reader", "history_id", "article_id"),
+    *("clicks", "dwell_minutes", "subscribed", "slot_propensity"),
+)
 
 
 def visits(rng: np.random.Generator, first: int, n: int) -> VisitBatch:
@@ -18,11 +21,13 @@ def visits(rng: np.random.Generator, first: int, n: int) -> VisitBatch:
     clicks = rng.random((n, K)) < 0.4
     return VisitBatch(
         now=np.arange(first, first + n, dtype=float),
+        row=rng.integers(0, 9, n),
         reader=rng.normal(size=(n, R)).astype(np.float32),
         history_id=rng.integers(-1, 50, (n, L)),
         article_id=rng.integers(-1, 50, (n, K)),
         clicks=clicks,
         dwell_minutes=np.where(clicks, rng.exponential(size=(n, K)), 0).astype(np.float32),
+        subscribed=rng.random(n) < 0.5,
         slot_propensity=rng.random((n, K)).astype(np.float32),
     )
 

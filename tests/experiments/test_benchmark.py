@@ -133,12 +133,14 @@ def test_the_command_writes_its_tables(tmp_path: Path, capsys: pytest.CaptureFix
     benchmark.main(["--scale", "0.003", "--rounds", "1", "--out", str(tmp_path)])
     text = (tmp_path / "benchmark.md").read_text()
     assert capsys.readouterr().out == text
-    assert all(title in text for title in ("The Feed alone", "An agent in the loop", "Retrieval"))
+    assert all(title in text for title in ("The Feed alone", "An agent in the loop", "Retrieval", "Slates"))
     figures = json.loads((tmp_path / "benchmark.json").read_text())
     assert set(figures) == set(SECTIONS)
     assert all(row["faiss_ms"] > 0 for row in figures["retrieval"])
+    # More work in the same run takes longer: the ratios stand in the right columns.
+    assert all(0 < row["sampling"] < row["with_marginals"] for row in figures["slates"])
 
 
 def test_unknown_sections_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"sections: got 'fast', needs of feed, agent, retrieval"):
+    with pytest.raises(ValueError, match=r"sections: got 'fast', needs of feed, agent, retrieval, slates"):
         BenchmarkConfig(sections=("fast",))

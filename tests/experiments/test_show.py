@@ -75,6 +75,8 @@ def test_a_visit_shows_its_slate_as_logged(
     assert "epsilon 0.3, temperature 1\n" in text
     assert "served by recent:epsilon=0.3, version 0" in text
     assert f"log propensity of the slate: {of['log_propensity'][0]:.6f}" in text
+    for what, name in (("at its position, whatever stands above", "slot_marginal"), ("on the slate", "inclusion")):
+        assert f"{what}: {', '.join(f'{value:.3g}' for value in of[name])}\n" in text
     reward = of["reward"].sum(dtype=np.float64) + 5.0 * of["subscribed"][0]
     assert f"reward {reward:.3f}" in text
     before = (log["reader_id"] == of["reader_id"][0]) & (log["visit"] < of["visit"][0])

@@ -1,0 +1,35 @@
+"""What a learned agent remembers of a tick until its outcome is known.
+
+Shapes: n visits, M shortlist, N live articles, K positions, L clicks of history, R columns of a reader, E columns of
+v', X columns of the learner's own.
+"""
+
+from dataclasses import dataclass
+
+from feedgym.agents.agent import Served
+from feedgym.env.arrays import Doubles, Floats, Ints
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acted:
+    """One tick's visits and how they were served."""
+
+    now: float
+    """Hours."""
+    row: Ints
+    """The readers' rows in the population, (n,)."""
+    reader: Floats
+    """Columns of the readers, (n, R)."""
+    history_id: Ints
+    """(n, L)"""
+    queries: Floats
+    """What was searched for, float32 (n, E + X): the towers' part, then the learner's own columns."""
+    offset: Doubles
+    """What a logit is less than its inner product, the same for all articles of a reader: (n,)."""
+    shortlist: Ints
+    """(n, M), -1 pads."""
+    logits: Doubles
+    """(n, M)"""
+    live: Ints
+    """The live catalogue, (N,)."""
+    served: Served

@@ -1,0 +1,117 @@
+"""Long-term-value regression: minutes now, plus what an opened article changes later (world.md, 3).
+
+Two models whose scores are added: the first regresses the minutes of an impression, the second
+``clicked * (g^gap G' - F(s))``, the discounted return from the reader's next visit on less what the reader's state
+let expect: an article that was not opened changed nothing. No propensities: a strong and simple baseline.
+Shapes: B visits of a batch, K positions.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from feedgym.agents.agent import Site
+from feedgym.agents.future import Future, Visited, slot_rewards
+from feedgym.agents.learners.protocol import Learner, Learning
+from feedgym.agents.policy import PolicyConfig
+from feedgym.agents.settings import FutureConfig, LtvConfig
+from feedgym.env.arrays import Arrays, Doubles, nest, unnest
+from feedgym.towers.losses import mse_loss
+from feedgym.towers.summed_towers import SummedTowers
+from feedgym.towers.two_tower import TwoTowerConfig
+
+
+class LtvLearner(Learner):
+    """Every impression is a row of two regressions."""
+
+    num_models = 2
+
+    def __init__(self, config: LtvConfig, future: FutureConfig) -> None:
+        self.config, self._future_config = config, future
+        self._seen: dict[str, list[float]] = {}
+
+    def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> None:
+        """The value head."""
+        c, self._reward = self._future_config, site.reward
+        self._future = Future(towers.reader_numeric, c.discount_per_hour, c.trace, generator)
+
+    def modules(self) -> Iterable[tuple[nn.Module, float, float]]:
+        """The value head."""
+        yield self._future, self._future_config.value_learning_rate, 0.0
+
+    def prepare(self, learning: Learning) -> None:
+        """Start the first model's bias at the mean; the second's target has mean 0, or nearly."""
+        shown = max(int(np.count_nonzero(learning.replay.column("article_id") >= 0)), 1)
+        total = float(learning.replay.column("dwell_minutes").sum())
+        assert isinstance(learning.model, SummedTowers)
+        learning.model.first.prediction.start_at_mean(total / shown)
+
+    def begin(self, learning: Learning, now: float) -> None:
+        """Returns of all visits kept, as they look now."""
+        replay = learning.replay
+        clicks = replay.column("clicks")
+        self._slot_reward = slot_rewards(
+            self._reward, clicks, replay.column("dwell_minutes"), replay.column("subscribed")
+        )
+        visited = Visited(
+            now=replay.column("now"),
+            row=replay.column("row"),
+            reader=replay.column("reader"),
+            clicks=clicks,
+            slot_reward=self._slot_reward,
+        )
+        self._future.follow(visited, now)
+
+    def loss(self, learning: Learning, rng: np.random.Generator) -> Tensor | None:
+        """Both regressions and the value head on one batch of visits."""
+        replay, model, c = learning.replay, learning.model, self.config
+        assert isinstance(model, SummedTowers)
+        if len(replay) == 0:
+            return None
+        slots = rng.integers(0, len(replay), c.batch_visits)
+        batch = replay.take(slots)
+        shown = batch.article_id >= 0
+        if not shown.any():
+            return None
+        article_id = np.where(shown, batch.article_id, batch.article_id.max())
+        vector, bias = learning.items(article_id.ravel())
+        now, later = model.scores(
+            learning.users(batch),
+            vector.reshape(*article_id.shape, -1),
+            bias.reshape(article_id.shape),
+            learning.ages(batch.article_id, batch.now),
+        )
+        value_loss, value = self._future.loss(slots)
+        weight = torch.from_numpy(shown.astype(np.float32))
+        minutes = mse_loss(now, torch.from_numpy(self._slot_reward[slots]), weight=weight)
+        target = torch.from_numpy(self._target(batch.clicks, slots, value).astype(np.float32))
+        advantage = mse_loss(later, target, weight=weight)
+        for name, part in (("value_loss", value_loss), ("future_loss", advantage)):
+            self._seen.setdefault(name, []).append(float(part.detach()))
+        total: Tensor = minutes + advantage + value_loss
+        return total
+
+    def _target(self, clicks: np.ndarray, slots: np.ndarray, value: Doubles) -> Doubles:
+        """``clicked * (future - F)``, (B, K)."""
+        if not self._future_config.use_future:
+            return np.zeros(clicks.shape)
+        ahead = self._future.future[slots] - value[:, 1]
+        target: Doubles = self.config.future_weight * clicks * ahead[:, None]
+        return target
+
+    def metrics(self) -> dict[str, float]:
+        """Means over the steps since the last call."""
+        seen, self._seen = self._seen, {}
+        return {name: float(np.mean(values)) for name, values in seen.items()}
+
+    def snapshot(self) -> Arrays:
+        """The value head, and what the curves have not seen yet."""
+        seen: Arrays = {name: np.asarray(values) for name, values in self._seen.items()}
+        return nest("future", self._future.to_arrays()) | nest("seen", seen)
+
+    def restore(self, snapshot: Arrays) -> None:
+        """Go on from a snapshot."""
+        self._future.from_arrays(unnest("future", snapshot))
+        self._seen = {name: values.tolist() for name, values in unnest("seen", snapshot).items()}

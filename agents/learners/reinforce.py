@@ -1,0 +1,274 @@
+"""REINFORCE on logged slates, off-policy corrected, over the full softmax (algorithms.md, 3; world.md, 3).
+
+``residual``: logits = sharpness * z-score of a dwell regression that keeps training + a correction that starts at
+zero. Only the correction learns from returns: the regression's part of a logit is taken as it was served, a part of
+the state. ``plain``: the towers are the policy, and learn from nothing else.
+Shapes: B visits of a batch, K positions, H head, m tail draws.
+"""
+
+from collections.abc import Iterable
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from feedgym.agents.acted import Acted
+from feedgym.agents.agent import Site
+from feedgym.agents.candidate_ring import candidate_ring, candidates_of, shown_columns
+from feedgym.agents.correction import LinearCorrection, MlpCorrection
+from feedgym.agents.future import Future, Visited, slot_rewards
+from feedgym.agents.learners.protocol import Learner, Learning
+from feedgym.agents.learners.regression import RegressionLearner
+from feedgym.agents.off_policy import effective_sample_size, importance_weight
+from feedgym.agents.policy import PolicyConfig
+from feedgym.agents.policy_gradient import Candidates, Logged, LogWeights, policy_gradient
+from feedgym.agents.settings import FutureConfig, RegressionConfig, ReinforceConfig
+from feedgym.env.arrays import AnyArray, Arrays, Doubles, Floats, Ints, nest, unnest
+from feedgym.env.checks import require
+from feedgym.env.readers.protocol import Outcome
+from feedgym.towers.two_tower import TwoTower, TwoTowerConfig, load_arrays
+
+
+class ReinforceLearner(Learner):
+    """A policy gradient on the replayed slates; in residual mode beside a regression."""
+
+    def __init__(self, config: ReinforceConfig, future: FutureConfig, regression: RegressionConfig) -> None:
+        self.config, self._future_config = config, future
+        self.raw_logits = config.mode == "plain"
+        self._regression = RegressionLearner(regression)
+        if config.mode == "residual":
+            self.num_columns = 1 if config.correction == "linear" else config.correction_dim + 1
+        self._seen: dict[str, list[float]] = {}
+
+    def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> None:
+        """Correction, value head and ring."""
+        require(not policy.greedy, "greedy", policy.greedy, "False: a policy gradient needs propensities")
+        require(policy.epsilon < 1, "epsilon", policy.epsilon, "< 1: else nothing depends on the logits")
+        c, self._policy, self._reward = self.config, policy, site.reward
+        num_reader = towers.reader_numeric
+        self._shortlist_size = max(policy.shortlist_size, site.slate_size)
+        history = towers.history_length if c.mode == "plain" else 0
+        self._ring = candidate_ring(
+            c.policy_visits, self._shortlist_size, site.slate_size, c.tail_draws, num_reader, history
+        )
+        self._future = Future(num_reader, self._future_config.discount_per_hour, self._future_config.trace, generator)
+        self._correction: LinearCorrection | MlpCorrection | None = None
+        if c.mode == "residual" and c.correction == "linear":
+            self._correction = LinearCorrection(towers.item)
+        elif c.mode == "residual":
+            self._correction = MlpCorrection(towers.item, num_reader, c.correction_widths, c.correction_dim, generator)
+
+    def modules(self) -> Iterable[tuple[nn.Module, float, float]]:
+        """The correction and the value head."""
+        yield self._future, self._future_config.value_learning_rate, 0.0
+        if self._correction is not None:
+            yield self._correction, self.config.policy_learning_rate, 0.0
+
+    def article_columns(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        """The correction's side of articles."""
+        assert self._correction is not None
+        return self._correction.articles(numeric, categorical)
+
+    def reader_columns(self, reader: Tensor) -> Tensor:
+        """The correction's side of readers."""
+        assert self._correction is not None
+        return self._correction.readers(reader)
+
+    def observe(self, acted: Acted, outcome: Outcome, learning: Learning, rng: np.random.Generator) -> None:
+        """Keep the tick's candidates with what their slates earned."""
+        if len(acted.row) == 0:
+            return
+        c = self.config
+        columns = candidates_of(
+            acted,
+            learning.store.augmented,
+            self.num_columns,
+            self._shortlist_size,
+            c.tail_draws,
+            rng,
+            with_marginals=c.used_estimator == "marginal",
+        )
+        columns["history_id"] = columns["history_id"][:, : self._ring.columns["history_id"].shape[1]]
+        columns["clicks"] = outcome.clicks
+        columns["slot_reward"] = slot_rewards(self._reward, outcome.clicks, outcome.dwell_minutes, outcome.subscribed)
+        self._ring.append(columns)
+
+    def prepare(self, learning: Learning) -> None:
+        """Normalisations of the correction, and the regression's bias."""
+        if self._correction is not None:
+            self._regression.prepare(learning)
+            model = learning.model
+            assert isinstance(model, TwoTower)
+            self._correction.start(model.item_features.numeric, model.reader_features)
+
+    def begin(self, learning: Learning, now: float) -> None:
+        """Returns of all visits kept, as they look now."""
+        ring = self._ring
+        visited = Visited(
+            now=ring.column("now"),
+            row=ring.column("row"),
+            reader=ring.column("reader"),
+            clicks=ring.column("clicks"),
+            slot_reward=ring.column("slot_reward"),
+        )
+        self._future.follow(visited, now)
+        self._mean_reward = max(float(self._future.reward.mean()), 1e-6)
+
+    def loss(self, learning: Learning, rng: np.random.Generator) -> Tensor | None:
+        """Policy, value and (in residual mode) regression; their parameters are disjoint."""
+        ring, c = self._ring, self.config
+        total = self._regression.loss(learning, rng) if c.mode == "residual" else torch.zeros(())
+        if len(ring) == 0 or total is None:
+            return None
+        slots = rng.integers(0, len(ring), c.policy_batch)
+        value_loss, value = self._future.loss(slots)
+        batch = ring.take(slots)
+        candidates, prior = self._candidates(learning, batch)
+        column = shown_columns(batch["article_id"].astype(np.int64), batch["head_id"].astype(np.int64))
+        weights = candidates.log_weights(self._policy.epsilon)
+        advantage = self._advantage(batch, slots, value)
+        if c.normalise_advantage:
+            advantage = advantage / max(float(advantage.std()), 1e-12)
+        coefficient, log_chance, ratio = self._terms(
+            weights, torch.from_numpy(column), _logged(batch), torch.from_numpy(advantage)
+        )
+        policy_loss = -(coefficient * log_chance).sum(dim=1).mean()
+        divergence = candidates.divergence(prior).mean()
+        self._note(candidates, ratio, column, divergence, policy_loss, value_loss)
+        regret: Tensor = policy_loss + c.kl * self._mean_reward * divergence
+        return total + value_loss + regret.float()
+
+    def _terms(
+        self, weights: LogWeights, column: Tensor, logged: Logged, advantage: Tensor
+    ) -> tuple[Tensor, Tensor, Doubles]:
+        c = self.config
+
+        def weigh(pi: Doubles, beta: Doubles, a: Doubles) -> Doubles:
+            return importance_weight(pi, beta, c.weights, cap=c.weight_cap, delta=c.clip_delta, advantage=a)
+
+        return policy_gradient(c.used_estimator, weights, column, logged, advantage, weigh)
+
+    def _candidates(self, learning: Learning, batch: Arrays) -> tuple[Candidates, Candidates]:
+        """The policy to learn on the batch's candidates, and its prior."""
+        head_id, tail_id = batch["head_id"].astype(np.int64), batch["tail_id"].astype(np.int64)
+        ids = np.concatenate([head_id, tail_id], axis=1)
+        kept = np.concatenate([batch["head_prior"], batch["tail_prior"]], axis=1).astype(np.float64)
+        pad = torch.from_numpy(ids < 0)
+        if self._correction is not None:
+            prior = torch.from_numpy(kept)
+            logits = prior + self._corrections(learning, ids, batch["reader"]).double()
+        else:
+            prior = torch.zeros(ids.shape, dtype=torch.float64)
+            logits = self._scores(learning, ids, batch).double() / self._policy.temperature
+        in_head = np.count_nonzero(head_id >= 0, axis=1)
+        in_tail = np.count_nonzero(tail_id >= 0, axis=1)
+        each = np.where(in_tail > 0, (batch["num_live"] - in_head) / np.maximum(in_tail, 1), 0.0)
+        weight, num_live = torch.from_numpy(each), torch.from_numpy(batch["num_live"].astype(np.float64))
+        width = head_id.shape[1]
+
+        def split(all_logits: Tensor) -> Candidates:
+            masked = all_logits.masked_fill(pad, -torch.inf)
+            return Candidates(masked[:, :width], masked[:, width:], weight, num_live)
+
+        return split(logits), split(prior)
+
+    def _corrections(self, learning: Learning, ids: Ints, reader: Floats) -> Tensor:
+        """Corrections of articles (B, C), whatever where the id is -1."""
+        correction = self._correction
+        assert correction is not None
+        unique, place = np.unique(np.maximum(ids, 0), return_inverse=True)
+        columns = correction.articles(*learning.features(unique))
+        rows = torch.from_numpy(place.reshape(ids.shape))
+        if self.num_columns == 1:
+            return columns[:, 0][rows]
+        readers = correction.readers(torch.from_numpy(reader))
+        return torch.einsum("bx,bcx->bc", readers, columns[rows])
+
+    def _scores(self, learning: Learning, ids: Ints, batch: Arrays) -> Tensor:
+        """Scores of the towers, (B, C)."""
+        safe = np.maximum(ids, 0)
+        vector, bias = learning.items(safe.ravel())
+        users = learning.users_at(batch["history_id"].astype(np.int64), batch["reader"])
+        age = learning.ages(ids, batch["now"])
+        return learning.model.score(users, vector.reshape(*ids.shape, -1), bias.reshape(ids.shape), age)
+
+    def _advantage(self, batch: Arrays, slots: Ints, value: Doubles) -> Doubles:
+        """A_k of each position, (B, K); ``value`` (B, 2) are the head's reward and future (algorithms.md, 3.5)."""
+        c, future = self.config, self._future
+        reward, clicked = batch["slot_reward"].astype(np.float64), batch["clicks"]
+        own = reward - value[:, :1] * future.share
+        later, expected = future.future[slots][:, None], value[:, 1:]
+        if not self._future_config.use_future:
+            return own
+        if c.credit == "clicked":
+            return own + clicked * (later - expected)
+        size = reward.shape[1]
+        if c.credit == "item":
+            part = clicked / np.maximum(clicked.sum(axis=1, keepdims=True), 1)
+            shared: Doubles = reward + part * later - value.sum(axis=1, keepdims=True) / size
+            return shared
+        whole = reward.sum(axis=1, keepdims=True) + later - value.sum(axis=1, keepdims=True)
+        return np.broadcast_to(whole / size, reward.shape).copy()
+
+    @torch.no_grad()
+    def _note(
+        self,
+        candidates: Candidates,
+        ratio: Doubles,
+        column: Ints,
+        divergence: Tensor,
+        policy_loss: Tensor,
+        value_loss: Tensor,
+    ) -> None:
+        """Keep what a step looked like, for the curves."""
+        shown = ratio[column >= 0]
+        mass = torch.logsumexp(candidates.head[:, : self._shortlist_size], dim=1) - candidates.log_normaliser()
+        seen = {
+            "entropy": float(candidates.entropy().mean()),
+            "effective_sample_share": effective_sample_size(shown) / max(len(shown), 1),
+            "share_capped": float(np.mean(shown >= self.config.weight_cap)) if self.config.weights == "cap" else 0.0,
+            "kl_to_prior": float(divergence),
+            "shortlist_mass": float(mass.exp().mean()),
+            "policy_loss": float(policy_loss),
+            "value_loss": float(value_loss),
+        }
+        for name, value in seen.items():
+            self._seen.setdefault(name, []).append(value)
+
+    def after_backward(self) -> None:
+        """Norm of the policy's gradient."""
+        if self._correction is None:
+            return
+        squares = [float(p.grad.square().sum()) for p in self._correction.parameters() if p.grad is not None]
+        self._seen.setdefault("gradient_norm", []).append(float(np.sqrt(sum(squares))))
+
+    def metrics(self) -> dict[str, float]:
+        """Means over the steps since the last call."""
+        seen, self._seen = self._seen, {}
+        return {name: float(np.mean(values)) for name, values in seen.items()}
+
+    def snapshot(self) -> Arrays:
+        """Ring, value head, correction, and what the curves have not seen yet."""
+        arrays = nest("ring", self._ring.snapshot()) | nest("future", self._future.to_arrays())
+        if self._correction is not None:
+            own: Arrays = {name: t.numpy().copy() for name, t in self._correction.state_dict().items()}
+            arrays |= nest("correction", own)
+        return arrays | nest("seen", cast(dict[str, AnyArray], {k: np.asarray(v) for k, v in self._seen.items()}))
+
+    def restore(self, snapshot: Arrays) -> None:
+        """Go on from a snapshot."""
+        self._ring.restore(unnest("ring", snapshot))
+        self._future.from_arrays(unnest("future", snapshot))
+        if self._correction is not None:
+            load_arrays(self._correction, unnest("correction", snapshot))
+        self._seen = {name: values.tolist() for name, values in unnest("seen", snapshot).items()}
+
+
+def _logged(batch: Arrays) -> Logged:
+    return Logged(
+        log_weight=torch.from_numpy(batch["log_weight"]),
+        time=torch.from_numpy(batch["time"]),
+        slot_propensity=torch.from_numpy(batch["slot_propensity"]),
+        slot_marginal=torch.from_numpy(batch["slot_marginal"]),
+    )

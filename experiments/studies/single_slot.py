@@ -1,0 +1,53 @@
+"""The biased policy gradient of the prototype, for comparison in studies only; no agent that ships has it.
+
+It weighs position k by the ratio of its own conditional propensity alone: ``q_k^pi / q_k^beta grad log q_k A_k``. That
+leaves out what the positions above do to the chance of standing at k, and is biased as soon as the policy that
+logged is not the one that learns: by .55 of the gradient in the toy of algorithms.md, 3.2.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from feedgym.agents.agent import Agent, Site
+from feedgym.agents.learners import FutureConfig, RegressionConfig, ReinforceConfig, ReinforceLearner
+from feedgym.agents.off_policy import importance_weight
+from feedgym.agents.policy import PolicyConfig
+from feedgym.agents.policy_gradient import Logged, LogWeights, log_slot_propensity
+from feedgym.agents.registry import AgentKind, agent_kinds, make_config
+from feedgym.agents.settings import TwoTowerAgentConfig
+from feedgym.agents.two_tower_agent import TwoTowerAgent
+from feedgym.env.arrays import Doubles
+from feedgym.env.feed import Feed
+
+
+class SingleSlotLearner(ReinforceLearner):
+    """REINFORCE with single-slot ratios."""
+
+    def _terms(
+        self, weights: LogWeights, column: Tensor, logged: Logged, advantage: Tensor
+    ) -> tuple[Tensor, Tensor, Doubles]:
+        shown = column >= 0
+        log_w = torch.where(shown, weights.head.gather(1, column.clamp(min=0)), -60.0)
+        log_q = torch.where(shown, log_slot_propensity(log_w), 0.0)
+        ratio = importance_weight(
+            log_q.detach().exp().numpy(), logged.slot_propensity.numpy(), "cap", cap=self.config.weight_cap
+        )
+        coefficient = torch.where(shown, torch.from_numpy(ratio) * advantage, 0.0)
+        return coefficient, log_q, ratio
+
+
+def _build(site: Site, feed: Feed, settings: Mapping[str, Any]) -> Agent:
+    configs = (make_config(c, settings) for c in (ReinforceConfig, FutureConfig, RegressionConfig))
+    agent = make_config(TwoTowerAgentConfig, settings, policy=make_config(PolicyConfig, settings))
+    return TwoTowerAgent(site, agent, SingleSlotLearner(*configs))
+
+
+REINFORCE = AgentKind(
+    "REINFORCE with single-slot ratios: biased, for comparison",
+    agent_kinds()["reinforce"].settings,
+    _build,
+    learns=True,
+)

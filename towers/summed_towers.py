@@ -1,0 +1,112 @@
+"""Two two-tower models whose scores are added: one inner product, one index, two targets.
+
+The first predicts what a visit pays at once, the second what it changes later; readers are served by the sum.
+Shapes as in ``two_tower``; an article's vector is [v1, v2, b2], a reader's parts stand side by side.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from feedgym.towers.age_decay import Hours
+from feedgym.towers.checks import require_shape
+from feedgym.towers.two_tower import Arrays, TwoTower, TwoTowerConfig, UserOutput, load_arrays
+
+
+class SummedTowers(nn.Module):
+    """Two :class:`TwoTower` of the same sizes; serves as one.
+
+    Args:
+        config: sizes of each.
+        generator: of all initial weights.
+    """
+
+    def __init__(self, config: TwoTowerConfig, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config = config
+        self.first = TwoTower(config, generator)
+        self.second = TwoTower(config, generator)
+
+    @property
+    def item_dim(self) -> int:
+        """Width of an article's vector: [v1, v2, b2]."""
+        return 2 * self.first.item_dim + 1
+
+    @property
+    def augmented_dim(self) -> int:
+        """Width of v' and u'."""
+        return 2 * self.first.augmented_dim
+
+    def fit_items(self, numeric: Tensor) -> None:
+        """Normalise article columns (N, F)."""
+        self.first.fit_items(numeric)
+        self.second.fit_items(numeric)
+
+    def fit_readers(self, numeric: Tensor) -> None:
+        """Normalise reader columns (B, F)."""
+        self.first.fit_readers(numeric)
+        self.second.fit_readers(numeric)
+
+    def embed_items(self, numeric: Tensor, categorical: Tensor) -> tuple[Tensor, Tensor]:
+        """[v1, v2, b2] (N, ``item_dim``) and b1 (N,)."""
+        one, bias = self.first.embed_items(numeric, categorical)
+        two, other = self.second.embed_items(numeric, categorical)
+        return torch.cat([one, two, other[:, None]], dim=1), bias
+
+    def embed_users(self, history_vectors: Tensor, history_mask: Tensor, numeric: Tensor) -> UserOutput:
+        """Both user towers, each on its own part of the history's vectors; parts side by side."""
+        d = self.first.item_dim
+        one = self.first.embed_users(history_vectors[..., :d], history_mask, numeric)
+        two = self.second.embed_users(history_vectors[..., d : 2 * d], history_mask, numeric)
+        return UserOutput(torch.cat([one.vector, two.vector], 1), torch.cat([one.decay, two.decay], 1))
+
+    def users_of(self, user: UserOutput) -> tuple[UserOutput, UserOutput]:
+        """The two models' readers."""
+        d, p = self.config.dim, user.decay.shape[1] // 2
+        return (
+            UserOutput(user.vector[:, :d], user.decay[:, :p]),
+            UserOutput(user.vector[:, d:], user.decay[:, p:]),
+        )
+
+    def scores(self, user: UserOutput, item: Tensor, bias: Tensor, age_hours: Tensor) -> tuple[Tensor, Tensor]:
+        """The two scores, each as :meth:`TwoTower.score`."""
+        d = self.first.item_dim
+        one, two = self.users_of(user)
+        return (
+            self.first.score(one, item[..., :d], bias, age_hours),
+            self.second.score(two, item[..., d : 2 * d], item[..., 2 * d], age_hours),
+        )
+
+    def score(self, user: UserOutput, item: Tensor, bias: Tensor, age_hours: Tensor) -> Tensor:
+        """Their sum."""
+        one, two = self.scores(user, item, bias, age_hours)
+        return one + two
+
+    def augment_items(
+        self, item: Tensor, bias: Tensor, publish_time: Tensor, t_ref: float, column_scale: float = 1.0
+    ) -> Tensor:
+        """Both v', side by side, float32 (N, ``augmented_dim``)."""
+        require_shape(item, (len(bias), self.item_dim), "item")
+        d = self.first.item_dim
+        one = self.first.augment_items(item[:, :d], bias, publish_time, t_ref, column_scale)
+        two = self.second.augment_items(item[:, d : 2 * d], item[:, 2 * d], publish_time, t_ref, column_scale)
+        return torch.cat([one, two], dim=1)
+
+    def augment_users(self, user: UserOutput, now: Hours, t_ref: float, column_scale: float = 1.0) -> Tensor:
+        """Both u', side by side, float32 (B, ``augmented_dim``)."""
+        one, two = self.users_of(user)
+        return torch.cat(
+            [
+                self.first.augment_users(one, now, t_ref, column_scale),
+                self.second.augment_users(two, now, t_ref, column_scale),
+            ],
+            dim=1,
+        )
+
+    def to_arrays(self) -> Arrays:
+        """All parameters and buffers as arrays (copies)."""
+        return {name: np.array(tensor.detach().cpu().numpy()) for name, tensor in self.state_dict().items()}
+
+    def from_arrays(self, arrays: Arrays) -> None:
+        """Take over what :meth:`to_arrays` gave."""
+        load_arrays(self, arrays)
