@@ -139,9 +139,9 @@ class ReinforceConfig:
     """Hidden layers of ``mlp``."""
     correction_dim: int = 8
     """Columns of ``mlp``."""
-    kl: float = 0.03
+    kl: float = 0.3
     """Weight of the divergence from the prior (``plain``: from uniform), in units of the mean reward of a visit."""
-    policy_learning_rate: float = 5e-3
+    policy_learning_rate: float = 0.02
     """Of the correction; ``plain`` trains its towers at ``learning_rate``."""
     policy_visits: int = 20_000
     """Latest visits that the policy learns from."""

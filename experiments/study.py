@@ -10,15 +10,31 @@ from typing import Any
 import numpy as np
 
 from feedgym.agents import parse_agent
+from feedgym.env.arrays import Doubles
 from feedgym.env.checks import require
 from feedgym.experiments.checkpoint import write_bytes
 from feedgym.experiments.command import parsed, stopping
-from feedgym.experiments.compare import CompareResult, run
+from feedgym.experiments.compare import CompareConfig, CompareResult, run
 from feedgym.experiments.curves import Run
 from feedgym.experiments.ranking import ranking_markdown, ranking_text
-from feedgym.experiments.statistics import paired_difference
+from feedgym.experiments.statistics import band, paired_difference
 
-STUDIES = ("learning", "real_articles")
+Claims = Sequence[tuple[str, str, str]]
+"""(agent, other, what is claimed)"""
+
+STUDIES = ("learning", "real_articles", "long_term")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One comparison of a study that has several, and what is claimed from it."""
+
+    title: str
+    """Also the name of its folder."""
+    config: CompareConfig
+    claims: Claims
+    daily: tuple[tuple[str, str], ...] = ()
+    """Pairs (agent, other) whose difference is shown day by day."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +47,7 @@ class StudyConfig:
     """Folder of the runs; the same folder goes on where it was stopped."""
 
 
-def claims_markdown(runs: Sequence[Run], claims: Sequence[tuple[str, str, str]]) -> str:
+def claims_markdown(runs: Sequence[Run], claims: Claims) -> str:
     """A table of paired differences in reward per reader per day, with the verdict that each interval allows."""
     rows = [
         "| claim | difference | 95 % interval | seeds above 0 | holds |",
@@ -52,25 +68,81 @@ def claims_markdown(runs: Sequence[Run], claims: Sequence[tuple[str, str, str]])
     return "\n".join(rows) + "\n"
 
 
+def daily_markdown(runs: Sequence[Run], agent: str, other: str) -> str:
+    """The paired difference of the cumulative curves, day by day, and on which day they cross.
+
+    Of each day: its own mean difference, the difference of everything so far with its 95 % interval (pointwise).
+    """
+    mine, theirs = _curves(runs, agent), _curves(runs, other)
+    seeds = sorted(mine.keys() & theirs.keys())
+    daily = np.stack([mine[seed] - theirs[seed] for seed in seeds])
+    so_far = np.cumsum(daily, axis=1)
+    mean, low, high = band(so_far)
+    lines = [
+        f"Difference `{agent}` - `{other}`, minutes per reader; {len(seeds)} seeds.",
+        "",
+        "| day | that day | so far | 95 % interval |",
+        "| ---: | ---: | ---: | --- |",
+    ]
+    for day, (one, m, a, b) in enumerate(zip(daily.mean(axis=0), mean, low, high, strict=True), start=1):
+        lines.append(f"| {day} | {one:+.3f} | {m:+.3f} | [{a:+.3f}, {b:+.3f}] |")
+    return "\n".join([*lines, "", crossing(mean, low)]) + "\n"
+
+
+def crossing(mean: np.ndarray, low: np.ndarray) -> str:
+    """From which day on a cumulative difference (days,) stays above zero, and its interval too."""
+
+    def since(values: np.ndarray) -> int | None:
+        below = np.flatnonzero(~(values > 0))
+        first = 1 if len(below) == 0 else int(below[-1]) + 2
+        return first if first <= len(values) else None
+
+    ahead, surely = since(mean), since(low)
+    if ahead is None:
+        return "The cumulative curves do not cross for good: the difference is not above 0 at the end."
+    interval = "never" if surely is None else f"from day {surely}"
+    return f"The cumulative difference stays above 0 from day {ahead} on; its interval {interval}."
+
+
 def _by_seed(runs: Sequence[Run], name: str) -> dict[int, float]:
+    return {run.seed: run.curves.per_reader_day("reward") for run in _runs_of(runs, name)}
+
+
+def _curves(runs: Sequence[Run], name: str) -> dict[int, Doubles]:
+    return {run.seed: run.curves.daily("reward") for run in _runs_of(runs, name)}
+
+
+def _runs_of(runs: Sequence[Run], name: str) -> list[Run]:
     agent = parse_agent(name).label
-    found = {run.seed: run.curves.per_reader_day("reward") for run in runs if run.agent == agent}
+    found = [run for run in runs if run.agent == agent]
     require(bool(found), "agent", agent, f"one that was run: {sorted({run.agent for run in runs})}")
     return found
 
 
-def run_study(name: str, out: Path) -> CompareResult:
-    """Run a study, write its tables beside its runs, and print them."""
+def parts_of(name: str, out: Path) -> tuple[Part, ...]:
+    """The comparisons of a study; most have one."""
     require(name in STUDIES, "study", name, f"one of {', '.join(STUDIES)}, or all")
     study: Any = importlib.import_module(f"feedgym.experiments.studies.{name}")
-    result = run(study.config(out / name))
-    claims = claims_markdown(result.runs, study.CLAIMS)
-    ranking = ranking_markdown(result.ranking).rstrip()
-    table = f"Command: `feedgym study {name}`\n\n{ranking}\n\n{claims}"
-    write_bytes(out / name / "table.md", table.encode())
-    print(ranking_text(result.ranking))
-    print(claims)
-    return result
+    if hasattr(study, "parts"):
+        parts: tuple[Part, ...] = study.parts(out / name)
+        return parts
+    return (Part(title="", config=study.config(out / name), claims=study.CLAIMS),)
+
+
+def run_study(name: str, out: Path) -> tuple[CompareResult, ...]:
+    """Run a study, write its tables beside its runs, and print them."""
+    results, tables = [], [f"Command: `feedgym study {name}`"]
+    for part in parts_of(name, out):
+        result = run(part.config)
+        results.append(result)
+        claims = claims_markdown(result.runs, part.claims)
+        heading = [f"## {part.title}"] if part.title else []
+        days = [daily_markdown(result.runs, agent, other) for agent, other in part.daily]
+        tables += [*heading, ranking_markdown(result.ranking).rstrip(), claims.rstrip(), *(d.rstrip() for d in days)]
+        print(ranking_text(result.ranking))
+        print("\n".join([claims, *days]))
+    write_bytes(out / name / "table.md", ("\n\n".join(tables) + "\n").encode())
+    return tuple(results)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -8,15 +8,20 @@ being liked; then ``dwell_weight`` on top: minutes instead of clicks.
 
 from pathlib import Path
 
-from feedgym.experiments.compare import DEMO_AGENTS, CompareConfig
+from feedgym.experiments.compare import CompareConfig
 
 SEEDS = (200, 201, 202, 203, 204)
+AGENTS = (
+    *("random", "recent", "popular"),
+    *("regression-dwell", "regression-click", "contrastive", "contrastive-uniform"),
+    *("oracle-click", "oracle-dwell", "oracle-planning"),
+)
 WEIGHED = "contrastive-uniform:propensity_cap=300"
 
 
 def config(out: Path) -> CompareConfig:
     """The comparison."""
-    agents = (*DEMO_AGENTS, WEIGHED, f"{WEIGHED},dwell_weight=True")
+    agents = (*AGENTS, WEIGHED, f"{WEIGHED},dwell_weight=True")
     return CompareConfig(agents=agents, seeds=SEEDS, days=14.0, readers=3000, out=out, log=False)
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from feedgym.agents import parse_agent
+from feedgym.agents import make_agent, parse_agent
+from feedgym.env import Feed, FeedConfig
 from feedgym.experiments import study
 from feedgym.experiments.curves import Curves, Run
-from feedgym.experiments.study import STUDIES, claims_markdown
+from feedgym.experiments.study import STUDIES, claims_markdown, crossing, daily_markdown, parts_of
 
 
 def run_of(agent: str, seed: int, reward: float) -> Run:
@@ -22,8 +23,11 @@ def run_of(agent: str, seed: int, reward: float) -> Run:
 @pytest.mark.parametrize("name", STUDIES)
 def test_claims_are_about_agents_that_are_run(name: str, tmp_path: Path) -> None:
     module: Any = importlib.import_module(f"feedgym.experiments.studies.{name}")
-    labels = {config.plan().label for config in module.config(tmp_path).runs()}
-    assert {parse_agent(agent).label for pair in module.CLAIMS for agent in pair[:2]} <= labels
+    for part in parts_of(name, tmp_path):
+        labels = {config.plan().label for config in part.config.runs()}
+        pairs = [*(claim[:2] for claim in part.claims), *part.daily]
+        assert {parse_agent(agent).label for pair in pairs for agent in pair} <= labels
+        assert part.config.seeds == module.SEEDS
     assert len(set(module.SEEDS)) >= 3
 
 
@@ -56,5 +60,40 @@ def test_a_study_writes_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     table = (tmp_path / "real_articles" / "table.md").read_text()
     assert "feedgym study real_articles" in table
     assert table.count("dwell regression beats") == 3
-    with pytest.raises(SystemExit, match="needs one of learning, real_articles, or all"):
+    with pytest.raises(SystemExit, match="needs one of learning, real_articles"):
         study.main(["nonsense"])
+
+
+def test_the_day_on_which_curves_cross() -> None:
+    def lived(agent: str, seed: int, rewards: list[float]) -> Run:
+        curves = Curves(10, 4.0, 24.0)
+        curves.totals["reward"] = 10.0 * np.array(rewards)
+        return Run(agent, seed, False, curves)
+
+    runs = [lived("recent", s, [0.0, 1.0, 2.0, 2.0 + 0.1 * s]) for s in range(3)]
+    runs += [lived("random", s, [1.0, 1.0, 1.0 - 0.3 * s, 1.0]) for s in range(3)]
+    text = daily_markdown(runs, "recent", "random")
+    # By hand: -1, -1, then 0, .3, .6, then 1, 1.4, 1.8 so far.
+    assert "| 2 | +0.000 | -1.000 | [-1.000, -1.000] |" in text
+    assert "| 3 | +1.300 | +0.300 | [-0.445, +1.045] |" in text
+    assert "stays above 0 from day 3 on; its interval from day 4." in text
+    assert "do not cross" in crossing(np.array([1.0, -1.0]), np.array([0.5, -2.0]))
+    assert "from day 1 on; its interval never" in crossing(np.array([1.0, 1.0]), np.array([-0.5, -2.0]))
+
+
+def test_the_single_slot_ratio_is_another_gradient() -> None:
+    from feedgym.experiments.studies.long_term import SINGLE_SLOT
+
+    served = {}
+    for name in ("reinforce", SINGLE_SLOT):
+        feed = Feed(FeedConfig(num_readers=200, days=2.0), seed=3)
+        agent: Any = make_agent(name, max_steps=5, sharpness=1.0).start(feed)
+        weights = []
+        while not feed.done:
+            slates = agent.act(feed.visits, feed.catalogue)
+            agent.learn(feed.serve(slates.article_id))
+            weights.append(slates.draw_weight)
+        served[name] = weights
+    one, other = served.values()
+    assert all(np.array_equal(a, b) for a, b in zip(one[:20], other[:20], strict=True))  # before any training
+    assert not all(np.array_equal(a, b) for a, b in zip(one, other, strict=False))
