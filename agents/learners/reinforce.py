@@ -17,17 +17,21 @@ from feedgym.agents.acted import Acted
 from feedgym.agents.agent import Site
 from feedgym.agents.candidate_ring import candidate_ring, candidates_of, shown_columns
 from feedgym.agents.correction import LinearCorrection, MlpCorrection
+from feedgym.agents.fused_inclusion import inclusion_step
 from feedgym.agents.future import Future, Visited, slot_rewards
 from feedgym.agents.learners.protocol import Learner, Learning
 from feedgym.agents.learners.regression import RegressionLearner
 from feedgym.agents.off_policy import effective_sample_size, importance_weight
 from feedgym.agents.policy import PolicyConfig
-from feedgym.agents.policy_gradient import Candidates, Logged, LogWeights, policy_gradient
+from feedgym.agents.policy_gradient import Logged, LogWeights, policy_gradient, split_candidates
 from feedgym.agents.settings import FutureConfig, RegressionConfig, ReinforceConfig
 from feedgym.env.arrays import AnyArray, Arrays, Doubles, Floats, Ints, nest, unnest
 from feedgym.env.checks import require
 from feedgym.env.readers.protocol import Outcome
 from feedgym.towers.two_tower import TwoTower, TwoTowerConfig, load_arrays
+
+_NOTE_EVERY = 8
+"""Steps between two looks at entropy, weights and divergence: a look costs a tenth of a step."""
 
 
 class ReinforceLearner(Learner):
@@ -104,7 +108,7 @@ class ReinforceLearner(Learner):
 
     def begin(self, learning: Learning, now: float) -> None:
         """Returns of all visits kept, as they look now."""
-        ring = self._ring
+        self._steps, ring = 0, self._ring
         visited = Visited(
             now=ring.column("now"),
             row=ring.column("row"),
@@ -123,63 +127,105 @@ class ReinforceLearner(Learner):
             return None
         slots = rng.integers(0, len(ring), c.policy_batch)
         value_loss, value = self._future.loss(slots)
+        self._seen.setdefault("value_loss", []).append(float(value_loss.detach()))
         batch = ring.take(slots)
-        candidates, prior = self._candidates(learning, batch)
-        column = shown_columns(batch["article_id"].astype(np.int64), batch["head_id"].astype(np.int64))
-        weights = candidates.log_weights(self._policy.epsilon)
         advantage = self._advantage(batch, slots, value)
         if c.normalise_advantage:
             advantage = advantage / max(float(advantage.std()), 1e-12)
-        coefficient, log_chance, ratio = self._terms(
-            weights, torch.from_numpy(column), _logged(batch), torch.from_numpy(advantage)
+        return total + value_loss + self._policy_loss(learning, batch, advantage).float()
+
+    def _policy_loss(self, learning: Learning, batch: Arrays, advantage: Doubles) -> Tensor:
+        """In closed form: a tensor whose gradient by the logits is right, and whose value is the loss's."""
+        logits, prior, each = self._candidates(learning, batch)
+        column = shown_columns(batch["article_id"].astype(np.int64), batch["head_id"].astype(np.int64))
+        kl = self.config.kl * self._mean_reward
+        if self.config.used_estimator != "inclusion" or type(self)._terms is not ReinforceLearner._terms:
+            return self._autograd_loss(logits, prior, each, column, batch, advantage, kl)
+        seen = logits.detach().numpy()
+        step = inclusion_step(
+            seen,
+            prior,
+            each,
+            np.maximum(batch["num_live"], 1).astype(np.float64),
+            self._policy.epsilon,
+            column,
+            batch["log_weight"],
+            batch["time"],
+            advantage,
+            self._weigh,
+            kl,
         )
-        policy_loss = -(coefficient * log_chance).sum(dim=1).mean()
-        divergence = candidates.divergence(prior).mean()
-        self._note(candidates, ratio, column, divergence, policy_loss, value_loss)
-        regret: Tensor = policy_loss + c.kl * self._mean_reward * divergence
-        return total + value_loss + regret.float()
+        loss = float((kl * step.divergence - step.surrogate).mean())
+        self._note(step.shares, seen, step.weight, column, float(step.divergence.mean()), loss)
+        gradient = torch.from_numpy(step.gradient / len(seen))
+        surrogate = (gradient * logits.masked_fill(torch.from_numpy(each == 0), 0.0)).sum()
+        return surrogate - surrogate.detach() + loss
+
+    def _autograd_loss(
+        self,
+        logits: Tensor,
+        prior: Doubles,
+        each: Doubles,
+        column: Ints,
+        batch: Arrays,
+        advantage: Doubles,
+        kl: float,
+    ) -> Tensor:
+        """Of any estimator."""
+        width = batch["head_id"].shape[1]
+        num_live = torch.from_numpy(np.maximum(batch["num_live"], 1).astype(np.float64))
+        candidates = split_candidates(logits, each, width, num_live)
+        divergence = candidates.divergence(split_candidates(torch.from_numpy(prior), each, width, num_live))
+        coefficient, log_chance, ratio = self._terms(
+            candidates.log_weights(self._policy.epsilon),
+            torch.from_numpy(column),
+            _logged(batch),
+            torch.from_numpy(advantage),
+        )
+        loss = (kl * divergence - (coefficient * log_chance).sum(dim=1)).mean()
+        seen = logits.detach()
+        log_each = torch.from_numpy(np.log(np.maximum(each, 1e-300)))
+        shares = torch.softmax(torch.where(torch.from_numpy(each > 0), seen + log_each, -torch.inf), dim=1)
+        self._note(shares.numpy(), seen.numpy(), ratio, column, float(divergence.detach().mean()), float(loss.detach()))
+        return loss
 
     def _terms(
         self, weights: LogWeights, column: Tensor, logged: Logged, advantage: Tensor
     ) -> tuple[Tensor, Tensor, Doubles]:
+        return policy_gradient(self.config.used_estimator, weights, column, logged, advantage, self._weigh)
+
+    def _weigh(self, pi: Doubles, beta: Doubles, advantage: Doubles) -> Doubles:
         c = self.config
+        return importance_weight(pi, beta, c.weights, cap=c.weight_cap, delta=c.clip_delta, advantage=advantage)
 
-        def weigh(pi: Doubles, beta: Doubles, a: Doubles) -> Doubles:
-            return importance_weight(pi, beta, c.weights, cap=c.weight_cap, delta=c.clip_delta, advantage=a)
+    def _candidates(self, learning: Learning, batch: Arrays) -> tuple[Tensor, Doubles, Doubles]:
+        """Logits of the policy, logits of its prior, and live articles that each candidate stands for: (B, C) each.
 
-        return policy_gradient(c.used_estimator, weights, column, logged, advantage, weigh)
-
-    def _candidates(self, learning: Learning, batch: Arrays) -> tuple[Candidates, Candidates]:
-        """The policy to learn on the batch's candidates, and its prior."""
+        Head and then tail; 0 stands for padding.
+        """
         head_id, tail_id = batch["head_id"].astype(np.int64), batch["tail_id"].astype(np.int64)
         ids = np.concatenate([head_id, tail_id], axis=1)
         kept = np.concatenate([batch["head_prior"], batch["tail_prior"]], axis=1).astype(np.float64)
-        pad = torch.from_numpy(ids < 0)
         if self._correction is not None:
-            prior = torch.from_numpy(kept)
-            logits = prior + self._corrections(learning, ids, batch["reader"]).double()
+            prior = kept
+            logits = torch.from_numpy(prior) + self._corrections(learning, ids, batch["reader"]).double()
         else:
-            prior = torch.zeros(ids.shape, dtype=torch.float64)
+            prior = np.zeros(ids.shape)
             logits = self._scores(learning, ids, batch).double() / self._policy.temperature
         in_head = np.count_nonzero(head_id >= 0, axis=1)
         in_tail = np.count_nonzero(tail_id >= 0, axis=1)
-        each = np.where(in_tail > 0, (batch["num_live"] - in_head) / np.maximum(in_tail, 1), 0.0)
-        weight, num_live = torch.from_numpy(each), torch.from_numpy(batch["num_live"].astype(np.float64))
-        width = head_id.shape[1]
-
-        def split(all_logits: Tensor) -> Candidates:
-            masked = all_logits.masked_fill(pad, -torch.inf)
-            return Candidates(masked[:, :width], masked[:, width:], weight, num_live)
-
-        return split(logits), split(prior)
+        of_tail = np.where(in_tail > 0, (batch["num_live"] - in_head) / np.maximum(in_tail, 1), 0.0)
+        each = (ids >= 0).astype(np.float64)
+        each[:, head_id.shape[1] :] *= of_tail[:, None]
+        return logits, prior, each
 
     def _corrections(self, learning: Learning, ids: Ints, reader: Floats) -> Tensor:
         """Corrections of articles (B, C), whatever where the id is -1."""
         correction = self._correction
         assert correction is not None
-        unique, place = np.unique(np.maximum(ids, 0), return_inverse=True)
+        unique, place = _unique(np.maximum(ids, 0))
         columns = correction.articles(*learning.features(unique))
-        rows = torch.from_numpy(place.reshape(ids.shape))
+        rows = torch.from_numpy(place)
         if self.num_columns == 1:
             return columns[:, 0][rows]
         readers = correction.readers(torch.from_numpy(reader))
@@ -211,27 +257,28 @@ class ReinforceLearner(Learner):
         whole = reward.sum(axis=1, keepdims=True) + later - value.sum(axis=1, keepdims=True)
         return np.broadcast_to(whole / size, reward.shape).copy()
 
-    @torch.no_grad()
     def _note(
-        self,
-        candidates: Candidates,
-        ratio: Doubles,
-        column: Ints,
-        divergence: Tensor,
-        policy_loss: Tensor,
-        value_loss: Tensor,
+        self, shares: Doubles, logits: Doubles, weight: Doubles, column: Ints, divergence: float, loss: float
     ) -> None:
         """Keep what a step looked like, for the curves."""
-        shown = ratio[column >= 0]
-        mass = torch.logsumexp(candidates.head[:, : self._shortlist_size], dim=1) - candidates.log_normaliser()
+        self._steps += 1
+        if (self._steps - 1) % _NOTE_EVERY:
+            return
+        shown = weight[column >= 0]
+        some = shares > 0
+        # Of all live articles: a tail draw's share is spread over those it stands for, as is its entropy.
+        best = np.argmax(shares[:, : self._shortlist_size], axis=1)[:, None]  # each stands for itself there
+        peak = np.take_along_axis(shares, best, axis=1)[:, 0]
+        top = np.take_along_axis(logits, best, axis=1)
+        mean = np.where(some, shares * (logits - top), 0.0).sum(axis=1)
+        capped = self.config.weights == "cap"
         seen = {
-            "entropy": float(candidates.entropy().mean()),
+            "entropy": float((-np.log(np.maximum(peak, 1e-300)) - mean).mean()),
             "effective_sample_share": effective_sample_size(shown) / max(len(shown), 1),
-            "share_capped": float(np.mean(shown >= self.config.weight_cap)) if self.config.weights == "cap" else 0.0,
-            "kl_to_prior": float(divergence),
-            "shortlist_mass": float(mass.exp().mean()),
-            "policy_loss": float(policy_loss),
-            "value_loss": float(value_loss),
+            "share_capped": float(np.mean(shown >= self.config.weight_cap)) if capped and len(shown) else 0.0,
+            "kl_to_prior": divergence,
+            "shortlist_mass": float(shares[:, : self._shortlist_size].sum(axis=1).mean()),
+            "policy_loss": loss,
         }
         for name, value in seen.items():
             self._seen.setdefault(name, []).append(value)
@@ -263,6 +310,14 @@ class ReinforceLearner(Learner):
         if self._correction is not None:
             load_arrays(self._correction, unnest("correction", snapshot))
         self._seen = {name: values.tolist() for name, values in unnest("seen", snapshot).items()}
+
+
+def _unique(ids: Ints) -> tuple[Ints, Ints]:
+    """Distinct ids, rising, and where each of ``ids`` (B, C) stands among them: ``np.unique`` without its sort."""
+    present = np.zeros(int(ids.max(initial=0)) + 1, dtype=np.bool_)
+    present[ids] = True
+    place = np.cumsum(present) - 1
+    return np.flatnonzero(present), place[ids]
 
 
 def _logged(batch: Arrays) -> Logged:
