@@ -48,6 +48,7 @@ def importance_weight(
     target, logged = np.asarray(pi, dtype=np.float64), np.asarray(beta, dtype=np.float64)
     require(target.shape == logged.shape, "beta", logged.shape, f"the shape of pi, {target.shape}")
     require(bool((logged > 0).all()), "beta", float(logged.min(initial=1.0)), "> 0: what was logged had a chance")
+    require(bool((target >= 0).all()), "pi", float(target.min(initial=0.0)), ">= 0: chances")
     omega: Doubles = target / logged
     if method == "cap":
         require(cap > 0, "cap", cap, "> 0")

@@ -241,7 +241,7 @@ def policy_gradient(
     | ``inclusion`` | ``i_pi / i_beta A_k`` | ``log i_pi(a_k)`` |
     | ``marginal`` | ``m_pi / m_beta A_k`` | ``log m_k(a_k)`` |
     | ``chen`` | ``w_pi / w_beta K (1 - w_pi)^(K-1) A_k`` | ``log w_pi(a_k)`` |
-    | ``none`` | ``A_k`` | ``log w_pi(a_k)`` |
+    | ``none`` | ``A_k`` | ``log q_k``: reward-weighted likelihood of the slate |
     | ``prefix`` | ``sum_{l >= k} rho_{1:l} A_l`` | ``log q_k`` |
     | ``joint`` | ``rho_{1:K} sum_l A_l`` | ``log q_k`` |
 
@@ -270,7 +270,7 @@ def policy_gradient(
             raise ValueError("logged.slot_marginal: got None, needs the logged slot marginals for 'marginal'")
         log_chance = log_slot_marginal(weights, log_w, column)
         log_beta = torch.log(logged.slot_marginal)
-    elif estimator in ("chen", "none"):
+    elif estimator == "chen":
         log_chance, log_beta = log_w, logged.log_weight
     else:
         log_chance = log_slot_propensity(log_w)

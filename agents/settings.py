@@ -122,7 +122,7 @@ class ReinforceConfig:
     """``residual``: a dwell regression that keeps training is the prior, a correction on top is what is learned.
     ``plain``: the towers themselves are the policy; their scores are the logits."""
     estimator: Literal["inclusion", "marginal", "chen", "none", "prefix", "joint"] = "inclusion"
-    """Which policy gradient, see ``policy_gradient``."""
+    """Which policy gradient, see ``policy_gradient``; ``none`` corrects nothing."""
     weights: WeightMethod = "cap"
     """What keeps importance weights in bounds, see ``importance_weight``."""
     weight_cap: float = 3.0

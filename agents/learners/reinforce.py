@@ -185,7 +185,8 @@ class ReinforceLearner(Learner):
         loss = (kl * divergence - (coefficient * log_chance).sum(dim=1)).mean()
         seen = logits.detach()
         log_each = torch.from_numpy(np.log(np.maximum(each, 1e-300)))
-        shares = torch.softmax(torch.where(torch.from_numpy(each > 0), seen + log_each, -torch.inf), dim=1)
+        # A visit to an empty catalogue has no candidate: no share, instead of NaN.
+        shares = torch.softmax(torch.where(torch.from_numpy(each > 0), seen + log_each, -torch.inf), dim=1).nan_to_num()
         self._note(shares.numpy(), seen.numpy(), ratio, column, float(divergence.detach().mean()), float(loss.detach()))
         return loss
 

@@ -146,7 +146,7 @@ def plain(estimator: str, reward: Doubles, baseline: float) -> Doubles:
     elif estimator == "chen":
         per_slot = ((pi.w / beta.w * K * (1 - pi.w) ** (K - 1))[:, None] * pi.d_log_w)[SLATES]
     elif estimator == "none":
-        per_slot = pi.d_log_w[SLATES]
+        per_slot = pi.d_log_q
     else:
         per_slot = rho[:, :, None] * pi.d_log_q
     return (advantage[:, :, None] * per_slot).sum(axis=1)

@@ -1,0 +1,217 @@
+"""What of a slate contributes to its gradient: padding nothing, whatever the log holds there."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from feedgym.agents.off_policy import importance_weight
+from feedgym.agents.policy_gradient import (
+    Candidates,
+    Estimator,
+    Logged,
+    LogWeights,
+    log_slot_marginal,
+    log_slot_propensity,
+    policy_gradient,
+)
+from feedgym.env.arrays import Doubles
+
+ESTIMATORS: tuple[Estimator, ...] = ("inclusion", "marginal", "chen", "none", "prefix", "joint")
+N, K, EPSILON = 8, 3, 0.1
+LOGGER, TARGET = np.random.default_rng(0).normal(size=(2, N))
+SLATES = np.array([[3, 0, 6], [1, 4, 2], [5, 6, 1]])
+REWARD = np.array([[0.3, 0.05, 0.5], [0.1, 0.4, 0.2], [0.45, 0.5, 0.1]])
+
+
+def identity(pi: Doubles, beta: Doubles, advantage: Doubles) -> Doubles:
+    return importance_weight(pi, beta, "none")
+
+
+def log_weights(logits: Tensor) -> LogWeights:
+    """Of logits (B, 8)."""
+    none = torch.zeros(len(logits), dtype=torch.float64)
+    return Candidates(logits, torch.zeros((len(logits), 0), dtype=torch.float64), none, none + N).log_weights(EPSILON)
+
+
+def logged_slates() -> Logged:
+    weights, column = log_weights(torch.tensor(np.tile(LOGGER, (3, 1)))), torch.tensor(SLATES)
+    shown = weights.head.gather(1, column)
+    marginal = log_slot_marginal(weights, shown, column).exp()
+    return Logged(shown, weights.inclusion_time(K), log_slot_propensity(shown).exp(), marginal)
+
+
+def doubles_at(where: Tensor, values: list[float], elsewhere: float) -> Tensor:
+    """``values`` where ``where``, in order, and ``elsewhere`` elsewhere."""
+    filled = torch.full(where.shape, elsewhere, dtype=torch.float64)
+    filled[where] = torch.tensor(values, dtype=torch.float64)
+    return filled
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("filled", [0, 1, 2])
+def test_padding_contributes_nothing(estimator: Estimator, filled: int) -> None:
+    column = torch.tensor(SLATES)
+    column[:, filled:] = -1
+    full = logged_slates()
+    shown = column >= 0
+    assert full.slot_marginal is not None
+    outcomes = []
+    for other in (0.0, -7.0, torch.nan):
+        advantage = torch.where(shown, torch.tensor(REWARD - 0.3), other)
+        logits = torch.tensor(np.tile(TARGET, (3, 1)), requires_grad=True)
+        logged = Logged(
+            torch.where(shown, full.log_weight, 0.0),
+            full.time,
+            torch.where(shown, full.slot_propensity, 1.0),
+            torch.where(shown, full.slot_marginal, 1.0),
+        )
+        weights = log_weights(logits)
+        coefficient, log_chance, weight = policy_gradient(estimator, weights, column, logged, advantage, identity)
+        for got in (coefficient, log_chance.detach(), torch.from_numpy(weight)):
+            assert (got[~shown] == 0).all()
+            assert torch.isfinite(got).all()
+        (gradient,) = torch.autograd.grad((coefficient * log_chance).sum(), logits)
+        outcomes.append((coefficient.numpy(), weight, gradient.numpy()))
+    for again in outcomes[1:]:
+        for got, expected in zip(again, outcomes[0], strict=True):
+            np.testing.assert_array_equal(got, expected)
+    # The rest as in a slate that was filled: each slot by itself, or the shorter slate of joint and prefix.
+    logits = torch.tensor(np.tile(TARGET, (3, 1)), requires_grad=True)
+    if estimator in ("joint", "prefix"):
+        column = torch.tensor(SLATES[:, :filled])
+        if not filled:
+            np.testing.assert_array_equal(outcomes[0][2], 0.0)
+            return
+        full = Logged(full.log_weight[:, :filled], full.time, full.slot_propensity[:, :filled])
+    else:
+        column = torch.tensor(SLATES)
+    advantage = torch.tensor(REWARD - 0.3)[:, : column.shape[1]]
+    coefficient, log_chance, _ = policy_gradient(estimator, log_weights(logits), column, full, advantage, identity)
+    np.testing.assert_allclose(outcomes[0][0][:, :filled], coefficient[:, :filled], rtol=1e-12)
+    (gradient,) = torch.autograd.grad((coefficient * log_chance)[:, :filled].sum(), logits)
+    np.testing.assert_allclose(outcomes[0][2], gradient, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("estimator", ["inclusion", "marginal", "chen", "prefix", "joint"])
+def test_padding_is_not_weighed(estimator: Estimator) -> None:
+    """Nor does it count in a mean over the batch, such as that of `nis`."""
+    column = torch.tensor([[3, 0, 6], [1, -1, -1], [-1, -1, -1]])
+    shown = (column >= 0).numpy()
+    seen = []
+
+    def nis(pi: Doubles, beta: Doubles, advantage: Doubles) -> Doubles:
+        seen.append((pi / beta, advantage))
+        return importance_weight(pi, beta, "nis")
+
+    full = logged_slates()
+    weights = log_weights(torch.tensor(np.tile(TARGET, (3, 1))))
+    advantage = torch.where(column >= 0, torch.tensor(REWARD), 1e6)
+    _, _, weight = policy_gradient(estimator, weights, column, full, advantage, nis)
+    ((ratio, given),) = seen
+    assert weight[shown].mean() == pytest.approx(1.0, abs=1e-12)
+    np.testing.assert_allclose(np.sort(weight[shown]), np.sort(ratio.ravel() / ratio.mean()), rtol=1e-12)
+    assert ratio.size == shown.sum()
+    assert given.max() < 2
+
+
+@pytest.mark.parametrize("estimator", ["prefix", "joint"])
+def test_padding_above_an_article(estimator: Estimator) -> None:
+    """A hole is no article: neither its chance nor that of whatever stands in the head's first column counts."""
+    outcomes = []
+    for column in (torch.tensor([[-1, 3, -1, 6]]), torch.tensor([[3, 6]])):
+        shown = column >= 0
+        logits = torch.tensor(TARGET[None], requires_grad=True)
+        beta = doubles_at(shown, [0.4, 0.2], 1.0)
+        logged = Logged(torch.log(beta), torch.full((1,), 5.0, dtype=torch.float64), beta)
+        coefficient, log_chance, _ = policy_gradient(
+            estimator, log_weights(logits), column, logged, doubles_at(shown, [0.3, -0.7], 99.0), identity
+        )
+        (gradient,) = torch.autograd.grad((coefficient * log_chance).sum(), logits)
+        outcomes.append((coefficient[shown], log_chance[shown].detach(), gradient))
+    for got, expected in zip(*outcomes, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-12, atol=0)
+
+
+def test_ratio_to_an_almost_impossible_log_is_a_number() -> None:
+    logged = logged_slates()
+    logged = replace(logged, log_weight=logged.log_weight - 5000.0)
+    weights = log_weights(torch.tensor(np.tile(TARGET, (3, 1))))
+    advantage = torch.ones(SLATES.shape, dtype=torch.float64)
+    coefficient, _, weight = policy_gradient(
+        "chen",
+        weights,
+        torch.tensor(SLATES),
+        logged,
+        advantage,
+        lambda pi, beta, a: importance_weight(pi, beta, "cap", cap=7.0),
+    )
+    np.testing.assert_array_equal(weight, 7.0)
+    assert torch.isfinite(coefficient).all()
+
+
+def test_marginal_needs_the_logged_marginals() -> None:
+    logged = logged_slates()
+    logged = Logged(logged.log_weight, logged.time, logged.slot_propensity)
+    weights = log_weights(torch.tensor(np.tile(TARGET, (3, 1))))
+    with pytest.raises(ValueError, match=r"logged\.slot_marginal: got None"):
+        policy_gradient("marginal", weights, torch.tensor(SLATES), logged, torch.zeros(3, K), identity)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_visit_that_was_shown_nothing_spoils_no_other(estimator: Estimator) -> None:
+    """Its head is empty too."""
+    logits = torch.tensor(np.tile(TARGET, (2, 1)), requires_grad=True)
+    head = torch.cat([logits[:1, :5], torch.full((1, 5), -torch.inf, dtype=torch.float64)])
+    weight = torch.full((2,), 4.0, dtype=torch.float64)
+    weights = Candidates(head, logits[:, 5:], weight, torch.tensor([17.0, 12.0]).double()).log_weights(0.0)
+    column = torch.tensor([[3, 0, 4], [-1, -1, -1]])
+    beta = doubles_at(column >= 0, [0.4, 0.3, 0.5], 1.0)
+    logged = Logged(torch.log(beta), torch.full((2,), 5.0, dtype=torch.float64), beta, beta)
+    coefficient, log_chance, _ = policy_gradient(estimator, weights, column, logged, beta, identity)
+    (gradient,) = torch.autograd.grad((coefficient * log_chance).sum(), logits)
+    assert torch.isfinite(gradient).all()
+    assert gradient[0].abs().max() > 1e-3
+    np.testing.assert_array_equal(gradient[1], 0.0)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+def test_a_visit_to_an_empty_catalogue_spoils_no_other(estimator: Estimator, epsilon: float) -> None:
+    gradients = []
+    for rows in (1, 2):
+        logits = torch.tensor(np.tile(TARGET, (rows, 1)), requires_grad=True)
+        head = torch.cat([logits[:1], torch.full((rows - 1, N), -torch.inf, dtype=torch.float64)])
+        nothing = torch.zeros(rows, dtype=torch.float64)
+        no_tail = torch.full((rows, 2), -torch.inf, dtype=torch.float64)
+        num_live = torch.tensor([float(N), 0.0], dtype=torch.float64)[:rows]
+        candidates = Candidates(head, no_tail, nothing, num_live)
+        column = torch.tensor([[3, 0, 4], [-1, -1, -1]])[:rows]
+        beta = doubles_at(column >= 0, [0.4, 0.3, 0.5], 1.0)
+        logged = Logged(torch.log(beta), torch.full((rows,), 5.0, dtype=torch.float64), beta, beta)
+        weights = candidates.log_weights(epsilon)
+        coefficient, log_chance, _ = policy_gradient(estimator, weights, column, logged, beta, identity)
+        term = (coefficient * log_chance).sum() + candidates.entropy().sum() + candidates.divergence(candidates).sum()
+        gradients.append(torch.autograd.grad(term, logits)[0])
+    assert gradients[0].abs().max() > 1e-3
+    torch.testing.assert_close(gradients[1][0], gradients[0][0], rtol=1e-10, atol=1e-14)
+    np.testing.assert_array_equal(gradients[1][1], 0.0)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_more_positions_than_articles(estimator: Estimator) -> None:
+    """Two live articles on four positions: nobody could stand at the last two."""
+    logits = torch.tensor([[0.3, -0.4]], dtype=torch.float64, requires_grad=True)
+    nothing = torch.zeros(1, dtype=torch.float64)
+    candidates = Candidates(logits, torch.zeros((1, 0), dtype=torch.float64), nothing, nothing + 2)
+    column = torch.tensor([[1, 0, -1, -1]])
+    beta = doubles_at(column >= 0, [0.4, 0.5], 1.0)
+    logged = Logged(torch.log(beta), nothing + 5.0, beta, beta)
+    weights = candidates.log_weights(0.1)
+    coefficient, log_chance, weight = policy_gradient(estimator, weights, column, logged, beta, identity)
+    (gradient,) = torch.autograd.grad((coefficient * log_chance).sum(), logits)
+    assert np.isfinite(weight).all()
+    assert torch.isfinite(log_chance).all()
+    assert torch.isfinite(gradient).all()
