@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,3 +114,27 @@ def test_importing_the_agents_loads_no_torch() -> None:
     )
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert seen.stdout.strip() == "[]"
+
+
+def test_an_agent_of_ones_own_is_named_by_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_agents.py").write_text(
+        "from feedgym.agents.baselines import random_agent\n"
+        "from feedgym.agents.registry import AgentKind\n"
+        "MINE = AgentKind('mine', {'shift': 1.0}, lambda site, feed, settings: random_agent(site))\n"
+        "OTHER = 3\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plan = parse_agent("my_agents.MINE:shift=2.0")
+    assert plan.label == "my_agents.MINE:shift=2.0"
+    assert not plan.is_oracle
+    assert not plan.learns
+    feed = Feed(FeedConfig(num_readers=20, days=1.0), seed=1)
+    assert plan.start(feed).act(feed.visits, feed.catalogue).epsilon == 1.0
+    for name, message in (
+        ("my_agents.OTHER", "AgentKind"),
+        ("my_agents.NONE", "AgentKind"),
+        ("no_such_module.MINE", "importable"),
+        ("my_agents.MINE:slope=2", "slope"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            parse_agent(name)
