@@ -91,6 +91,7 @@ class Archive:
         }
         self._derived: Arrays = {"is_live": np.zeros(0, dtype=np.bool_)}
         self._scoring = np.zeros((0, dim + SCORING_EXTRA), dtype=np.float32)
+        self._trend: Floats | None = None
         self._grow(1024)
 
     def _grow(self, capacity: int) -> None:
@@ -121,10 +122,20 @@ class Archive:
         rows[:, : self.dim] = table.vector
         rows[:, self.dim] = table.clickbait
         rows[:, self.dim + 1] = table.quality
-        rows[:, self.dim + 2] = table.appeal
+        rows[:, self.dim + 2] = self._trending(table.appeal, table.topic)
         rows[:, self.dim + 3] = rate * table.published_hours
         rows[:, self.dim + 4] = rate
         rows[:, self.dim + 5] = table.topic
+
+    def _trending(self, appeal: Floats, topic: SmallInts) -> Floats:
+        """Log-odds of articles (m,) that do not depend on the reader: their own, and their topic's trend."""
+        return appeal if self._trend is None else appeal + self._trend[topic]
+
+    def set_trend(self, trend: Floats) -> None:
+        """Log-odds of a click that each topic has gained, (T,): into :attr:`scoring`, so that no visit pays for it."""
+        self._trend = trend
+        appeal, topic = (self._columns[name][: self.planned] for name in ("appeal", "topic"))
+        self._scoring[: self.planned, self.dim + 2] = self._trending(appeal, topic)
 
     def column(self, name: str) -> AnyArray:
         """The whole column ``name`` with a row per article id, filled up to ``planned``."""
@@ -141,6 +152,8 @@ class Archive:
     @property
     def scoring(self) -> Floats:
         """(capacity, D + 6) float32: ``[vector, clickbait, quality, appeal, rate * published_hours, rate, topic]``.
+
+        Appeal includes the topic's trend of the moment.
 
         With a reader's ``[taste * u, w_c, w_q, 1, 1, -now, 0]`` one inner product is all of the log-odds that
         does not depend on the reader's past, decay included. The topic rides along to save a gather.

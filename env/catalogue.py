@@ -4,12 +4,14 @@ Live ids stand in a slot array: an article that expires is replaced by the last 
 costs what changes. Observables only: this is what agents see. N live articles, D dimensions.
 """
 
+import math
+
 import numpy as np
 
 from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, SmallInts, nest, unnest
 from feedgym.env.articles import Archive
 from feedgym.env.calendar import Calendar
-from feedgym.env.newsroom import Newsroom
+from feedgym.env.newsroom import Eventful, Newsroom
 
 _EMPTY: Ints = np.zeros(0, dtype=np.int64)
 
@@ -32,6 +34,8 @@ class Catalogue:
         self._expiry_tick: Ints = np.zeros(0, dtype=np.int64)
         self._num_live = 0
         self._planned_days = -1  # the next day to plan
+        self._eventful = newsroom if isinstance(newsroom, Eventful) else None
+        self._trend_until = -math.inf if self._eventful is not None else math.inf
         self.now = 0.0
         self.arrived: Ints = _EMPTY
         """Ids that became live at this tick (all live ones at the first), (m,), rising."""
@@ -116,6 +120,7 @@ class Catalogue:
         while self._planned_days * 24.0 <= now:
             self._plan(self._planned_days, tick)
             self._planned_days += 1
+        self._follow_trend(now)
         due = self._expiries.collect(tick)
         # An article shorter-lived than a tick has expired before anyone could see it.
         self.departed = due[self.archive.is_live.take(due)]
@@ -128,6 +133,13 @@ class Catalogue:
             ids = ids[self._expiry_tick.take(ids) > tick]
             self._add(ids)
         self.arrived = ids
+
+    def _follow_trend(self, now: float) -> None:
+        """Let topics gain or lose what breaking events give them: a pass over the archive a day, and at changes."""
+        if self._eventful is not None and now >= self._trend_until:
+            trend, self._trend_until = self._eventful.trend(now)
+            if trend.any() or math.isfinite(self._trend_until):
+                self.archive.set_trend(trend)
 
     def _plan(self, day: int, tick: int) -> None:
         """Take in a day's articles."""
@@ -214,6 +226,8 @@ class Catalogue:
     def restore(self, arrays: Arrays, tick: int, now: float) -> None:
         """Become the catalogue of a snapshot taken at ``tick``."""
         self.archive.restore(unnest("archive", arrays))
+        self._trend_until = -math.inf
+        self._follow_trend(now)
         planned, capacity = self.archive.planned, len(self.archive.is_live)
         self._planned_days = int(arrays["planned_days"])
         self.now = now

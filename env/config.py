@@ -9,6 +9,13 @@ SINE_DAY = tuple(1.0 + 0.6 * math.sin(2.0 * math.pi * (hour + 0.5 - 13.0) / 24.0
 """Traffic by hour of day, +-60 % around its mean, with its peak at 19:00 (world.md: ``vivid``)."""
 
 
+MEASURED_DAY = (
+    *(0.43, 0.21, 0.14, 0.14, 0.25, 0.68, 1.26, 1.58, 1.63, 1.51, 1.13, 1.04),
+    *(1.09, 1.00, 1.10, 1.12, 1.19, 1.22, 1.14, 1.27, 1.34, 1.38, 1.29, 0.85),
+)
+"""Traffic of a news site by hour of day, with peaks at 8:00 and 21:00 (world.md: ``measured``)."""
+
+
 def check_profile(name: str, profile: tuple[float, ...]) -> None:
     """A profile of a day: 24 weights of traffic, one for each hour, with a positive sum."""
     require(len(profile) == 24, name, len(profile), "24 weights, one for each hour of the day")
@@ -31,6 +38,47 @@ class HalfLifeClass:
         require(self.median_hours > 0, "median_hours", self.median_hours, "> 0 (hours)")
 
 
+MOST_EVENTS = 4.0
+"""Breaking events in a day, on average, at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventConfig:
+    """Breaking events: what they do to traffic, topics and publication. Exogenous, keyed by (seed, day)."""
+
+    per_day: float = 0.0
+    """Mean breaking events in 24 hours (Poisson); 0: none."""
+    surge_median: float = 0.8
+    """Median of a, log-normal: at the event traffic is (1 + a) times the usual."""
+    surge_log_sd: float = 0.7
+    """Standard deviation of log a."""
+    surge_half_life_hours: float = 12.0
+    """Half-life of that surge of traffic."""
+    trend_log_odds: float = 0.5
+    """Log-odds of a click that all articles of the event's topic gain."""
+    trend_hours: float = 168.0
+    """For how long, in hours."""
+    burst_articles: int = 12
+    """Articles that each event publishes besides the usual ones, flagged as breaking."""
+    burst_hours: float = 4.0
+    """Mean delay of those after the event (exponential)."""
+    # Switches
+    surge: bool = True
+    """Off: traffic stays as usual."""
+    trend: bool = True
+    """Off: topics gain nothing."""
+    burst: bool = True
+    """Off: nothing is published besides the usual."""
+
+    def __post_init__(self) -> None:
+        """Check once."""
+        require(0.0 <= self.per_day <= MOST_EVENTS, "per_day", self.per_day, f"between 0 and {MOST_EVENTS:g}")
+        for name in ("surge_median", "surge_log_sd", "trend_hours", "burst_articles", "burst_hours"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
+        require(self.surge_half_life_hours > 0, "surge_half_life_hours", self.surge_half_life_hours, "> 0 (hours)")
+        require(math.isfinite(self.trend_log_odds), "trend_log_odds", self.trend_log_odds, "a finite number")
+
+
 @dataclass(frozen=True, kw_only=True)
 class NewsroomConfig:
     """How articles arrive and fade (world.md, sections 1 and 2; defaults: ``vivid``)."""
@@ -50,8 +98,12 @@ class NewsroomConfig:
     """Standard deviation of the log of the half-life within a kind."""
     max_age_half_lives: float = 6.0
     """An article expires at this many of its half-lives."""
+    max_age_hours: float | None = None
+    """Every article expires at this age instead, if given."""
     num_topics: int = 16
-    """Topics, equally likely."""
+    """Topics."""
+    topic_exponent: float = 0.0
+    """The r-th topic's share of the articles is proportional to r ** -topic_exponent; 0: equally likely."""
     dim: int = 16
     """Dimensions of an article's vector."""
     spread: float = 0.5
@@ -68,6 +120,8 @@ class NewsroomConfig:
     """Standard deviation of the noise on the observable headline proxy of clickbait."""
     quality_noise: float = 0.7
     """Standard deviation of the noise on the observable proxy of quality."""
+    events: EventConfig = field(default_factory=EventConfig)
+    """Breaking events."""
 
     def __post_init__(self) -> None:
         """Check once, so that no step checks it again."""
@@ -83,6 +137,9 @@ class NewsroomConfig:
         require(abs(shares - 1.0) < 1e-9, "half_lives", shares, "shares that sum to 1")
         require(self.half_life_log_sd >= 0, "half_life_log_sd", self.half_life_log_sd, ">= 0")
         require(self.max_age_half_lives > 0, "max_age_half_lives", self.max_age_half_lives, "> 0")
+        age = self.max_age_hours
+        require(age is None or age > 0, "max_age_hours", age, "> 0 (hours), or None")
+        require(self.topic_exponent >= 0, "topic_exponent", self.topic_exponent, ">= 0")
         for name in ("num_topics", "dim", "num_publishers", "num_authors"):
             require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
         for name in ("spread", "publisher_sd", "vector_noise", "clickbait_noise", "quality_noise"):

@@ -15,10 +15,10 @@ from feedgym.env.calendar import Calendar
 from feedgym.env.catalogue import Catalogue
 from feedgym.env.checks import require
 from feedgym.env.config import FeedConfig
-from feedgym.env.newsroom import Newsroom, SyntheticNewsroom
+from feedgym.env.newsroom import Eventful, Newsroom, SyntheticNewsroom
 from feedgym.env.noise import Noise
 from feedgym.env.readers.news_reader import NewsReader
-from feedgym.env.readers.protocol import Observing, Outcome, ReaderModel, SlateView, World, WorldAware
+from feedgym.env.readers.protocol import Describing, Observing, Outcome, ReaderModel, SlateView, World, WorldAware
 from feedgym.env.readers.reader_rows import PackedState
 from feedgym.env.visits import ReaderRecords, Visits, valid_entries
 
@@ -68,10 +68,13 @@ class Feed:
         self.newsroom = newsroom if newsroom is not None else SyntheticNewsroom(self.config.newsroom, self.seed)
         model: ReaderModel = reader_model if reader_model is not None else NewsReader()
         if isinstance(model, WorldAware):
-            model = model.enter(World(centers=self.newsroom.centers))
+            eventful = isinstance(self.newsroom, Eventful) and self.newsroom.has_surges
+            surge = self.newsroom.surge if eventful else None  # type: ignore[attr-defined]
+            model = model.enter(World(centers=self.newsroom.centers, surge=surge))
         self.reader_model = model
         # A look for the optional method costs 40 us: once, not at each tick.
-        self._observing = model if isinstance(model, Observing) else None
+        self._observing = model if isinstance(model, Observing) and model.observable_names else None
+        self._describing = model if isinstance(model, Describing) else None
         self.tick = 0
         self.catalogue = Catalogue(self.newsroom, self.config.ticks_per_day)
         self.records = ReaderRecords(self.config.num_readers, self.config.history_length)
@@ -81,6 +84,8 @@ class Feed:
         self._next_tick: SmallInts = np.zeros(self.config.num_readers, dtype=np.int32)
         self.state: Arrays = PackedState()
         """The reader model's state, latent: a row per reader."""
+        self.visits: Visits
+        """Who asks for a slate at this tick."""
         self._spawn()
         self._open_tick()
 
@@ -144,6 +149,20 @@ class Feed:
         self.tick += 1
         self._open_tick()
         return outcome
+
+    def skip_empty_ticks(self) -> None:
+        """Let ticks without a visit pass, up to the next visit or the horizon: the bytes of serving (0, K) at each.
+
+        ``catalogue.arrived`` and ``departed`` are those of the tick at which it stops.
+        """
+        rows, last = self.visits.rows, self.config.num_ticks
+        if len(rows) or self.done:
+            return
+        self.visits.stale = True
+        while len(rows) == 0 and self.tick < last:
+            self.tick += 1
+            rows = self._due()
+        self.visits = self._visits_of(rows)
 
     def snapshot(self) -> Arrays:
         """The complete state as plain arrays, to be saved with ``np.savez`` and given to :meth:`restore`."""
@@ -219,9 +238,12 @@ class Feed:
             self._calendar.schedule(rows[coming], due[coming])
 
     def _open_tick(self) -> None:
+        self.visits = self._visits_of(self._due())
+
+    def _due(self) -> Ints:
+        """The newsroom publishes and expires; rows of the readers who come at this tick, rising."""
         self.catalogue.advance(self.tick, self.now)
-        due = self._calendar.collect(self.tick) if not self.done else np.zeros(0, dtype=np.int64)
-        self.visits = self._visits_of(due)
+        return self._calendar.collect(self.tick) if not self.done else np.zeros(0, dtype=np.int64)
 
     def _visits_of(self, rows: Ints) -> Visits:
         count, last_tick = self.records.read_counters(rows)
@@ -232,6 +254,7 @@ class Feed:
             require(features.shape == (len(rows), len(names)), "observe", features.shape, f"(n, {len(names)})")
         else:
             names, features = (), np.zeros((len(rows), 0), dtype=np.float32)
+        device, session = (None, None) if self._describing is None else self._describing.describe(self.state, rows)
         return Visits(
             tick=self.tick,
             now=self.now,
@@ -242,6 +265,9 @@ class Feed:
             features=features,
             feature_names=names,
             records=self.records,
+            device=device,
+            device_names=() if self._describing is None else self._describing.device_names,
+            session=session,
         )
 
     def _checked(self, slates: Ints) -> Ints:

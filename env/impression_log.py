@@ -31,7 +31,9 @@ VISIT_BITS = 20
 OPTIONAL = ("slate_made_hours", "slate_id", "session", "slot_marginal", "inclusion", "inclusion_time")
 """What a policy or a serving mode may add to a tick."""
 # Derived at the end, or the same for the whole log.
-_NOT_BUFFERED = ("run_id", "policy", "position", "device", "visit_id")
+_NOT_BUFFERED = ("run_id", "policy", "position", "visit_id")
+_OF_VISITS = ("session", "device")
+"""Columns that visits bring where readers have sessions or devices."""
 
 
 class ServedSlates(Protocol):
@@ -112,6 +114,7 @@ class ImpressionLog:
         self._num_visits = 0
         self._buffers: Arrays = {}
         self._seen: set[str] = set()  # optional columns that some tick of this part had
+        self._device_names: tuple[str, ...] = ()
         self._grow(256)
 
     def __len__(self) -> int:
@@ -123,7 +126,8 @@ class ImpressionLog:
             if c.name in _NOT_BUFFERED:
                 continue
             shape = (capacity, self._feed_config.slate_size) if c.per == "impression" else (capacity,)
-            grown = np.empty(shape, dtype=np.dtype(c.type))
+            # Devices by their index: what they are called is the same in all ticks.
+            grown = np.empty(shape, dtype=np.int32 if c.name == "device" else np.dtype(c.type))
             if self._num_visits:
                 grown[: self._num_visits] = self._buffers[c.name][: self._num_visits]
             self._buffers[c.name] = grown
@@ -142,7 +146,8 @@ class ImpressionLog:
             outcome: what ``Feed.serve`` returned for them.
             slates: what was served, and with which chances.
             optional: further columns by name, see ``OPTIONAL``: (n,), or (n, K) for those of an impression.
-                ``slate_made_hours`` is now and ``slate_id`` is the visit's id where it does not say.
+                ``slate_made_hours`` is now, ``slate_id`` is the visit's id, and ``session`` is what the visits say,
+                where it does not say.
 
         Raises:
             ValueError: arrays that do not fit the visits; an unknown optional column.
@@ -150,14 +155,18 @@ class ImpressionLog:
         shape = (len(visits), self._feed_config.slate_size)
         require(slates.article_id.shape == shape, "slates.article_id", slates.article_id.shape, f"{shape}")
         require(outcome.clicks.shape == shape, "outcome.clicks", outcome.clicks.shape, f"{shape}")
-        more = optional or {}
+        more = dict(optional or {})
         _check_optional(more)
+        for name in _OF_VISITS:
+            if getattr(visits, name) is not None:
+                more.setdefault(name, getattr(visits, name))
+        self._device_names = visits.device_names
         start, end = self._num_visits, self._num_visits + shape[0]
         if end > len(self._buffers["tick"]):
             self._grow(max(end, 2 * len(self._buffers["tick"])))
         for name, values in self._columns(visits, outcome, slates).items():
             self._buffers[name][start:end] = values
-        for name in OPTIONAL[2:]:
+        for name in (*OPTIONAL[2:], "device"):
             if name in more:
                 self._put(name, start, end, more[name])
             elif name in self._seen:
@@ -181,7 +190,7 @@ class ImpressionLog:
             self._put(name, self._num_visits - num_visits, self._num_visits, values)
 
     def _put(self, name: str, start: int, end: int, values: ArrayLike) -> None:
-        if name in OPTIONAL[2:] and name not in self._seen:
+        if name in (*OPTIONAL[2:], "device") and name not in self._seen:
             # Ticks of this part that came without it hold null.
             self._buffers[name][: self._num_visits] = _null_of(name)
             self._seen.add(name)
@@ -259,11 +268,14 @@ class ImpressionLog:
             return constant(self._run_id if name == "run_id" else self._policy, num_rows)
         if name == "position":
             return pa.array(np.tile(np.arange(size, dtype=np.int32), num_rows // size))
-        if name == "device" or (name in OPTIONAL[2:] and name not in self._seen):
+        if name in (*OPTIONAL[2:], "device") and name not in self._seen:
             return pa.nulls(num_rows, arrow_type(column))
         values = buffers[name].reshape(-1) if column.per == "impression" else np.repeat(buffers[name], size)
         if name == "session":
             return pa.array(values, mask=values < 0)
+        if name == "device":
+            codes = pa.array(values, mask=values < 0)
+            return pa.DictionaryArray.from_arrays(codes, pa.array(self._device_names, pa.string()))
         return pa.array(values, from_pandas=column.nullable)
 
 
@@ -273,7 +285,7 @@ def _check_optional(columns: Mapping[str, ArrayLike]) -> None:
 
 
 def _null_of(name: str) -> float:
-    return -1 if name == "session" else np.nan
+    return -1 if name in _OF_VISITS else np.nan
 
 
 def visit_ids(reader_id: Ints, visit: Ints) -> Ints:

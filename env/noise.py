@@ -63,6 +63,21 @@ def _normal(words: _Words) -> Doubles:
     return normal
 
 
+def _normal_pairs(words: _Words) -> Floats:
+    """Box-Muller in single precision, both of each pair: float32 (n, 2 s) of words (n, s), contiguous."""
+    halves = words.view(np.uint32)
+    # 24 bits each: at most 5.9 standard deviations.
+    unit = (halves >> np.uint32(8)).astype(np.float32)
+    unit += np.float32(0.5)
+    unit *= np.float32(2.0**-24)
+    radius, angle = np.ascontiguousarray(unit[:, ::2]), np.ascontiguousarray(unit[:, 1::2])
+    np.log(radius, out=radius)
+    radius *= np.float32(-2.0)
+    np.sqrt(radius, out=radius)
+    angle *= np.float32(2.0 * np.pi)
+    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+
+
 class Noise:
     """Draws for one batch of readers, or of their visits and impressions.
 
@@ -91,6 +106,14 @@ class Noise:
         assert self._visit is not None
         keys = np.array([name_key(name) for name in names])
         self._foreseen = dict(zip(names, mix(self._visit + keys[:, None]), strict=True))
+
+    def of(self, visits: Ints) -> "Noise":
+        """The noise of some of these visits, by their place in the batch (m,), without their slates."""
+        some = Noise.__new__(Noise)
+        some._reader = self._reader.take(visits)
+        some._visit = None if self._visit is None else self._visit.take(visits)
+        some._article, some._foreseen = None, {}
+        return some
 
     def _words(self, name: str, per: Per, size: int | None, at: tuple[Ints, Ints] | None) -> _Words:
         """One hashed word for each draw: (n,), (n, size), (n, K), or one for each pair of ``at``."""
@@ -150,6 +173,10 @@ class Noise:
     ) -> Floats | Doubles:
         """Standard normal draws; arguments and shapes as :meth:`uniform`."""
         return self._finish(_normal(self._words(name, per, size, at)), per, at)
+
+    def normals(self, name: str, size: int) -> Floats:
+        """Standard normal draws per visit, float32 (n, size): a fifth of the cost of :meth:`normal`."""
+        return _normal_pairs(self._words(name, "visit", (size + 1) // 2, None))[:, :size]
 
     def exponential(
         self, name: str, per: Per = "visit", *, size: int | None = None, at: tuple[Ints, Ints] | None = None

@@ -5,7 +5,11 @@ see: text, topic, age, counters, clicks. Counts and times go through ``x / (x + 
 Shapes: m articles, n readers, P readers of the site, L clicks of history, D article columns, F reader columns.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+from gymnasium import spaces
 
 from feedgym.env.arrays import Bools, Doubles, Floats, Ints
 from feedgym.env.catalogue import Catalogue
@@ -126,6 +130,13 @@ def reader_space(model: ReaderModel, centers: Floats) -> tuple[tuple[str, ...], 
     low[:dim], high[:dim] = -BOUND, BOUND
     low[dim + topics + 4 :], high[dim + topics + 4 :] = -BOUND, BOUND
     return (*taste, "minutes", "clicks", "visits", "gap", *own), low, high
+
+
+def observation_space(obs: str, low: Mapping[str, Floats], high: Mapping[str, Floats]) -> spaces.Space[Any]:
+    """The space of named one-dimensional parts between bounds: a ``"dict"`` of them, or ``"flat"``, end to end."""
+    if obs == "dict":
+        return spaces.Dict({name: spaces.Box(low[name], high[name], dtype=np.float32) for name in low})
+    return spaces.Box(np.concatenate([*low.values()]), np.concatenate([*high.values()]), dtype=np.float32)
 
 
 class ReaderTable:

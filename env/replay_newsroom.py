@@ -16,7 +16,7 @@ from feedgym.env.arrays import Bools, Doubles, Floats, Ints, SmallInts
 from feedgym.env.articles import ArticleTable
 from feedgym.env.checks import require
 from feedgym.env.config import NewsroomConfig
-from feedgym.env.newsroom import stream, topic_centers, unit
+from feedgym.env.newsroom import expiry, stream, topic_centers, unit
 from feedgym.env.noise import Noise, mix
 from feedgym.env.read_articles import ArticleRows, read_articles
 
@@ -244,7 +244,7 @@ def _write(
         text = np.where(has_vector[:, None], rows.vector, text)
     return ArticleTable(
         published_hours=published_hours,
-        expires_hours=published_hours + c.max_age_half_lives * half_life,
+        expires_hours=expiry(published_hours, half_life, c),
         topic=topic,
         publisher=publisher,
         author=integers("author", c.num_authors),

@@ -101,6 +101,12 @@ class Visits:
     """Names of those columns."""
     records: ReaderRecords
     """Where histories come from."""
+    device: Ints | None = None
+    """int64 (n,): index of ``device_names``, where readers have devices."""
+    device_names: tuple[str, ...] = ()
+    """Names of the devices."""
+    session: Ints | None = None
+    """int64 (n,): number of the reader's session, from 0, where visits form sessions."""
     _history: tuple[Ints, Floats] | None = None
     stale: bool = False
     """True once the slates have been served."""

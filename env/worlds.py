@@ -1,9 +1,10 @@
 """The worlds that ship: a site and its readers, by name (world.md)."""
 
+import math
 from dataclasses import dataclass, field
 
-from feedgym.env.config import FeedConfig
-from feedgym.env.readers.config import NewsReaderConfig
+from feedgym.env.config import MEASURED_DAY, EventConfig, FeedConfig, HalfLifeClass, NewsroomConfig
+from feedgym.env.readers.config import Device, NewsReaderConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,66 @@ class Preset:
     """How readers choose, read, tire, trust, return and leave."""
 
 
+MEASURED = Preset(
+    description="parameters from real logs and published figures: what a result about news should be run on",
+    feed=FeedConfig(
+        num_readers=3000,
+        tick_hours=1.0 / 12.0,
+        days=28.0,
+        slate_size=10,
+        newsroom=NewsroomConfig(
+            articles_per_day=150.0,
+            day_profile=MEASURED_DAY,
+            half_lives=(
+                HalfLifeClass(share=0.3, median_hours=6.0),
+                HalfLifeClass(share=0.6, median_hours=12.0),
+                HalfLifeClass(share=0.1, median_hours=72.0),
+            ),
+            half_life_log_sd=1.0,
+            max_age_hours=168.0,
+            num_topics=10,
+            topic_exponent=1.1,
+            spread=0.37 * 4.0,  # .37 in each of 16 dimensions
+            events=EventConfig(per_day=1.0 / 8.0),
+        ),
+    ),
+    reader=NewsReaderConfig(
+        base_log_odds=-2.6,
+        taste=1.0,
+        interest_sd=0.605,
+        drift_time_hours=2400.0,
+        clickbait_weight=0.24,
+        quality_weight=0.6,
+        devices=(
+            Device(name="phone", share=0.6, rank_exponent=1.0),
+            Device(name="pc", share=0.4, rank_exponent=0.37),
+        ),
+        fatigue_weight=1.5,
+        fatigue_half_life_hours=48.0,
+        already_clicked_weight=0.56,
+        only_examined_tire=True,
+        satiation_weight=0.16,
+        satiation_step=1.0,
+        satiation_half_life_hours=1.0,
+        last_click_sates=True,
+        dwell_log_minutes=math.log(15.3 / 60.0),
+        dwell_log_sd=1.42,
+        dwell_cap_minutes=30.0,
+        value_nothing=-0.3,
+        continuation=0.70,
+        gap_median_hours=34.0,
+        gap_log_sd=0.85,
+        habit_exponent=1.0 / 0.9,  # Exp(1) ** (1 / .9) is Weibull of shape .9
+        return_sensitivity=0.8,
+        leaving_per_day=0.006,
+        day_profile=MEASURED_DAY,
+        enrolment_share=0.3,
+        enrolment_window_hours=672.0,
+    ),
+)
+
 WORLDS: dict[str, Preset] = {
     "vivid": Preset(description="strong signals, so that differences show within minutes on a laptop"),
+    "measured": MEASURED,
 }
 """Name -> preset."""

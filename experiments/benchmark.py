@@ -19,7 +19,7 @@ from feedgym.env.checks import require
 from feedgym.experiments.checkpoint import write_bytes, write_json
 from feedgym.experiments.command import parsed, stopping
 
-SECTIONS = ("feed", "agent", "retrieval", "slates")
+SECTIONS = ("feed", "agent", "retrieval", "slates", "learning")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class BenchmarkConfig:
 
     sections: tuple[str, ...] = SECTIONS
     """feed: the Feed alone; agent: a learning agent in the loop; retrieval: search and sampling; slates: all their
-    chances too."""
+    chances too; learning: an optimiser step of each learner."""
     rounds: int = 5
     """Measurements of each size; the median counts."""
     scale: float = 1.0
@@ -55,8 +55,9 @@ class Benchmark:
 def run(config: BenchmarkConfig) -> Benchmark:
     """Measure, and write the tables down."""
     parts, figures = [_machine()], dict[str, list[dict[str, Any]]]()
+    made = {"feed": _feed, "agent": _agent, "retrieval": _retrieval, "slates": _slates, "learning": _learning}
     for section in config.sections:
-        text, rows = {"feed": _feed, "agent": _agent, "retrieval": _retrieval, "slates": _slates}[section](config)
+        text, rows = made[section](config)
         parts.append(text)
         figures[section] = [asdict(row) for row in rows]
     result = Benchmark("\n\n".join(parts) + "\n", figures)
@@ -92,6 +93,7 @@ def _feed(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
     figures = measure(feed_cases(config.scale), config.rounds)
     rows = [
         (
+            f.case.world,
             f"{f.case.readers:,}",
             f"{f.live:,.0f}",
             f"{f.case.arrivals:.0f}",
@@ -107,6 +109,7 @@ def _feed(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
         for f in figures
     ]
     header = (
+        "world",
         "readers",
         "live",
         "published per tick",
@@ -187,6 +190,18 @@ def _slates(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
     ]
     header = ("live", "visits", "logit sd", "retrieval ms", "sampling, propensities", "and marginals, inclusion, t*")
     title = f"## Slates of {SLATE_SIZE} from shortlists of {SHORTLIST}: CPU time over that of the retrieval (d = 64)"
+    return f"{title}\n\n{table(header, rows)}", figures
+
+
+def _learning(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
+    from feedgym.experiments.benchmark_learning import REFERENCE, measure
+
+    batches = sorted({max(16, round(size * config.scale)) for size in (256, 1024)})
+    readers, hours = max(100, round(2000 * config.scale)), max(12.0, 60.0 * config.scale)
+    figures = [figure for batch in batches for figure in measure(batch, config.rounds, readers, hours)]
+    rows = [(f.learner, f"{f.batch:,}", f"{f.step_ms:.2f}", f"{f.ratio:.2f}") for f in figures]
+    header = ("learner", "batch", "step ms", "ratio")
+    title = f"## An optimiser step: CPU time over that of `{REFERENCE}` (the demo's towers)"
     return f"{title}\n\n{table(header, rows)}", figures
 
 

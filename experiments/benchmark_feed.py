@@ -3,6 +3,7 @@
 Shapes: n visits of a tick, K positions, N live articles.
 """
 
+import dataclasses
 import statistics
 import time
 from collections.abc import Sequence
@@ -11,15 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from feedgym.env.arrays import Ints
-from feedgym.env.config import FeedConfig, HalfLifeClass, NewsroomConfig
+from feedgym.env.config import HalfLifeClass, NewsroomConfig
 from feedgym.env.feed import Feed
-from feedgym.env.readers.config import NewsReaderConfig
 from feedgym.env.readers.news_reader import NewsReader
+from feedgym.env.worlds import WORLDS
 from feedgym.experiments.benchmark_floor import Floor
 
 SLATE_SIZE = 10
 LIVE_AT_400_PER_DAY = 830
 """Articles live in ``vivid``."""
+EVEN = (1.0,) * 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,41 +38,63 @@ class FeedCase:
     """In a round."""
     warm_ticks: int = 20
     """Before the first round."""
+    world: str = "vivid"
+    """Preset of the site and its readers."""
 
     def make_feed(self) -> Feed:
         """The site. Traffic is even over the day, so that the sizes of ticks compare whatever their length."""
-        per_day = self.arrivals * 24.0 / self.tick_hours
-        scale = (self.live / LIVE_AT_400_PER_DAY) / (per_day / 400.0)
-        lives = tuple(
-            HalfLifeClass(share=kind.share, median_hours=kind.median_hours * scale)
-            for kind in NewsroomConfig().half_lives
-        )
-        even = (1.0,) * 24
-        config = FeedConfig(
+        world = WORLDS[self.world]
+        config = dataclasses.replace(
+            world.feed,
             num_readers=self.readers,
             tick_hours=self.tick_hours,
             days=1000.0,
             slate_size=SLATE_SIZE,
-            newsroom=NewsroomConfig(articles_per_day=per_day, half_lives=lives, day_profile=even, weekend_factor=1.0),
+            newsroom=self._newsroom(world.feed.newsroom),
         )
-        return Feed(config, NewsReader(NewsReaderConfig(day_profile=even)))
+        return Feed(config, NewsReader(dataclasses.replace(world.reader, day_profile=EVEN)))
+
+    def _newsroom(self, usual: NewsroomConfig) -> NewsroomConfig:
+        """The world's, with lives as long as ``arrivals`` and ``live`` ask for."""
+        per_day = self.arrivals * 24.0 / self.tick_hours
+        live_hours = 24.0 * self.live / per_day
+        if usual.max_age_hours is None:
+            scale = (self.live / LIVE_AT_400_PER_DAY) / (per_day / 400.0)
+        else:
+            scale = live_hours / usual.max_age_hours
+        lives = tuple(
+            HalfLifeClass(share=kind.share, median_hours=kind.median_hours * scale) for kind in usual.half_lives
+        )
+        return dataclasses.replace(
+            usual,
+            articles_per_day=per_day,
+            half_lives=lives,
+            max_age_hours=None if usual.max_age_hours is None else live_hours,
+            day_profile=EVEN,
+            weekend_factor=1.0,
+        )
 
 
 def feed_cases(scale: float = 1.0) -> list[FeedCase]:
-    """The target first; then live articles, readers, publications and sizes of ticks, one at a time.
+    """The target first; then live articles, readers, publications, sizes of ticks and the world, one at a time.
 
     Readers change at about the same visits in a tick, by its length (a reader visits once in a long one, and
     more often than later in the first minutes); live articles at the same publications.
     """
 
     def case(
-        readers: float = 100_000, live: float = 10_000, tick_hours: float = 0.125, arrivals: float = 25.0
+        readers: float = 100_000,
+        live: float = 10_000,
+        tick_hours: float = 0.125,
+        arrivals: float = 25.0,
+        world: str = "vivid",
     ) -> FeedCase:
         return FeedCase(
             readers=max(20, round(readers * scale)),
             live=max(200, round(live * scale)),
             tick_hours=tick_hours,
             arrivals=arrivals,
+            world=world,
         )
 
     return [
@@ -83,6 +107,8 @@ def feed_cases(scale: float = 1.0) -> list[FeedCase]:
         case(tick_hours=0.5),
         case(readers=5_000),
         case(readers=500),
+        case(world="measured"),
+        case(world="measured", readers=5_000),
     ]
 
 

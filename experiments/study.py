@@ -23,6 +23,8 @@ Claims = Sequence[tuple[str, str, str]]
 """(agent, other, what is claimed)"""
 
 STUDIES = ("learning", "real_articles", "long_term")
+TABLES = ("measured_facts",)
+"""Studies that compare no agents: their module has ``run(out)``, which returns a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +123,7 @@ def _runs_of(runs: Sequence[Run], name: str) -> list[Run]:
 
 def parts_of(name: str, out: Path) -> tuple[Part, ...]:
     """The comparisons of a study; most have one."""
-    require(name in STUDIES, "study", name, f"one of {', '.join(STUDIES)}, or all")
+    require(name in STUDIES, "study", name, f"one of {', '.join((*STUDIES, *TABLES))}, or all")
     study: Any = importlib.import_module(f"feedgym.experiments.studies.{name}")
     if hasattr(study, "parts"):
         parts: tuple[Part, ...] = study.parts(out / name)
@@ -131,7 +133,14 @@ def parts_of(name: str, out: Path) -> tuple[Part, ...]:
 
 def run_study(name: str, out: Path) -> tuple[CompareResult, ...]:
     """Run a study, write its tables beside its runs, and print them."""
-    results, tables = [], [f"Command: `feedgym study {name}`"]
+    results: list[CompareResult] = []
+    tables = [f"Command: `feedgym study {name}`"]
+    if name in TABLES:
+        study: Any = importlib.import_module(f"feedgym.experiments.studies.{name}")
+        made: str = study.run(out / name)
+        print(made)
+        write_bytes(out / name / "table.md", f"{tables[0]}\n\n{made}".encode())
+        return ()
     for part in parts_of(name, out):
         result = run(part.config)
         results.append(result)
@@ -149,7 +158,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Command line."""
     config = parsed(StudyConfig, _positional(args), "study", __doc__)
     with stopping("study"):
-        for name in STUDIES if config.name == "all" else (config.name,):
+        for name in (*STUDIES, *TABLES) if config.name == "all" else (config.name,):
             run_study(name, config.out)
 
 

@@ -169,6 +169,9 @@ def test_the_commands_shown(
 ) -> None:
     for file, block in GALLERY.items():
         (tmp_path / f"{file}.py").write_text(block)
+        # README has a module of such a name too.
+        monkeypatch.setitem(sys.modules, file, None)
+        monkeypatch.delitem(sys.modules, file)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     (checked,) = re.findall(r"^feedgym check-reader (\S+)$", PAGE, re.MULTILINE)

@@ -30,6 +30,9 @@ def test_the_reader_model_plugs_into_compare(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "night_owl.py").write_text(READER)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    # The gallery's page has a module of this name too.
+    monkeypatch.setitem(sys.modules, "night_owl", None)
+    monkeypatch.delitem(sys.modules, "night_owl")
     config = CompareConfig(
         agents=("random", "recent"),
         seeds=(0, 1),

@@ -7,22 +7,30 @@ impressions are position-major (K, n): per-visit values broadcast along contiguo
 """
 
 import copy
-from functools import cached_property
+import math
 
 import numpy as np
 
-from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints
+from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, SmallInts
 from feedgym.env.articles import SCORING_EXTRA, Archive
-from feedgym.env.newsroom import topic_centers, unit
+from feedgym.env.newsroom import topic_centers
 from feedgym.env.noise import Noise
 from feedgym.env.readers.config import NewsReaderConfig
+from feedgym.env.readers.dwell import Dwell
 from feedgym.env.readers.exposure import empty_memory, recall, remember
+from feedgym.env.readers.interests import drifted, mixed_interest, normal_interest
 from feedgym.env.readers.protocol import Outcome, SlateView, World
 from feedgym.env.readers.reader_rows import PACKED, PackedState, pack, put_rows, take_rows
-from feedgym.env.readers.rhythm import DayRhythm
+from feedgym.env.readers.rhythm import DayRhythm, SurgingRhythm
+from feedgym.env.readers.satiation import LastClickSatiation, TopicSatiation, fade
 
 _POSITIONS_AT_ONCE = 2
 """Articles of a visit gathered at once: all ten would push the readers' rows out of the second-level cache."""
+
+
+def logit(probability: float) -> float:
+    """Log-odds of a probability in (0, 1)."""
+    return math.log(probability / (1.0 - probability))
 
 
 def sigmoid(log_odds: Floats) -> Floats:
@@ -42,84 +50,130 @@ class NewsReader:
     def __init__(self, config: NewsReaderConfig | None = None, *, centers: Floats | None = None) -> None:
         self.config = c = config if config is not None else NewsReaderConfig()
         self._centers = topic_centers(16, 16) if centers is None else centers
-        self._rhythm = DayRhythm(c.day_profile if c.daily_rhythm else (1.0,) * 24)
+        self._profile = c.day_profile if c.daily_rhythm else (1.0,) * 24
+        self._day = DayRhythm(self._profile)
+        self._rhythm: DayRhythm | SurgingRhythm = self._day
         self._taste = np.float32(c.taste if c.personal_taste else 0.0)
-        self._dwell_taste = np.float32(c.dwell_taste if c.personal_taste else 0.0)
+        self._dwell = Dwell(c)
         self._kappa = c.return_sensitivity if c.delayed_effects else 0.0
+        self._has_sessions = c.sessions and c.continuation > 0.0
+        self._drifts = c.interest_drift and c.drift_time_hours > 0.0
+        kind = LastClickSatiation if c.last_click_sates else TopicSatiation
+        self._satiation: LastClickSatiation | TopicSatiation = kind(c.satiation_step)
+        draws = ("continue",) if self._has_sessions else ("habit", "leaving")
+        self._draws = ("click", "dwell", "subscribe", *draws)
+        """What is drawn for every visit."""
 
     def enter(self, world: World) -> "NewsReader":
-        """The same model, with tastes in the space of this world's articles."""
+        """The same model, with tastes in the space of this world's articles and with its surges of traffic."""
         # A copy, not a new NewsReader: a user's subclass stays what it is, whatever its constructor takes.
         there = copy.copy(self)
         there._centers = world.centers
+        if world.surge is not None and self.config.surges:
+            there._rhythm = SurgingRhythm(self._profile, world.surge)
         return there
 
+    # What a site sees
+
+    @property
+    def device_names(self) -> tuple[str, ...]:
+        """Names of the devices; none in a world without."""
+        return tuple(device.name for device in self.config.devices)
+
+    @property
+    def observable_names(self) -> tuple[str, ...]:
+        """A column for each device."""
+        return tuple(f"device_{name}" for name in self.device_names)
+
+    def observe(self, state: Arrays, rows: Ints) -> Floats:
+        """The readers' devices, 1 in one column, float32 (n, F)."""
+        if not self.config.devices:
+            return np.zeros((len(rows), 0), dtype=np.float32)
+        columns: Floats = np.eye(len(self.config.devices), dtype=np.float32).take(state["device"][rows], axis=0)
+        return columns
+
+    def describe(self, state: Arrays, rows: Ints) -> tuple[Ints | None, Ints | None]:
+        """Device and number of the session of the readers at ``rows`` (n,), for the log."""
+        device = state["device"][rows].astype(np.int64) if self.config.devices else None
+        return device, state["session"][rows].astype(np.int64) if self._has_sessions else None
+
     def examination(self, slate_size: int) -> Floats:
-        """Chance that each position is examined, float32 (K,)."""
+        """Chance that each position is examined, float32 (K,); with devices, averaged over the readers."""
+        if self.config.devices:
+            share = np.array([device.share for device in self.config.devices], dtype=np.float32)
+            mean: Floats = (self.examination_by_device(slate_size) * share).sum(axis=1)
+            return mean
         base = self.config.examination if self.config.position_bias else 1.0
         return (base ** np.arange(slate_size)).astype(np.float32)
+
+    def examination_by_device(self, slate_size: int) -> Floats:
+        """The same on each device, float32 (K, devices): a power of the rank."""
+        slope = np.array([device.rank_exponent if self.config.position_bias else 0.0 for device in self.config.devices])
+        chance: Floats = (np.arange(1.0, slate_size + 1.0)[:, None] ** -slope).astype(np.float32)
+        return chance
 
     # Births
 
     def spawn(self, reader_ids: Ints, noise: Noise) -> Arrays:
-        """Taste, habit, enrolment; no trust, no memory, no satiation yet."""
+        """Interest, device, habit, enrolment; no trust, no memory, no satiation yet."""
         c, n = self.config, len(reader_ids)
-        num_topics = len(self._centers)
-        mix = noise.gamma("taste", c.taste_concentration, size=num_topics)
-        # A row whose draws all underflow would have no taste: none does at any usual concentration.
-        mix /= np.maximum(mix.sum(axis=1, keepdims=True), 1e-300)
-        # einsum: a matrix product may round a row by the number of its rows.
-        interest = unit(np.einsum("nt,td->nd", mix, self._centers.astype(np.float64)))
+        if c.interest_sd > 0:
+            interest = normal_interest(self._centers.shape[1], c.interest_sd, noise)
+        else:
+            interest = mixed_interest(self._centers, c.taste_concentration, noise)
         base_gap = c.gap_median_hours * np.exp(c.gap_log_sd * noise.normal("base gap", "reader"))
         late = noise.uniform("late", "reader") < (c.enrolment_share if c.late_enrolment else 0.0)
         moment = c.enrolment_window_hours * noise.uniform("enrolment", "reader")
-        by_visit = {
-            "seen_hours": np.zeros(n),
-            "interest": interest,
-            "satiation": np.zeros((n, num_topics), dtype=np.float32),
-            "base_gap_hours": base_gap.astype(np.float32),
-            "trust": np.zeros(n, dtype=np.float32),
-            "value": np.zeros(n, dtype=np.float32),
-            "exposures": np.zeros(n, dtype=np.int32),
-            "evictions": np.zeros(n, dtype=np.int32),
-            "subscriber": np.zeros(n, dtype=np.bool_),
-        }
+        # Widest first, so that a row has no holes.
+        columns: Arrays = {"seen_hours": np.zeros(n), "interest": interest}
+        columns |= self._satiation.columns(n, len(self._centers))
+        columns["base_gap_hours"] = base_gap.astype(np.float32)
+        columns |= {name: np.zeros(n, dtype=np.float32) for name in ("trust", "value")}
+        columns |= {name: np.zeros(n, dtype=np.int32) for name in ("exposures", "evictions")}
+        if self._has_sessions:
+            columns["session_worth"] = np.zeros(n, dtype=np.float32)
+            columns |= {name: np.zeros(n, dtype=np.int32) for name in ("session_clicks", "session")}
+            columns["continues"] = np.zeros(n, dtype=np.bool_)
+        if c.devices:
+            share_up_to = np.cumsum([device.share for device in c.devices])
+            at = np.searchsorted(share_up_to, noise.uniform("device", "reader"), side="right")
+            columns["device"] = np.minimum(at, len(c.devices) - 1).astype(np.uint8)
+        columns["subscriber"] = np.zeros(n, dtype=np.bool_)
         return PackedState(
-            packed=pack(by_visit),
+            packed=pack(columns),
             memory=empty_memory(n, c.memory_slots),
             enrolment_hours=np.where(late, moment, 0.0),
         )
 
     def first_visit(self, state: Arrays, rows: Ints, noise: Noise) -> Doubles:
-        """Part of a habitual gap after enrolment, at an hour of the day like any other visit's."""
-        rhythm, enrolled = self._rhythm, state["enrolment_hours"][rows]
+        """Part of a habitual gap after enrolment, at an hour of the day like any other visit's; surges aside."""
+        enrolled = state["enrolment_hours"][rows]
         part = noise.uniform("first visit", "reader") * state["base_gap_hours"][rows]
         # Enrolment is uniform in operational time too: nobody enrols in hours without traffic.
-        return rhythm.clock(enrolled.astype(np.float64) + part)
+        return self._day.clock(enrolled.astype(np.float64) + part)
 
     # Visits
 
     def respond(self, state: Arrays, rows: Ints, slate: SlateView, now: float, noise: Noise) -> Outcome:
-        """Clicks by examination and attraction, then dwell, trust, satiation and memory."""
+        """Examine, click, read, judge: and tire, sate, trust more or less. Ends the session, or goes on."""
         c, n = self.config, len(rows)
         article_id, valid = slate.article_id.T, slate.valid.T
-        noise.foresee("click", "dwell", "subscribe", "habit", "leaving")
+        noise.foresee(*self._draws)
         reader = take_rows(state[PACKED], rows)
         interest: Floats = np.ascontiguousarray(reader["interest"])
         # Against a click throughout: the same passes over the batch, and no division.
         coefficients = -self._coefficients(interest, now)
         against = np.empty(valid.shape, dtype=np.float32)
-        cell = np.empty(valid.shape, dtype=np.int64)  # of (n, T): the visit's satiation with the article's topic
+        topic = np.empty(valid.shape, dtype=np.int64)
         for first in range(0, len(valid), _POSITIONS_AT_ONCE):
             some = slice(first, first + _POSITIONS_AT_ONCE)
             articles = slate.scoring(some)
             np.einsum("knd,nd->kn", articles, coefficients, out=against[some])
-            cell[some] = articles[..., -1]
+            topic[some] = articles[..., -1]
         against -= np.float32(c.base_log_odds)
         if c.satiation:
-            satiation = self._faded(reader["satiation"], reader["seen_hours"], now)
-            cell += np.arange(n) * satiation.shape[1]
-            against += np.float32(c.satiation_weight) * satiation.reshape(-1).take(cell)
+            sated = fade(reader, self._satiation.names, now, c.satiation_half_life_hours)
+            against += np.float32(c.satiation_weight) * self._satiation.level(sated, topic)
         if c.fatigue:
             clock = np.float32(now / c.fatigue_half_life_hours)
             memory: Ints = state["memory"]
@@ -127,44 +181,77 @@ class NewsReader:
             against += np.float32(c.fatigue_weight) * seen.log_count
             if c.already_clicked_weight:
                 against += np.float32(c.already_clicked_weight) * seen.clicked
-        # Clicked where uniform < examination * sigmoid(log-odds).
         odds_against = np.exp(np.minimum(against, np.float32(60.0), out=against), out=against)
         odds_against += np.float32(1.0)
-        odds_against *= noise.uniform("click", "impression").T
-        clicks: Bools = odds_against < self.examination(len(article_id))[:, None]
-        clicks &= valid
+        examined, clicks = self.look_and_click(odds_against, valid, noise, reader["device"] if c.devices else None)
         if c.fatigue:
-            remember(memory, seen, article_id, clicks, valid, clock)
-            reader["exposures"] += np.add.reduce(valid, axis=0, dtype=np.int32)
-            reader["evictions"] += np.add.reduce(seen.evicts & valid, axis=0, dtype=np.int32)
+            remember(memory, seen, article_id, clicks, examined, clock)
+            reader["exposures"] += np.add.reduce(examined, axis=0, dtype=np.int32)
+            reader["evictions"] += np.add.reduce(seen.evicts & examined, axis=0, dtype=np.int32)
 
         flat = np.flatnonzero(clicks)
         positions, visit = np.divmod(flat, n)
         articles = slate.scoring_at(visit, positions)
         dwell = np.zeros(clicks.shape, dtype=np.float32)
-        dwell.reshape(-1)[flat] = self._dwell(articles, interest, visit, positions, noise)
+        dwell.reshape(-1)[flat] = self._dwell.minutes(articles, interest, visit, positions, noise)
         if c.satiation:
-            gained = np.bincount(cell.reshape(-1).take(flat), minlength=satiation.size)
-            satiation += (np.float32(c.satiation_step) * gained.astype(np.float32)).reshape(satiation.shape)
-            reader["satiation"] = satiation
+            self._satiation.add(sated, topic, flat)
+            for name, column in sated.items():
+                reader[name] = column
         reader["seen_hours"] = now
-        value, satisfying = self._judge(articles, visit, n)
-        trust = reader["trust"] * (1.0 - c.trust_step) + c.trust_step * value
-        reader["value"] = value
-        reader["trust"] = trust
-        subscribed = self._subscribe(reader["subscriber"], trust, satisfying, noise)
+        satisfying = self._judge(reader, articles, visit, noise)
+        subscribed = self._subscribe(reader["subscriber"], reader["trust"], satisfying, noise)
         reader["subscriber"] |= subscribed
         put_rows(state[PACKED], rows, reader)
         return Outcome(clicks=clicks.T, dwell_minutes=dwell.T, subscribed=subscribed)
 
+    def look_and_click(
+        self, odds_against: Floats, valid: Bools, noise: Noise, device: SmallInts | None
+    ) -> tuple[Bools, Bools]:
+        """Which impressions tire, and which are clicked: what another model of looking at a page overrides.
+
+        Args:
+            odds_against: ``1 + exp(-log-odds)`` of a click once examined, float32 (K, n), position-major; it may be
+                overwritten.
+            valid: the entry shows an article, (K, n); not to be changed.
+            noise: of the visits.
+            device: each reader's device, (n,); None in a world without devices.
+
+        Returns:
+            Exposures that the memory counts, and clicks, each bool (K, n): clicks are exposures, exposures are valid.
+        """
+        uniform = noise.uniform("click", "impression").T
+        if device is None:
+            chance = self.examination(len(valid))[:, None]
+        else:
+            chance = self.examination_by_device(len(valid)).take(device, axis=1)
+        # One uniform: examined where it is below e, clicked where below e * sigmoid(log-odds).
+        examined: Bools = (uniform < chance) & valid if self.config.only_examined_tire else valid
+        odds_against *= uniform
+        clicks: Bools = odds_against < chance
+        clicks &= valid
+        return examined, clicks
+
     def next_visit(self, state: Arrays, rows: Ints, outcome: Outcome, now: float, noise: Noise) -> Doubles:
-        """Habit, shortened by trust and a good visit; then the hazard of leaving over that gap."""
+        """The next page of the session; after its last one habit, trust and the hazard of leaving decide."""
+        if not self._has_sessions:
+            return self._return(state, rows, now, noise)
+        hours = np.full(len(rows), self.config.page_gap_hours)
+        ended = np.flatnonzero(~state["continues"][rows])
+        hours[ended] = self._return(state, rows[ended], now, noise.of(ended))
+        return hours
+
+    def _return(self, state: Arrays, rows: Ints, now: float, noise: Noise) -> Doubles:
+        """Habit, shortened by trust and a good session; then the hazard of leaving over that gap; interests drift."""
         c = self.config
         trust, value = state["trust"][rows], state["value"][rows]
         weight = np.float32(c.return_mix)
         pull = np.exp(np.float32(-self._kappa) * (weight * trust + (1 - weight) * value))
         habit = noise.exponential("habit") ** c.habit_exponent
         gap = self._rhythm.gap(now, state["base_gap_hours"][rows] * pull * habit)
+        if self._drifts:
+            # Now, over the gap to come: at the next visit the state is what the reader is then, as oracles ask.
+            state["interest"][rows] = drifted(state["interest"][rows], gap, c.interest_sd, c.drift_time_hours, noise)
         if c.leaving:
             hazard = c.leaving_per_day * (np.exp(np.float32(-2.0) * trust) if c.delayed_effects else 1.0)
             gap[noise.uniform("leaving") < -np.expm1(hazard * gap * (-1.0 / 24.0))] = np.inf
@@ -182,20 +269,17 @@ class NewsReader:
         scoring = archive.scoring.take(article_id, axis=0)
         log_odds = self._coefficients(interest, now) @ scoring.T + np.float32(c.base_log_odds)
         if c.satiation:
+            held = {name: state[name][rows] for name in ("seen_hours", *self._satiation.names)}
+            sated = fade(held, self._satiation.names, now, c.satiation_half_life_hours)
             topic = archive.column("topic")[article_id]
-            satiation = self._faded(state["satiation"][rows], state["seen_hours"][rows], now)
-            log_odds -= np.float32(c.satiation_weight) * satiation[:, topic]
+            log_odds -= np.float32(c.satiation_weight) * self._satiation.levels(sated, topic)
         if c.fatigue:
             memory: Ints = state["memory"]
             ids = np.broadcast_to(article_id[:, None], (len(article_id), len(rows)))
             seen = recall(memory, rows, ids, np.float32(now / c.fatigue_half_life_hours))
             log_odds -= np.float32(c.fatigue_weight) * seen.log_count.T
             log_odds -= np.float32(c.already_clicked_weight) * seen.clicked.T
-        d = interest.shape[1]
-        match = interest @ scoring[:, :d].T
-        own = c.dwell_quality * scoring[:, d + 1] + c.dwell_clickbait * scoring[:, d]
-        log_minutes = np.float32(c.dwell_log_minutes) + own + self._dwell_taste * match
-        return sigmoid(log_odds), self._expected_minutes(log_minutes)
+        return sigmoid(log_odds), self._dwell.expected(scoring, interest)
 
     # Parts
 
@@ -212,34 +296,41 @@ class NewsReader:
         coefficients[:, d + 5] = 0.0
         return coefficients
 
-    def _faded(self, satiation: Floats, seen_hours: Doubles, now: float) -> Floats:
-        """Satiation (n, T) after the absence since each reader's last visit."""
-        half_lives = (now - seen_hours) * (1.0 / self.config.satiation_half_life_hours)
-        faded: Floats = satiation * np.exp2(-half_lives).astype(np.float32)[:, None]
-        return faded
+    def _judge(self, reader: AnyArray, articles: Floats, visit: Ints, noise: Noise) -> Ints:
+        """Value and trust into ``reader`` (n,), from the clicks; returns clicks worth reading, (n,).
 
-    def _dwell(self, articles: Floats, interest: Floats, visit: Ints, position: Ints, noise: Noise) -> Floats:
-        """Minutes on clicked articles: ``articles`` (m, D + 6) are their scoring rows."""
-        c, d = self.config, interest.shape[1]
-        match = np.einsum("md,md->m", articles[:, :d], interest.take(visit, axis=0))
-        log_minutes = np.float32(c.dwell_log_minutes) + self._dwell_taste * match
-        log_minutes += np.float32(c.dwell_quality) * articles[:, d + 1]
-        log_minutes += np.float32(c.dwell_clickbait) * articles[:, d]
-        log_minutes += np.float32(c.dwell_log_sd) * noise.normal("dwell", "impression", at=(visit, position))
-        minutes: Floats = np.minimum(np.exp(log_minutes), np.float32(c.dwell_cap_minutes))
-        return minutes
-
-    def _judge(self, articles: Floats, visit: Ints, n: int) -> tuple[Floats, Ints]:
-        """What each visit was worth to its reader, (n,), and its number of clicks worth reading, (n,)."""
-        c, d = self.config, articles.shape[1] - SCORING_EXTRA
+        Trust moves once a session, at its end, by the value of all of the session's clicks.
+        """
+        c, d, n = self.config, articles.shape[1] - SCORING_EXTRA, len(reader)
         worth = c.value_quality * articles[:, d + 1] - c.value_clickbait * articles[:, d]
         count = np.bincount(visit, minlength=n)
         total = np.bincount(visit, weights=worth, minlength=n)
+        satisfying = np.bincount(visit[worth > 0.0], minlength=n)
+        if self._has_sessions:
+            count = count + reader["session_clicks"]
+            total = total + reader["session_worth"]
         value = np.full(n, c.value_nothing, dtype=np.float32)
         some = np.flatnonzero(count)
         clicks = count[some]
         value[some] = np.tanh(total[some] / clicks + 0.15 * np.log1p(clicks))
-        return value, np.bincount(visit[worth > 0.0], minlength=n)
+        trust = reader["trust"] * (1.0 - c.trust_step) + c.trust_step * value
+        reader["value"] = value
+        if self._has_sessions:
+            continues = noise.uniform("continue") < self._continuation(value)
+            trust = np.where(continues, reader["trust"], trust)
+            reader["session_clicks"] = count * continues
+            reader["session_worth"] = total * continues
+            reader["session"] += ~continues
+            reader["continues"] = continues
+        reader["trust"] = trust
+        return satisfying
+
+    def _continuation(self, value: Floats) -> Floats | float:
+        """s(e): chance of going on to the next page, for a session worth ``value`` (n,) so far."""
+        c = self.config
+        if c.continuation_slope == 0.0:
+            return c.continuation
+        return sigmoid(np.float32(logit(c.continuation)) + np.float32(c.continuation_slope) * value)
 
     def _subscribe(self, subscriber: Bools, trust: Floats, satisfying: Ints, noise: Noise) -> Bools:
         """Each satisfying read may win a reader who is not a subscriber yet; all (n,)."""
@@ -249,17 +340,3 @@ class NewsReader:
         chance = -np.expm1(np.float32(-c.subscribe_hazard) * np.exp(trust) * satisfying)
         subscribed: Bools = (noise.uniform("subscribe") < chance) & ~subscriber
         return subscribed
-
-    @cached_property
-    def _minutes_table(self) -> tuple[Doubles, Doubles]:
-        """Mean of ``min(cap, exp(x + d_s N))`` on a grid of x, by quadrature."""
-        c = self.config
-        nodes, weights = np.polynomial.hermite_e.hermegauss(63)
-        grid = np.linspace(-8.0, 8.0, 2049)
-        minutes = np.minimum(np.exp(grid[:, None] + c.dwell_log_sd * nodes), c.dwell_cap_minutes)
-        return grid, (minutes @ weights) / weights.sum()
-
-    def _expected_minutes(self, log_minutes: Floats) -> Floats:
-        """Expected minutes once clicked, any shape, for medians ``exp(log_minutes)``."""
-        minutes: Floats = np.interp(log_minutes, *self._minutes_table).astype(np.float32)
-        return minutes

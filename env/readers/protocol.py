@@ -5,6 +5,7 @@ to register. A model owns its latent state, a struct of arrays with a row per re
 Shapes: n visits of this tick, K positions, D dimensions. Time is in hours.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -98,7 +99,7 @@ class ReaderModel(Protocol):
         ...
 
     def next_visit(self, state: Arrays, rows: Ints, outcome: Outcome, now: float, noise: Noise) -> Doubles:
-        """Hours until each reader's next visit, (n,); inf where the reader has left for good."""
+        """Hours until each reader's next visit, (n,); inf where they left for good. May change their state."""
         ...
 
 
@@ -108,6 +109,8 @@ class World:
 
     centers: Floats
     """Centres of the topics, (T, D), in the space of the article vectors."""
+    surge: Callable[[Ints], Doubles] | None = None
+    """Traffic over the usual in consecutive clock hours (h,), (h,), if breaking events raise it."""
 
 
 @runtime_checkable
@@ -130,6 +133,26 @@ class Observing(Protocol):
 
     def observe(self, state: Arrays, rows: Ints) -> Floats:
         """What the site sees of the readers at ``rows`` (n,), float32 (n, F)."""
+        ...
+
+
+@runtime_checkable
+class Describing(Protocol):
+    """Optional: a model whose readers have devices, or whose visits form sessions, for the log.
+
+    A site would know both. An agent that wants them as columns finds what ``observe`` gives.
+    """
+
+    @property
+    def device_names(self) -> tuple[str, ...]:
+        """Names of the devices; none in a world without."""
+        ...
+
+    def describe(self, state: Arrays, rows: Ints) -> tuple[Ints | None, Ints | None]:
+        """Device, an index of ``device_names``, and number of the session, from 0, of the readers at ``rows`` (n,).
+
+        Each int64 (n,), or None in a world without. Asked before the visit is served.
+        """
         ...
 
 

@@ -9,7 +9,7 @@ import torch
 
 from feedgym.agents import make_agent
 from feedgym.agents.candidate_ring import shown_columns
-from feedgym.agents.policy_gradient import Candidates
+from feedgym.agents.policy_gradient import Candidates, split_candidates
 from feedgym.env import Feed, FeedConfig, NewsroomConfig, Outcome
 
 SITE = FeedConfig(num_readers=200, days=6.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
@@ -32,9 +32,18 @@ def lived(drive: Callable[..., Any]) -> Any:
 def ring_batch(agent: Any, count: int = 200) -> tuple[dict[str, Any], Candidates, Candidates]:
     learner = agent._learner
     batch = learner._ring.take(np.arange(len(learner._ring))[-count:])
+    return batch, *both(agent, batch)
+
+
+def both(agent: Any, batch: dict[str, Any]) -> tuple[Candidates, Candidates]:
+    """The policy and its prior on a batch's candidates."""
     with torch.no_grad():
-        mine, prior = learner._candidates(agent._learning, batch)
-    return batch, mine, prior
+        logits, prior, each = agent._learner._candidates(agent._learning, batch)
+    width, num_live = batch["head_id"].shape[1], torch.from_numpy(batch["num_live"].astype(np.float64))
+    return (
+        split_candidates(logits, each, width, num_live),
+        split_candidates(torch.from_numpy(prior), each, width, num_live),
+    )
 
 
 def test_serves_the_prior_plus_the_correction(drive: Callable[..., Any]) -> None:
@@ -98,8 +107,7 @@ def test_tail_draws_estimate_the_exact_normaliser(drive: Callable[..., Any]) -> 
         fewer = {**batch, "tail_id": batch["tail_id"].copy()}
         keep = draws.random(fewer["tail_id"].shape[1]) < 0.1
         fewer["tail_id"][:, ~keep] = -1
-        with torch.no_grad():
-            mine, _ = agent._learner._candidates(agent._learning, fewer)
+        mine, _ = both(agent, fewer)
         errors.append(float((mine.log_normaliser() - exact.log_normaliser()).exp().mean()) - 1.0)
     spread = np.std(errors, ddof=1)
     assert 0 < spread < 0.1

@@ -6,18 +6,25 @@ from pathlib import Path
 
 import pytest
 
+from feedgym.env.actions import ACTIONS, ORDERS
+from feedgym.env.news_feed_env import OBSERVATIONS
+
 PAGE = Path(__file__).parents[2] / "docs" / "gymnasium.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+PRINTED = [
+    r"(\d+) visits, (\d+\.\d) minutes read, (left|stayed)",
+    r"(\d+) visits, (\d+\.\d) minutes read",
+    r"(\d+) minutes",
+    r"(\d+) minutes",
+]
+"""What each example prints, in the order of the page."""
 
 
-def test_the_page_has_its_three_examples() -> None:
-    assert len(BLOCKS) == 3
+def test_every_example_of_the_page_is_checked() -> None:
+    assert len(BLOCKS) == len(PRINTED)
 
 
-@pytest.mark.parametrize(
-    ("block", "printed"),
-    [(0, r"(\d+) visits, (\d+\.\d) minutes read, (left|stayed)"), (1, r"(\d+) minutes"), (2, r"(\d+) minutes")],
-)
+@pytest.mark.parametrize(("block", "printed"), list(enumerate(PRINTED)))
 def test_example_runs_without_warnings(block: int, printed: str, capsys: pytest.CaptureFixture[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -26,3 +33,9 @@ def test_example_runs_without_warnings(block: int, printed: str, capsys: pytest.
     found = re.match(printed, out)
     assert found is not None, out
     assert float(found.group(1)) > 0
+
+
+def test_the_settings_of_the_page_are_those_of_the_face() -> None:
+    for setting, known in (("action", ACTIONS), ("obs", OBSERVATIONS), ("order", ORDERS)):
+        named = re.findall(rf'^\| `{setting}="(\w+)"`', PAGE.read_text(), flags=re.MULTILINE)
+        assert named == [*known]

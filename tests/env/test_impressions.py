@@ -10,11 +10,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from feedgym.env import Feed, FeedConfig, RewardConfig, ServedOutcome, read_impressions, write_impressions
+from feedgym.env import Feed, FeedConfig, NewsReader, RewardConfig, ServedOutcome, read_impressions, write_impressions
 from feedgym.env.impression_log import ImpressionLog, visit_ids, write_articles
 from feedgym.env.impressions import config_of
 from feedgym.env.log_columns import COLUMNS, log_schema
 from feedgym.env.visits import Visits
+from feedgym.env.worlds import WORLDS
 
 DESIGN = (
     "run_id, policy, policy_version, time_hours, slate_made_hours, tick, visit_id, reader_id, visit, session, "
@@ -46,9 +47,11 @@ class Slates:
 Tick = tuple[Visits, ServedOutcome, Slates]
 
 
-def simulate(per_tick: Callable[[Feed, Tick], None], config: FeedConfig = CONFIG) -> Feed:
+def simulate(
+    per_tick: Callable[[Feed, Tick], None], config: FeedConfig = CONFIG, readers: NewsReader | None = None
+) -> Feed:
     """Random slates, now and then with an entry that shows nothing."""
-    feed = Feed(config, seed=4)
+    feed = Feed(config, readers, seed=4)
     rng = np.random.default_rng(0)
     while not feed.done:
         shape = (len(feed.visits), config.slate_size)
@@ -422,6 +425,36 @@ def test_optional_columns_are_null_in_ticks_without_them(tmp_path: Path) -> None
     assert table["slot_marginal"].null_count == len(odd)
     assert log.flush(tmp_path / "empty.parquet") == 0
     assert read_impressions(tmp_path / "empty.parquet").num_rows == 0
+
+
+def test_devices_and_sessions_are_logged(tmp_path: Path) -> None:
+    log, ticks = ImpressionLog(CONFIG, run_id="r", policy="p"), list[Tick]()
+
+    def per_tick(feed: Feed, tick: Tick) -> None:
+        log.append(*tick)
+        ticks.append(tick)
+        if feed.tick % CONFIG.ticks_per_day == 0:
+            log.flush(tmp_path / f"day-{feed.tick}.parquet")
+
+    simulate(per_tick, readers=NewsReader(WORLDS["measured"].reader))
+    table = read_impressions(tmp_path)
+    devices = np.array(["phone", "pc"])
+    for name, values in (
+        ("device", [devices[visits.device] for visits, _, _ in ticks]),
+        ("session", [visits.session for visits, _, _ in ticks]),
+    ):
+        np.testing.assert_array_equal(table[name].to_numpy(), np.repeat(np.concatenate(values), CONFIG.slate_size))
+        assert len(set(table[name].to_pylist())) >= 2
+    # Pages of one session: the next tick, and the number goes up by one after a longer gap.
+    by_reader = table.filter(pc.equal(table["position"], 0)).sort_by(
+        [("reader_id", "ascending"), ("visit", "ascending")]
+    )
+    reader, tick, session = (by_reader[name].to_numpy() for name in ("reader_id", "tick", "session"))
+    same = reader[1:] == reader[:-1]
+    inside = same & (session[1:] == session[:-1])
+    assert inside.sum() > 50
+    assert np.all((tick[1:] - tick[:-1])[inside] == 1)
+    assert set((session[1:] - session[:-1])[same & ~inside]) == {1}
 
 
 def test_slates_that_do_not_fit_are_named() -> None:

@@ -274,11 +274,7 @@ def test_strict_sites_refuse_bad_entries() -> None:
         env.step_slate(np.full(K, -1))
 
 
-def test_settings_of_later_days_and_wrong_queries_are_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="action: got 'slate', needs 'query'"):
-        site(action="slate")
-    with pytest.raises(ValueError, match="obs: got 'dict', needs 'flat'"):
-        site(obs="dict")
+def test_wrong_settings_and_wrong_queries_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match="num_candidates: got 0"):
         site(num_candidates=0)
     with pytest.raises(ValueError, match="first_reader_id: got -1"):

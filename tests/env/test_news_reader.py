@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from feedgym.env import Feed, FeedConfig, HalfLifeClass, NewsReader, NewsReaderConfig, NewsroomConfig
+from feedgym.env.config import EventConfig
 from feedgym.env.noise import Noise
+from feedgym.env.readers.config import Device
 from feedgym.env.readers.protocol import SlateView
 
 SEED, K = 3, 6
@@ -37,7 +39,38 @@ EAGER = NewsReaderConfig(
     dwell_cap_minutes=4.0,
     enrolment_window_hours=40.0,
 )
-SWITCHES = tuple(f.name for f in dataclasses.fields(NewsReaderConfig) if isinstance(f.default, bool))
+# The mechanisms of ``measured``, with weights that tell in a short run, and a site with breaking events.
+MODERN = dataclasses.replace(
+    EAGER,
+    base_log_odds=0.5,
+    taste=2.0,
+    interest_sd=0.6,
+    drift_time_hours=20.0,
+    devices=(Device(name="phone", share=0.6, rank_exponent=1.0), Device(name="pc", share=0.4, rank_exponent=0.37)),
+    only_examined_tire=True,
+    satiation_step=4.0,
+    last_click_sates=True,
+    continuation=0.6,
+    continuation_slope=1.0,
+    page_gap_hours=0.04,
+    gap_median_hours=4.0,
+)
+EVENTS = EventConfig(per_day=2.0, surge_half_life_hours=4.0, trend_hours=20.0, trend_log_odds=1.5, burst_articles=2)
+BUSY_SITE = dataclasses.replace(SITE, newsroom=dataclasses.replace(SITE.newsroom, max_age_hours=60.0, events=EVENTS))
+CONFIGS = {"eager": EAGER, "modern": MODERN}
+
+
+def site_of(config: NewsReaderConfig) -> FeedConfig:
+    return BUSY_SITE if config.devices else SITE
+
+
+FORMS = ("only_examined_tire", "last_click_sates")
+"""Two forms of a mechanism: no switches."""
+SWITCHES = tuple(
+    f.name for f in dataclasses.fields(NewsReaderConfig) if isinstance(f.default, bool) and f.name not in FORMS
+)
+NEW_SWITCHES = ("sessions", "interest_drift", "surges")
+OLD_SWITCHES = tuple(name for name in SWITCHES if name not in NEW_SWITCHES)
 
 
 # The plain version: world.md, section 1, in Python floats
@@ -46,15 +79,27 @@ SWITCHES = tuple(f.name for f in dataclasses.fields(NewsReaderConfig) if isinsta
 class PlainReader:
     """One reader."""
 
-    def __init__(self, config: NewsReaderConfig, reader_id: int, centers: Any) -> None:
-        self.c, self.id = config, reader_id
+    def __init__(self, config: NewsReaderConfig, reader_id: int, centers: Any, surge: list[float]) -> None:
+        self.c, self.id, self.surge = config, reader_id, surge if config.surges else [1.0]
         noise = Noise(SEED, np.array([reader_id]))
-        mix = noise.gamma("taste", config.taste_concentration, size=len(centers))[0].tolist()
-        raw = [
-            sum(w * float(center[d]) for w, center in zip(mix, centers, strict=True)) for d in range(centers.shape[1])
-        ]
-        length = math.sqrt(sum(x * x for x in raw))
-        self.interest = [x / length for x in raw]
+        if config.interest_sd > 0:
+            self.interest = (config.interest_sd * noise.normal("taste", "reader", size=centers.shape[1])[0]).tolist()
+        else:
+            mix = noise.gamma("taste", config.taste_concentration, size=len(centers))[0].tolist()
+            raw = [
+                sum(w * float(center[d]) for w, center in zip(mix, centers, strict=True))
+                for d in range(centers.shape[1])
+            ]
+            length = math.sqrt(sum(x * x for x in raw))
+            self.interest = [x / length for x in raw]
+        self.exponent = None
+        if config.devices:
+            draw, up_to = float(noise.uniform("device", "reader")[0]), 0.0
+            for device in config.devices:
+                up_to += device.share
+                if draw < up_to:
+                    self.exponent = device.rank_exponent
+                    break
         normal = float(noise.normal("base gap", "reader")[0])
         self.base_gap = config.gap_median_hours * math.exp(config.gap_log_sd * normal)
         late = float(noise.uniform("late", "reader")[0]) < config.enrolment_share and config.late_enrolment
@@ -62,7 +107,8 @@ class PlainReader:
         enrolled = moment if late else 0.0
         part = float(noise.uniform("first visit", "reader")[0])
         # From hour 0 on, in operational time, enrolment included.
-        self.first_visit = self.walk(0.0, enrolled + part * self.base_gap)
+        self.first_visit = self.walk(0.0, enrolled + part * self.base_gap, [1.0])
+        self.session_worth: list[float] = []
         self.trust = 0.0
         self.satiation = [0.0] * len(centers)
         self.last_visit = 0.0
@@ -70,12 +116,13 @@ class PlainReader:
         self.memory: dict[int, tuple[int, float, float, bool]] = {}
         self.subscriber = False
 
-    def walk(self, now: float, operational_gap: float) -> float:
+    def walk(self, now: float, operational_gap: float, surge: list[float] | None = None) -> float:
         """Clock hours until so much traffic has passed."""
+        surge = self.surge if surge is None else surge
         profile = self.c.day_profile if self.c.daily_rhythm else (1.0,) * 24
         mean, left, clock = sum(profile) / 24.0, operational_gap, now
         while True:
-            rate = profile[int(clock % 24.0)] / mean
+            rate = profile[int(clock % 24.0)] / mean * (surge[int(clock)] if int(clock) < len(surge) else 1.0)
             end = math.floor(clock) + 1.0
             if rate * (end - clock) > left:
                 return clock + left / rate - now
@@ -109,14 +156,18 @@ class PlainReader:
                 log_odds += c.clickbait_weight * clickbait + c.quality_weight * q
             if c.decay:
                 log_odds += math.log(2.0 ** (-(now - article["published_hours"]) / article["half_life_hours"]))
+            log_odds += article["trend"]
             if c.satiation:
                 log_odds -= c.satiation_weight * self.satiation[article["topic"]]
             if c.fatigue:
                 count, clicked_before = self.recall(article["id"], now)
                 log_odds -= c.fatigue_weight * math.log(1.0 + count) + c.already_clicked_weight * clicked_before
-            examined = c.examination**position if c.position_bias else 1.0
+            examined = c.examination**position if self.exponent is None else (position + 1.0) ** -self.exponent
+            examined = examined if c.position_bias else 1.0
             chance = examined / (1.0 + math.exp(-log_odds))
-            if float(noise.uniform("click", "impression")[0, 0]) < chance:
+            draw = float(noise.uniform("click", "impression")[0, 0])
+            article["tires"] = draw < examined or not c.only_examined_tire
+            if draw < chance:
                 spread = c.dwell_log_sd * float(noise.normal("dwell", "impression")[0, 0])
                 slopes = c.dwell_quality * q + c.dwell_clickbait * clickbait + c.dwell_taste * match
                 minutes.append(min(c.dwell_cap_minutes, math.exp(c.dwell_log_minutes + slopes + spread)))
@@ -128,15 +179,23 @@ class PlainReader:
             for article, read in zip(slate, minutes, strict=True)
             if article is not None and read is not None
         ]
+        satisfying = sum(w > 0 for w in worth)
+        worth = self.session_worth + worth
         value = math.tanh(sum(worth) / len(worth) + 0.15 * math.log(1 + len(worth))) if worth else c.value_nothing
-        self.trust = (1.0 - c.trust_step) * self.trust + c.trust_step * value
         noise = Noise(*key)
-        hazard = c.subscribe_hazard * math.exp(self.trust) * sum(w > 0 for w in worth)
+        goes_on = False
+        if c.sessions and c.continuation > 0:
+            log_odds = math.log(c.continuation / (1 - c.continuation)) + c.continuation_slope * value
+            goes_on = float(noise.uniform("continue")[0]) < 1.0 / (1.0 + math.exp(-log_odds))
+        self.session_worth = worth if goes_on else []
+        if not goes_on:
+            self.trust = (1.0 - c.trust_step) * self.trust + c.trust_step * value
+        hazard = c.subscribe_hazard * math.exp(self.trust) * satisfying
         wins = float(noise.uniform("subscribe")[0]) < 1.0 - math.exp(-hazard)
         subscribed = wins and c.subscription and not self.subscriber
         self.subscriber |= subscribed
         self.last_visit, self.visits = now, self.visits + 1
-        return minutes, subscribed, self.gap(value, now, noise)
+        return minutes, subscribed, c.page_gap_hours if goes_on else self.gap(value, now, noise)
 
     def keep(self, slate: list[dict[str, Any] | None], minutes: list[float | None], now: float) -> None:
         """Satiation and memory, from what stood there before this visit."""
@@ -146,8 +205,12 @@ class PlainReader:
                 continue
             count, clicked = before[article["id"]]
             held = (article["id"], count + (read is None), now, clicked or read is not None)
-            self.memory[article["id"] % self.c.memory_slots] = held
-            if read is not None:
+            if article["tires"]:
+                self.memory[article["id"] % self.c.memory_slots] = held
+            if read is not None and self.c.last_click_sates:
+                self.satiation = [0.0] * len(self.satiation)
+                self.satiation[article["topic"]] = self.c.satiation_step
+            elif read is not None:
                 self.satiation[article["topic"]] += self.c.satiation_step
 
     def gap(self, value: float, now: float, noise: Noise) -> float:
@@ -156,6 +219,11 @@ class PlainReader:
         pull = math.exp(-kappa * (c.return_mix * self.trust + (1.0 - c.return_mix) * value))
         habit = float(noise.exponential("habit")[0]) ** c.habit_exponent
         hours = self.walk(now, self.base_gap * pull * habit)
+        if c.interest_drift and c.drift_time_hours > 0:
+            kept = math.exp(-hours / c.drift_time_hours)
+            spread = c.interest_sd * math.sqrt(1.0 - kept**2)
+            draws = noise.normals("drift", len(self.interest))[0].tolist()
+            self.interest = [kept * u + spread * z for u, z in zip(self.interest, draws, strict=True)]
         hazard = c.leaving_per_day * (math.exp(-2.0 * self.trust) if c.delayed_effects else 1.0)
         left = float(noise.uniform("leaving")[0]) < 1.0 - math.exp(-hazard * hours / 24.0)
         return math.inf if left and c.leaving else hours
@@ -173,8 +241,13 @@ def slates_for(feed: Feed) -> Any:
 
 def first_disagreement(shipped: NewsReaderConfig, plain: NewsReaderConfig) -> tuple[str, int]:
     """What the shipped reader and the plain one first differ in ("" if in nothing), and visits compared."""
-    feed, compared = Feed(SITE, NewsReader(shipped), SEED), 0
-    readers = [PlainReader(plain, i, feed.newsroom.centers.astype(np.float64)) for i in range(SITE.num_readers)]
+    feed, compared = Feed(site_of(plain), NewsReader(shipped), SEED), 0
+    newsroom: Any = feed.newsroom
+    centers, surge = newsroom.centers.astype(np.float64), newsroom.surge(np.arange(2000)).tolist()
+    readers = [PlainReader(plain, i, centers, surge) for i in range(SITE.num_readers)]
+    events = newsroom.events.between(-200.0, 100.0)
+    events = list(zip(events.hours.tolist(), events.topic.tolist(), strict=True))
+    length, gain = site_of(plain).newsroom.events.trend_hours, site_of(plain).newsroom.events.trend_log_odds
     due = [math.ceil(reader.first_visit / SITE.tick_hours) for reader in readers]
     names = ("vector", "quality", "clickbait", "topic", "published_hours", "half_life_hours")
     while not feed.done:
@@ -183,6 +256,8 @@ def first_disagreement(shipped: NewsReaderConfig, plain: NewsReaderConfig) -> tu
             return "who comes", compared
         columns = {name: feed.catalogue.archive.column(name) for name in names}
         outcome = feed.serve(slates)
+        trend = [sum(gain for at, topic in events if topic == t and at <= now < at + length) for t in range(16)]
+        columns["trend"] = np.array(trend)[columns["topic"]]
         for row, reader in enumerate(visits.reader_id.tolist()):
             slate = [
                 None if a < 0 else {"id": a} | {name: column[a].tolist() for name, column in columns.items()}
@@ -202,9 +277,13 @@ def first_disagreement(shipped: NewsReaderConfig, plain: NewsReaderConfig) -> tu
     return "", compared
 
 
-@pytest.mark.parametrize("off", [None, *SWITCHES])
-def test_equals_the_plain_version(off: str | None) -> None:
-    config = EAGER if off is None else dataclasses.replace(EAGER, **{off: False})
+@pytest.mark.parametrize(
+    ("base", "off"),
+    [("eager", off) for off in (None, *OLD_SWITCHES)]
+    + [("modern", off) for off in (None, *NEW_SWITCHES, "position_bias", "fatigue", "satiation", "delayed_effects")],
+)
+def test_equals_the_plain_version(base: str, off: str | None) -> None:
+    config = CONFIGS[base] if off is None else dataclasses.replace(CONFIGS[base], **{off: False})
     difference, compared = first_disagreement(config, config)
     assert difference == ""
     assert compared > 200
@@ -213,25 +292,52 @@ def test_equals_the_plain_version(off: str | None) -> None:
 WEIGHTS = tuple(f.name for f in dataclasses.fields(NewsReaderConfig) if type(f.default) is float)
 
 
-def wrong_configs() -> dict[str, NewsReaderConfig]:
+MEANINGLESS = ("interest_sd", "drift_time_hours", "continuation", "continuation_slope", "page_gap_hours")
+"""Weights that ``EAGER`` does not have."""
+OF_SESSIONS = ("continuation", "continuation_slope", "page_gap_hours", "trust_step", "value_nothing")
+OF_MODERN = (
+    *("interest_sd", "drift_time_hours", "satiation_step", "satiation_half_life_hours", "fatigue_weight"),
+    *OF_SESSIONS,
+)
+"""Weights that only ``MODERN`` has, or that mean something else there."""
+
+
+def wrong_configs() -> dict[str, tuple[NewsReaderConfig, str]]:
     """Every weight a fifth too small, and where a sign is allowed, of the wrong sign."""
     found = {}
-    for name in WEIGHTS:
-        for factor in (0.8, -1.0):
-            wrong = 0.2 if name == "dwell_log_minutes" else getattr(EAGER, name) * factor
-            with contextlib.suppress(ValueError):  # a setting that has no sign
-                found[f"{name} {factor}"] = dataclasses.replace(EAGER, **{name: wrong})
+    for base, config in CONFIGS.items():
+        for name in WEIGHTS:
+            for factor in (0.8, -1.0):
+                if (name in MEANINGLESS) if base == "eager" else (name not in OF_MODERN):
+                    continue
+                wrong = 0.2 if name == "dwell_log_minutes" else getattr(config, name) * factor
+                with contextlib.suppress(ValueError):  # a setting that has no sign
+                    found[f"{base} {name} {factor}"] = (dataclasses.replace(config, **{name: wrong}), base)
     return found
 
 
-@pytest.mark.parametrize("shipped", wrong_configs().values(), ids=wrong_configs())
-def test_a_wrong_weight_or_sign_does_not_equal_it(shipped: NewsReaderConfig) -> None:
-    assert first_disagreement(shipped, EAGER)[0] != ""
+@pytest.mark.parametrize(("shipped", "base"), wrong_configs().values(), ids=wrong_configs())
+def test_a_wrong_weight_or_sign_does_not_equal_it(shipped: NewsReaderConfig, base: str) -> None:
+    assert first_disagreement(shipped, CONFIGS[base])[0] != ""
+
+
+DEVICES_SWAPPED = tuple(
+    dataclasses.replace(device, rank_exponent=other.rank_exponent)
+    for device, other in zip(MODERN.devices, reversed(MODERN.devices), strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"only_examined_tire": False}, {"last_click_sates": False}, {"devices": DEVICES_SWAPPED}]
+)
+def test_another_form_of_a_mechanism_does_not_equal_it(wrong: dict[str, Any]) -> None:
+    assert first_disagreement(dataclasses.replace(MODERN, **wrong), MODERN)[0] != ""
 
 
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_a_switch_that_is_not_obeyed_does_not_equal_it(switch: str) -> None:
-    assert first_disagreement(EAGER, dataclasses.replace(EAGER, **{switch: False}))[0] != ""
+    base = MODERN if switch in NEW_SWITCHES else EAGER
+    assert first_disagreement(base, dataclasses.replace(base, **{switch: False}))[0] != ""
 
 
 # Switches: the parameters of a mechanism matter when it is on, and do not when it is off
@@ -252,13 +358,15 @@ PARAMETERS = {
     "daily_rhythm": {"day_profile": (1.0,) * 12 + (3.0,) * 12},
     "late_enrolment": {"enrolment_share": 0.9, "enrolment_window_hours": 20.0},
     "subscription": {"subscribe_hazard": 0.3},
+    "sessions": {"continuation": 0.2, "continuation_slope": -1.0, "page_gap_hours": 0.4},
+    "interest_drift": {"drift_time_hours": 5.0},
 }
 OBSERVED = ("clicks", "dwell_minutes", "subscribed", "left", "hours_to_next_visit")
 
 
 @functools.lru_cache(maxsize=64)
 def story(config: NewsReaderConfig) -> list[bytes]:
-    feed = Feed(dataclasses.replace(SITE, tick_hours=0.25), NewsReader(config), SEED)
+    feed = Feed(dataclasses.replace(site_of(config), tick_hours=0.25), NewsReader(config), SEED)
     told = []
     while not feed.done:
         told.append(feed.visits.reader_id.tobytes())
@@ -271,21 +379,23 @@ def story(config: NewsReaderConfig) -> list[bytes]:
     ("switch", "name", "value"), [(s, n, v) for s, changes in PARAMETERS.items() for n, v in changes.items()]
 )
 def test_a_mechanism_matters_when_on_and_vanishes_when_off(switch: str, name: str, value: Any) -> None:
-    other = dataclasses.replace(EAGER, **{name: value})
-    assert story(EAGER) != story(other)
-    assert story(dataclasses.replace(EAGER, **{switch: False})) == story(dataclasses.replace(other, **{switch: False}))
+    base = MODERN if switch in NEW_SWITCHES else EAGER
+    other = dataclasses.replace(base, **{name: value})
+    assert story(base) != story(other)
+    assert story(dataclasses.replace(base, **{switch: False})) == story(dataclasses.replace(other, **{switch: False}))
 
 
 def test_every_switch_is_tested() -> None:
-    assert set(PARAMETERS) | {"decay"} == set(SWITCHES)
+    assert set(PARAMETERS) | {"decay", "surges"} == set(SWITCHES)
 
 
 # What a switch turns off, seen in what is expected of single articles
 
 
-def used_feed(**settings: Any) -> Feed:
+def used_feed(base: NewsReaderConfig = EAGER, **settings: Any) -> Feed:
     """A feed in which readers have clicked and tired for a day; the articles live on."""
-    feed = Feed(dataclasses.replace(SITE, tick_hours=0.5), NewsReader(dataclasses.replace(EAGER, **settings)), SEED)
+    site = dataclasses.replace(site_of(base), tick_hours=0.5)
+    feed = Feed(site, NewsReader(dataclasses.replace(base, **settings)), SEED)
     while feed.tick < 60:
         feed.serve(slates_for(feed))
     return feed
@@ -374,8 +484,9 @@ def test_delayed_effects_off_makes_the_leaving_hazard_constant() -> None:
 # What oracles ask
 
 
-def test_expected_response_equals_the_mean_of_respond_and_changes_no_state() -> None:
-    feed = used_feed(position_bias=False)
+@pytest.mark.parametrize("base", CONFIGS.values(), ids=CONFIGS)
+def test_expected_response_equals_the_mean_of_respond_and_changes_no_state(base: NewsReaderConfig) -> None:
+    feed = used_feed(base, position_bias=False)
     model: Any = feed.reader_model
     before = {name: column.copy() for name, column in feed.state.items()}
     ids = np.random.default_rng(4).permutation(feed.catalogue.article_id)[:12].astype(np.int64)
@@ -410,7 +521,7 @@ def test_the_cap_counts_in_expected_minutes() -> None:
     model, draws = NewsReader(config), np.random.default_rng(0).standard_normal(200_000)
     for shift in (-1.0, 0.5, 3.0):
         read = np.minimum(np.exp(shift + draws), 2.0)
-        found = float(model._expected_minutes(np.array([shift], dtype=np.float32))[0])
+        found = float(model._dwell.mean_minutes(np.array([shift], dtype=np.float32))[0])
         assert found == pytest.approx(read.mean(), abs=4.0 * read.std() / math.sqrt(len(read)) + 0.01)
 
 
@@ -423,6 +534,10 @@ def test_the_cap_counts_in_expected_minutes() -> None:
         ({"leaving_per_day": -0.1}, "leaving_per_day: got -0.1, needs >= 0"),
         ({"base_log_odds": math.nan}, "base_log_odds: got nan, needs a finite number"),
         ({"day_profile": (1.0,) * 5}, "day_profile: got 5, needs 24 weights"),
+        ({"continuation": 1.0}, "continuation: got 1.0, needs at least 0, below 1"),
+        ({"drift_time_hours": 10.0}, "drift_time_hours: got 10.0, needs 0 where interest_sd is 0"),
+        ({"devices": MODERN.devices[:1]}, "devices: got 0.6, needs shares that sum to 1"),
+        ({"page_gap_hours": 0.0}, "page_gap_hours: got 0.0, needs > 0"),
     ],
 )
 def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:

@@ -237,3 +237,30 @@ def test_no_reader_no_draw() -> None:
 def test_names_are_keyed_apart() -> None:
     keys = {int(name_key(f"name {i}")) for i in range(2000)}
     assert len(keys) == 2000
+
+
+def test_single_precision_normals_are_normal_and_independent() -> None:
+    reader = np.arange(40_000)
+    draws = Noise(2, reader, reader % 3).normals("drift", 5)
+    assert draws.shape == (40_000, 5)
+    assert draws.dtype == np.float32
+    for column in draws.T:
+        assert stats.kstest(column, "norm").pvalue > 1e-3
+    # Both of a Box-Muller pair come from one word.
+    for values in (draws, draws**2):
+        assert np.abs(np.corrcoef(values.T) - np.eye(5)).max() < 4.0 * len(reader) ** -0.5
+    assert stats.kstest(draws[:, 0] * 1.06, "norm").pvalue < 1e-3
+    assert not np.array_equal(draws, Noise(2, reader, reader % 3).normals("other", 5))
+
+
+def test_the_noise_of_some_visits_is_that_of_the_whole() -> None:
+    reader, some = np.arange(500), np.array([7, 499, 3, 44])
+    whole = Noise(2, reader, reader % 5)
+    whole.foresee("a")
+    part = whole.of(some)
+    for draw in ("uniform", "normal", "exponential"):
+        assert getattr(part, draw)("a").tobytes() == getattr(whole, draw)("a")[some].tobytes()
+        assert getattr(part, draw)("b", "reader").tobytes() == getattr(whole, draw)("b", "reader")[some].tobytes()
+    assert part.normals("c", 3).tobytes() == whole.normals("c", 3)[some].tobytes()
+    one = whole.of(some[1:2])
+    assert one.normals("c", 3).tobytes() == whole.normals("c", 3)[499:].tobytes()

@@ -72,9 +72,10 @@ def test_figures_are_medians_of_cpu_time_per_visit() -> None:
 
 
 def test_live_articles_are_what_the_case_asks_for() -> None:
-    for arrivals in (4.0, 40.0):
-        live = len(FeedCase(**{**vars(SMALL), "arrivals": arrivals}).make_feed().catalogue)
-        assert live == pytest.approx(SMALL.live, rel=0.25)
+    for world in ("vivid", "measured"):
+        for arrivals in (4.0, 40.0):
+            live = len(FeedCase(**{**vars(SMALL), "arrivals": arrivals, "world": world}).make_feed().catalogue)
+            assert live == pytest.approx(SMALL.live, rel=0.25)
 
 
 def test_a_reader_takes_what_its_arrays_take() -> None:
@@ -85,8 +86,13 @@ def test_a_reader_takes_what_its_arrays_take() -> None:
     assert bytes_each == 50 * 6 + 3 * 4 + 4 + 3 * 64 + 64 * 8 + 8 <= 1126  # the budget of 1.1 KB
 
 
+def test_a_reader_of_measured_takes_less() -> None:
+    assert benchmark_feed.bytes_per_reader(FeedCase(**{**vars(SMALL), "world": "measured"}).make_feed()) < 1000
+
+
 def test_sizes_are_those_of_the_budget() -> None:
     target, few, many, tenth, tenfold, *_ = feed_cases()
+    assert {case.world for case in feed_cases()} == {"vivid", "measured"}
     assert (target.readers, target.live) == (100_000, 10_000)
     assert (few.live, many.live) == (1_000, 100_000)
     assert few.arrivals == many.arrivals == target.arrivals
@@ -139,8 +145,10 @@ def test_the_command_writes_its_tables(tmp_path: Path, capsys: pytest.CaptureFix
     assert all(row["faiss_ms"] > 0 for row in figures["retrieval"])
     # More work in the same run takes longer: the ratios stand in the right columns.
     assert all(0 < row["sampling"] < row["with_marginals"] for row in figures["slates"])
+    assert all(row["step_ms"] > 0 for row in figures["learning"])
+    assert {row["ratio"] for row in figures["learning"] if row["learner"] == "contrastive-uniform"} == {1.0}
 
 
 def test_unknown_sections_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"sections: got 'fast', needs of feed, agent, retrieval, slates"):
+    with pytest.raises(ValueError, match=r"sections: got 'fast', needs of feed, agent, retrieval, slates, learning"):
         BenchmarkConfig(sections=("fast",))

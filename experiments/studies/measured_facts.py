@@ -1,0 +1,343 @@
+"""Study: is the world ``measured`` what its sources say? Facts of a simulated month, each within a band.
+
+Policies: ``random``; ``recent``, Plackett-Luce over all live articles with logit ``-age / 14 h`` and epsilon .05
+(world.md has 6 h, under which no reader model could give these ages of clicks: docs/worlds.md); ``newest`` first.
+Bands: world.md, section 2. Shapes: n visits, K positions, A articles, T topics. Time is in hours.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feedgym.agents import parse_agent
+from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, SmallInts
+from feedgym.env.feed import Feed
+from feedgym.env.noise import Noise
+from feedgym.env.observables import newest
+from feedgym.env.readers.news_reader import NewsReader
+from feedgym.env.worlds import WORLDS
+
+POLICIES = {
+    "random": "random",
+    # The shortlist holds all live articles: a shorter one would hide the old ones.
+    "recent": "recent:scale_hours=14.0,shortlist_size=4000",
+    "newest": None,
+}
+AGES = (1, 3, 12, 24, 72)
+WEEK = 168.0
+LEAST_CLICKS = 20
+"""Effective topics are counted of readers with so many clicks: fewer say little, even corrected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactsConfig:
+    """How much is simulated."""
+
+    readers: int = 4000
+    """Seats."""
+    days: float = 28.0
+    """Simulated days."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3)
+    """Each seed is a newsroom and a population."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A number that a run must show."""
+
+    policy: str
+    name: str
+    low: float
+    high: float
+    of_mean: bool = False
+    """The band is for the mean over the seeds; else for each seed."""
+
+
+FACTS = (
+    Fact("recent", "share of clicks younger than 1 h", 0.11, 0.23),
+    Fact("recent", "share of clicks younger than 3 h", 0.32, 0.44),
+    Fact("recent", "share of clicks younger than 12 h", 0.67, 0.79),
+    Fact("recent", "share of clicks younger than 24 h", 0.80, 0.92),
+    Fact("recent", "share of clicks younger than 72 h", 0.91, 1.00),
+    Fact("recent", "Gini of expected clicks, 7 days", 0.60, 0.75),
+    Fact("recent", "CTR", 0.015, 0.025),
+    Fact("random", "CTR", 0.006, 0.010),
+    Fact("recent", "return gap p50, h", 8.0, 16.0),
+    Fact("recent", "return gap p90, h", 40.0, 70.0),
+    Fact("recent", "slates per session", 3.0, 3.6),
+    Fact("recent", "sessions of one slate", 0.20, 0.35),
+    Fact("recent", "position slope, phone", -1.1, -0.9),
+    Fact("recent", "position slope, pc", -0.47, -0.27),
+    Fact("random", "position slope, phone", -1.1, -0.9),
+    Fact("random", "position slope, pc", -0.47, -0.27),
+    Fact("newest", "odds after 1 exposure", 0.30 / 1.3, 0.30 * 1.3),
+    Fact("newest", "odds after 2 exposures", 0.16 / 1.3, 0.16 * 1.3),
+    Fact("newest", "odds after 3 exposures", 0.13 / 1.3, 0.13 * 1.3),
+    Fact("newest", "odds after 4+ exposures", 0.07 / 1.3, 0.07 * 1.3),
+    Fact("recent", "dwell median, s", 18.0, 25.0),
+    Fact("recent", "effective topics per reader", 5.8, 6.6, of_mean=True),
+    Fact("recent", "traffic peak / trough", 9.0, 14.0),
+)
+
+
+class WatchedReader(NewsReader):
+    """The same readers; what they examined is kept for the study."""
+
+    examined: list[Bools]
+
+    def look_and_click(
+        self, odds_against: Floats, valid: Bools, noise: Noise, device: SmallInts | None
+    ) -> tuple[Bools, Bools]:
+        """As the default reader, remembered."""
+        examined, clicks = super().look_and_click(odds_against, valid, noise, device)
+        self.examined.append(examined.T)
+        return examined, clicks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Month:
+    """All visits of one run."""
+
+    hours: Doubles
+    """(n,)"""
+    reader: Ints
+    """(n,)"""
+    visit: Ints
+    """(n,)"""
+    session: Ints
+    """(n,)"""
+    device: Ints
+    """(n,)"""
+    article: Ints
+    """(n, K)"""
+    clicks: Bools
+    """(n, K)"""
+    dwell_minutes: Floats
+    """(n, K)"""
+    examined: Bools
+    """(n, K), latent"""
+    expected: Doubles
+    """(n, K), latent: chance of a click; NaN where it was not asked for."""
+    articles: Arrays
+    """Columns of the archive, (A,): ``published_hours``, ``expires_hours``, ``topic``."""
+    days: float
+    """Simulated."""
+
+
+def simulate(policy: str, seed: int, config: FactsConfig) -> Month:
+    """One run of the world ``measured`` under a policy of ``POLICIES``."""
+    world = WORLDS["measured"]
+    site = dataclasses.replace(world.feed, num_readers=config.readers, days=config.days)
+    feed = Feed(site, WatchedReader(world.reader), seed)
+    plan = POLICIES[policy]
+    agent = None if plan is None else parse_agent(plan).start(feed)
+    model: Any = feed.reader_model
+    parts: list[dict[str, NDArray[Any]]] = []
+    while not feed.done:
+        visits, size = feed.visits, site.slate_size
+        if agent is None:
+            slates = np.tile(newest(feed.catalogue.article_id, size), (len(visits), 1))
+        else:
+            slates = agent.act(visits, feed.catalogue).article_id
+        expected = _chances(feed, slates) if policy == "recent" else np.full(slates.shape, np.nan)
+        model.examined = []
+        outcome = feed.serve(slates)
+        if len(visits) == 0:
+            continue
+        assert visits.session is not None
+        assert visits.device is not None
+        parts.append(
+            {
+                "hours": np.full(len(visits), visits.now),
+                "reader": visits.reader_id,
+                "visit": visits.visit,
+                "session": visits.session,
+                "device": visits.device,
+                "article": slates,
+                "clicks": np.array(outcome.clicks),
+                "dwell_minutes": np.array(outcome.dwell_minutes),
+                "examined": np.concatenate(model.examined),
+                "expected": expected,
+            }
+        )
+        if agent is not None:
+            agent.learn(outcome)
+    archive = feed.catalogue.archive
+    names = ("published_hours", "expires_hours", "topic")
+    return Month(
+        **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
+        articles={name: archive.column(name)[: archive.published].copy() for name in names},
+        days=config.days,
+    )
+
+
+def _chances(feed: Feed, slates: Ints) -> Doubles:
+    """The chance of a click on each entry, (n, K)."""
+    if len(slates) == 0:
+        return np.zeros(slates.shape)
+    model: Any = feed.reader_model
+    shown, place = np.unique(slates, return_inverse=True)
+    click, _ = model.expected_response(feed.state, feed.visits.rows, feed.catalogue.archive, shown, feed.now)
+    chance = np.take_along_axis(click, place.reshape(slates.shape), axis=1)
+    look = model.examination_by_device(slates.shape[1])[:, feed.visits.device].T
+    expected: Doubles = (chance * look).astype(np.float64)
+    return expected
+
+
+# Facts of one run
+
+
+def facts(month: Month) -> dict[str, float]:
+    """All facts by name."""
+    clicks = month.clicks
+    found = {
+        "CTR": float(clicks.mean()),
+        "dwell median, s": 60.0 * float(np.median(month.dwell_minutes[clicks])),
+        "effective topics per reader": effective_topics(month),
+    }
+    age = (month.hours[:, None] - month.articles["published_hours"][month.article])[clicks]
+    found |= {f"share of clicks younger than {limit} h": float((age < limit).mean()) for limit in AGES}
+    gaps, sizes = sessions(month)
+    found["return gap p50, h"], found["return gap p90, h"] = np.quantile(gaps, [0.5, 0.9]).tolist()
+    found["slates per session"] = float(sizes.mean())
+    found["sessions of one slate"] = float((sizes == 1).mean())
+    for device, name in enumerate(("phone", "pc")):
+        found[f"position slope, {name}"] = position_slope(clicks[month.device == device])
+    by_hour = np.bincount((month.hours % 24.0).astype(int), minlength=24)
+    found["traffic peak / trough"] = float(by_hour.max() / max(by_hour.min(), 1))
+    odds = repeat_odds(month)
+    for exposures, value in enumerate(odds, 1):
+        label = "1 exposure" if exposures == 1 else f"{exposures}{'+' if exposures == len(odds) else ''} exposures"
+        found[f"odds after {label}"] = value
+    if not np.isnan(month.expected).any():
+        found["Gini of expected clicks, 7 days"] = weekly_gini(month)
+    return found
+
+
+def sessions(month: Month) -> tuple[Doubles, Ints]:
+    """Hours between the last slate of a session and the first of the reader's next; slates in each session."""
+    order = np.lexsort((month.visit, month.reader))
+    reader, session, hours = month.reader[order], month.session[order], month.hours[order]
+    same = reader[1:] == reader[:-1]
+    new = session[1:] != session[:-1]
+    edges = np.concatenate([[0], np.flatnonzero(~same | new) + 1, [len(order)]])
+    gaps: Doubles = (hours[1:] - hours[:-1])[same & new]
+    return gaps, np.diff(edges)
+
+
+def position_slope(clicks: Bools) -> float:
+    """Slope of the log of clicks (n, K) over the log of the rank, each rank weighed by its clicks."""
+    count = clicks.sum(axis=0)
+    seen = count > 0
+    rank = np.log(np.arange(1.0, clicks.shape[1] + 1.0))[seen]
+    return float(np.polyfit(rank, np.log(count[seen]), 1, w=np.sqrt(count[seen]))[0])
+
+
+def repeat_odds(month: Month, most: int = 4) -> list[float]:
+    """Odds of a click on an article once examined, over those at first sight, after 1, 2, .. ``most``+ exposures.
+
+    Exposures are those that the reader examined without a click, as a log of what was in view has them; articles
+    clicked before are left out. NaN where there was no such exposure.
+    """
+    seen = np.flatnonzero(month.examined.ravel())
+    size = month.article.shape[1]
+    visit = seen // size
+    reader, article, clicked = month.reader[visit], month.article.ravel()[seen], month.clicks.ravel()[seen]
+    order = np.lexsort((month.visit[visit], article, reader))
+    reader, article, clicked = reader[order], article[order], clicked[order]
+    fresh = np.concatenate([[True], (reader[1:] != reader[:-1]) | (article[1:] != article[:-1])])
+    first = np.maximum.accumulate(np.where(fresh, np.arange(len(order)), 0))
+    before: Ints = np.cumsum(clicked) - clicked
+    never: Bools = before == before[first]
+    exposures = np.minimum(np.arange(len(order)) - first, most)[never]
+    clicks = np.bincount(exposures, weights=clicked[never], minlength=most + 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        odds = clicks / (np.bincount(exposures, minlength=most + 1) - clicks)
+        return [float(value) for value in odds[1:] / odds[0]]
+
+
+def effective_topics(month: Month, least: int = LEAST_CLICKS) -> float:
+    """``exp(entropy)`` of the topics of a reader's clicks, Miller-Madow corrected; mean over readers."""
+    topic = month.articles["topic"][month.article]
+    num_topics = int(month.articles["topic"].max()) + 1
+    cell = np.repeat(month.reader, month.clicks.sum(axis=1)) * num_topics + topic[month.clicks]
+    counts = np.bincount(cell, minlength=(int(month.reader.max()) + 1) * num_topics).reshape(-1, num_topics)
+    counts = counts[counts.sum(axis=1) >= least]
+    if len(counts) == 0:
+        return float("nan")
+    total = counts.sum(axis=1)
+    share = counts / total[:, None]
+    entropy = -(share * np.log(np.where(share > 0, share, 1.0))).sum(axis=1)
+    corrected = entropy + ((counts > 0).sum(axis=1) - 1) / (2.0 * total)
+    return float(np.exp(corrected).mean())
+
+
+def weekly_gini(month: Month) -> float:
+    """Gini coefficient of expected clicks over all articles live in a week, mean over the whole weeks of the run."""
+    values = []
+    published, expires = month.articles["published_hours"], month.articles["expires_hours"]
+    length = min(WEEK, 24.0 * month.days)
+    for start in np.arange(int(24.0 * month.days / length)) * length:
+        within = (month.hours >= start) & (month.hours < start + length)
+        expected = np.bincount(
+            month.article[within].ravel(), weights=month.expected[within].ravel(), minlength=len(published)
+        )
+        live = (published < start + length) & (expires > start)
+        values.append(gini(expected[live]))
+    return float(np.mean(values))
+
+
+def gini(values: Doubles) -> float:
+    """Gini coefficient of non-negative values (m,): 0 all alike, near 1 one has all."""
+    ordered = np.sort(values)
+    m = len(ordered)
+    return float((2.0 * np.arange(1, m + 1) - m - 1.0) @ ordered / (m * ordered.sum()))
+
+
+# The table
+
+
+def measure(config: FactsConfig, simulate: Callable[[str, int, FactsConfig], Month] = simulate) -> dict[str, Any]:
+    """Facts by policy, fact and seed: ``{policy: {fact: [a value per seed]}}``."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for policy in POLICIES:
+        runs = [facts(simulate(policy, seed, config)) for seed in config.seeds]
+        found[policy] = {name: [run[name] for run in runs] for name in runs[0]}
+    return found
+
+
+def is_within(fact: Fact, values: list[float]) -> bool:
+    """Whether the values, one for each seed, are where they should be."""
+    seen = [float(np.mean(values))] if fact.of_mean else values
+    return all(fact.low <= value <= fact.high for value in seen)
+
+
+def table(measured: dict[str, Any], wanted: tuple[Fact, ...] = FACTS) -> str:
+    """Markdown: fact, band, measured, within."""
+    lines = ["| policy | fact | band | measured | within |", "|---|---|---|---|---|"]
+    for fact in wanted:
+        values = measured[fact.policy][fact.name]
+        spread = f"{np.mean(values):.3g} ({min(values):.3g} to {max(values):.3g})"
+        band = f"{fact.low:.3g} to {fact.high:.3g}{', mean' if fact.of_mean else ''}"
+        verdict = "yes" if is_within(fact, values) else "**no**"
+        lines.append(f"| `{fact.policy}` | {fact.name} | {band} | {spread} | {verdict} |")
+    return "\n".join(lines) + "\n"
+
+
+@functools.cache
+def _measured(config: FactsConfig) -> dict[str, Any]:
+    return measure(config)
+
+
+def run(out: Path) -> str:
+    """The table of the whole study; nothing is kept in ``out`` but what the caller writes there."""
+    config = FactsConfig()
+    seeds = ", ".join(map(str, config.seeds))
+    head = f"{config.readers:,} readers, {config.days:g} days, seeds {seeds}; mean (lowest to highest)."
+    return f"{head}\n\n{table(_measured(config))}"
