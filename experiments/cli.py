@@ -11,6 +11,7 @@ COMMANDS = {
     "check-reader": "what is wrong with a reader model of your own, in plain words",
     "benchmark": "speed: the Feed alone, an agent in the loop, retrieval",
     "study": "the studies behind the claims in docs/",
+    "ppo": "stable-baselines3's PPO on the single Gymnasium face (needs an environment of its own)",
 }
 
 
