@@ -54,7 +54,10 @@ class Learning:
         return torch.from_numpy(self.store.numeric[article_id]), torch.from_numpy(self.store.categorical[article_id])
 
     def ages(self, article_id: Ints, now: Doubles) -> Tensor:
-        """Ages in hours of articles (B, C) at each row's time (B,), float32; 0 where the id is -1."""
+        """Ages in hours of articles (B, C) at each row's time (B,), float32; 0 where the id is -1.
+
+        Not the age of a stand-in: that may be of a far later day, and exp(-age / tau) overflow.
+        """
         known = article_id >= 0
         published = self.store.published_hours[np.where(known, article_id, 0)]
         return torch.from_numpy(np.where(known, now[:, None] - published, 0.0).astype(np.float32))

@@ -38,14 +38,12 @@ class RegressionLearner(Learner):
         if not shown.any():
             return None
         article_id = np.where(shown, batch.article_id, batch.article_id.max())
-        # Age 0 where nothing was shown: the stand-in may be of a far later day, and exp(-age / tau) overflow.
-        age = np.where(shown, batch.now[:, None] - learning.store.published_hours[article_id], 0.0)
         vector, bias = learning.items(article_id.ravel())
         score = learning.model.score(
             learning.users(batch),
             vector.reshape(*article_id.shape, -1),
             bias.reshape(article_id.shape),
-            torch.from_numpy(age.astype(np.float32)),
+            learning.ages(batch.article_id, batch.now),
         )
         weight = torch.from_numpy(shown.astype(np.float32))
         theta = None if c.examination is None else c.examination ** torch.arange(shown.shape[1])
