@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from feedgym.agents.agent import Site
 from feedgym.agents.future import Future, Visited, slot_rewards
+from feedgym.agents.learners.averages import Averages
 from feedgym.agents.learners.protocol import Learner, Learning
 from feedgym.agents.policy import PolicyConfig
 from feedgym.agents.settings import FutureConfig, LtvConfig
@@ -30,7 +31,7 @@ class LtvLearner(Learner):
 
     def __init__(self, config: LtvConfig, future: FutureConfig) -> None:
         self.config, self._future_config = config, future
-        self._seen: dict[str, list[float]] = {}
+        self._averages = Averages()
 
     def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> None:
         """The value head."""
@@ -89,7 +90,7 @@ class LtvLearner(Learner):
         target = torch.from_numpy(self._target(batch.clicks, slots, value).astype(np.float32))
         advantage = mse_loss(later, target, weight=weight)
         for name, part in (("value_loss", value_loss), ("future_loss", advantage)):
-            self._seen.setdefault(name, []).append(float(part.detach()))
+            self._averages.note(name, float(part.detach()))
         total: Tensor = minutes + advantage + value_loss
         return total
 
@@ -103,15 +104,13 @@ class LtvLearner(Learner):
 
     def metrics(self) -> dict[str, float]:
         """Means over the steps since the last call."""
-        seen, self._seen = self._seen, {}
-        return {name: float(np.mean(values)) for name, values in seen.items()}
+        return self._averages.take()
 
     def snapshot(self) -> Arrays:
         """The value head, and what the curves have not seen yet."""
-        seen: Arrays = {name: np.asarray(values) for name, values in self._seen.items()}
-        return nest("future", self._future.to_arrays()) | nest("seen", seen)
+        return nest("future", self._future.to_arrays()) | nest("seen", self._averages.snapshot())
 
     def restore(self, snapshot: Arrays) -> None:
         """Go on from a snapshot."""
         self._future.from_arrays(unnest("future", snapshot))
-        self._seen = {name: values.tolist() for name, values in unnest("seen", snapshot).items()}
+        self._averages.restore(unnest("seen", snapshot))

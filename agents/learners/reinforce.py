@@ -7,7 +7,6 @@ Shapes: B visits of a batch, K positions, H head, m tail draws.
 """
 
 from collections.abc import Iterable
-from typing import cast
 
 import numpy as np
 import torch
@@ -19,13 +18,14 @@ from feedgym.agents.candidate_ring import candidate_ring, candidates_of, shown_c
 from feedgym.agents.correction import LinearCorrection, MlpCorrection
 from feedgym.agents.fused_inclusion import inclusion_step
 from feedgym.agents.future import Future, Visited, slot_rewards
+from feedgym.agents.learners.averages import Averages
 from feedgym.agents.learners.protocol import Learner, Learning
 from feedgym.agents.learners.regression import RegressionLearner
 from feedgym.agents.off_policy import effective_sample_size, importance_weight
 from feedgym.agents.policy import PolicyConfig
 from feedgym.agents.policy_gradient import Logged, LogWeights, policy_gradient, split_candidates
 from feedgym.agents.settings import FutureConfig, RegressionConfig, ReinforceConfig
-from feedgym.env.arrays import AnyArray, Arrays, Doubles, Floats, Ints, nest, unnest
+from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, nest, unnest
 from feedgym.env.checks import require
 from feedgym.env.readers.protocol import Outcome
 from feedgym.towers.two_tower import TwoTower, TwoTowerConfig, load_arrays
@@ -43,7 +43,7 @@ class ReinforceLearner(Learner):
         self._regression = RegressionLearner(regression)
         if config.mode == "residual":
             self.num_columns = 1 if config.correction == "linear" else config.correction_dim + 1
-        self._seen: dict[str, list[float]] = {}
+        self._averages = Averages()
 
     def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> None:
         """Correction, value head and ring."""
@@ -127,7 +127,7 @@ class ReinforceLearner(Learner):
             return None
         slots = rng.integers(0, len(ring), c.policy_batch)
         value_loss, value = self._future.loss(slots)
-        self._seen.setdefault("value_loss", []).append(float(value_loss.detach()))
+        self._averages.note("value_loss", float(value_loss.detach()))
         batch = ring.take(slots)
         advantage = self._advantage(batch, slots, value)
         if c.normalise_advantage:
@@ -282,19 +282,18 @@ class ReinforceLearner(Learner):
             "policy_loss": loss,
         }
         for name, value in seen.items():
-            self._seen.setdefault(name, []).append(value)
+            self._averages.note(name, value)
 
     def after_backward(self) -> None:
         """Norm of the policy's gradient."""
         if self._correction is None:
             return
         squares = [float(p.grad.square().sum()) for p in self._correction.parameters() if p.grad is not None]
-        self._seen.setdefault("gradient_norm", []).append(float(np.sqrt(sum(squares))))
+        self._averages.note("gradient_norm", float(np.sqrt(sum(squares))))
 
     def metrics(self) -> dict[str, float]:
         """Means over the steps since the last call."""
-        seen, self._seen = self._seen, {}
-        return {name: float(np.mean(values)) for name, values in seen.items()}
+        return self._averages.take()
 
     def snapshot(self) -> Arrays:
         """Ring, value head, correction, and what the curves have not seen yet."""
@@ -302,7 +301,7 @@ class ReinforceLearner(Learner):
         if self._correction is not None:
             own: Arrays = {name: t.numpy().copy() for name, t in self._correction.state_dict().items()}
             arrays |= nest("correction", own)
-        return arrays | nest("seen", cast(dict[str, AnyArray], {k: np.asarray(v) for k, v in self._seen.items()}))
+        return arrays | nest("seen", self._averages.snapshot())
 
     def restore(self, snapshot: Arrays) -> None:
         """Go on from a snapshot."""
@@ -310,7 +309,7 @@ class ReinforceLearner(Learner):
         self._future.from_arrays(unnest("future", snapshot))
         if self._correction is not None:
             load_arrays(self._correction, unnest("correction", snapshot))
-        self._seen = {name: values.tolist() for name, values in unnest("seen", snapshot).items()}
+        self._averages.restore(unnest("seen", snapshot))
 
 
 def _unique(ids: Ints) -> tuple[Ints, Ints]:
