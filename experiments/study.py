@@ -23,8 +23,8 @@ Claims = Sequence[tuple[str, str, str]]
 """(agent, other, what is claimed)"""
 
 STUDIES = ("learning", "real_articles", "long_term")
-TABLES = ("measured_facts",)
-"""Studies that compare no agents: their module has ``run(out)``, which returns a table."""
+TABLES = ("measured_facts", "power")
+"""Studies with tables of their own: their module has ``run(out)``, which returns a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
