@@ -61,7 +61,7 @@ def test_settings_reach_the_agent() -> None:
     assert agent.config == TwoTowerAgentConfig(
         policy=dataclasses.replace(agent.config.policy, epsilon=0.5), widths=(8, 4), dim=3, replay_visits=7
     )
-    assert agent.config.policy.sharpness == 3.0  # this name's own default, not PolicyConfig's
+    assert agent.config.policy.sharpness == 1.0  # this name's own default, not PolicyConfig's
     assert agent._learner.config == RegressionConfig(target="click")
     dwell: Any = make_agent("regression-dwell").start(feed)
     plain: Any = make_agent("regression").start(feed)

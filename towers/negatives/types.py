@@ -1,0 +1,176 @@
+"""What a sampler of negatives is given, what it returns, and the one method that it has.
+
+Shapes: B rows of a batch, N live articles, M articles of a shortlist, K positions of a slate, S negatives that
+all rows share, R negatives of a row's own.
+
+Log q is here always the log of an expected *count*: how often an article is expected among the columns that
+compete with a row's positive, not counting the positive itself. Taken off every column, the positive and the
+duplicates too (`nce`), it leaves the optimum at log p for whatever sampler drew them (ranking NCE, Ma &
+Collins, EMNLP 2018).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from feedgym.towers.checks import require
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Doubles = npt.NDArray[np.float64]
+Arrays = Mapping[str, npt.NDArray[np.generic]]
+
+NO_IDS: Ints = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NegativeContext:
+    """One batch and the moment that its negatives are drawn for. Checked here, so that no sampler checks it again.
+
+    ``positive_log_q`` and ``live_share`` must be in one unit, such as both from one ``FrequencyEstimator``:
+    an article that is a positive in one row and a drawn negative of another then carries one log q.
+    """
+
+    positive_ids: Ints
+    """Article that each row clicked, int64 (B,); expired ones may be among them (a replay)."""
+    positive_log_q: Doubles
+    """Log of the share of batch rows that the row's article takes, float64 (B,), finite."""
+    live_ids: Ints
+    """Articles that may be drawn, int64 (N,), all different, any order."""
+    live_share: Doubles
+    """Share of the clicks around the batch that each live article takes, float64 (N,), >= 0, sum <= 1."""
+    shortlist_ids: Ints | None = None
+    """Articles that retrieval returned for the row, int64 (B, M), -1 pads; None: not known."""
+    impressed_ids: Ints | None = None
+    """Articles shown in the row's slate and not clicked, int64 (B, K), -1 elsewhere; None: not known."""
+
+    def __post_init__(self) -> None:
+        rows, live = self.positive_ids.shape, self.live_ids.shape
+        require(len(rows) == 1 and rows[0] > 0, "positive_ids", rows, "shape (B,), B >= 1")
+        require(self.positive_log_q.shape == rows, "positive_log_q", self.positive_log_q.shape, f"shape {rows}")
+        finite = np.isfinite(self.positive_log_q)
+        require(bool(finite.all()), "positive_log_q", self.positive_log_q[~finite][:1], "finite logs of shares")
+        require(len(live) == 1, "live_ids", live, "shape (N,)")
+        require(self.live_share.shape == live, "live_share", self.live_share.shape, f"shape {live}")
+        least, total = self.live_share.min(initial=0.0), self.live_share.sum()
+        # 1e-6: shares that were kept in float32 still sum to 1.
+        sums = bool(least >= 0 and total <= 1 + 1e-6)
+        require(sums, "live_share", f"least {least:g}, sum {total:g}", "shares >= 0 with a sum <= 1")
+        twice = self._sorted_ids[1:] == self._sorted_ids[:-1]
+        require(not twice.any(), "live_ids", f"article {self._sorted_ids[1:][twice][:1]} twice", "different ids")
+        for name in ("shortlist_ids", "impressed_ids"):
+            ids = getattr(self, name)
+            if ids is not None:
+                require(ids.ndim == 2 and len(ids) == rows[0], name, ids.shape, f"shape ({rows[0]}, any)")
+
+    @property
+    def batch_size(self) -> int:
+        """B, number of rows."""
+        return len(self.positive_ids)
+
+    @property
+    def num_live(self) -> int:
+        """N, number of live articles."""
+        return len(self.live_ids)
+
+    def is_live(self, ids: Ints) -> Bools:
+        """Whether each of ``ids`` (any shape) is live; False for -1."""
+        found: Bools = self._place(ids) >= 0
+        return found
+
+    def share_of(self, ids: Ints) -> Doubles:
+        """Share of the clicks that each of ``ids`` (any shape) takes, float64; 0 for what is not live."""
+        place = self._place(ids)
+        share: Doubles = np.where(place >= 0, self._padded_share[place], 0.0)
+        return share
+
+    def require_live(self, sampler: str) -> None:
+        """Raise ``ValueError`` if there is no live article for ``sampler`` to draw from."""
+        require(self.num_live > 0, "live_ids", "no article", f"at least one live article to draw {sampler} negatives")
+
+    @cached_property
+    def _order(self) -> Ints | None:
+        # The ids of a catalogue mostly grow along the row; then N log N is spared.
+        in_order = bool((self.live_ids[1:] > self.live_ids[:-1]).all())
+        return None if in_order else np.argsort(self.live_ids, kind="stable").astype(np.int64)
+
+    @cached_property
+    def _sorted_ids(self) -> Ints:
+        return self.live_ids if self._order is None else self.live_ids[self._order]
+
+    @cached_property
+    def _padded_share(self) -> Doubles:
+        share = self.live_share if self._order is None else self.live_share[self._order]
+        return np.append(share, 0.0)  # so that an empty catalogue can be asked too
+
+    def _place(self, ids: Ints) -> Ints:
+        """Row of each id among the sorted live ids, -1 where it is not live."""
+        if self.num_live == 0:
+            return np.full(ids.shape, -1, dtype=np.int64)
+        place = np.minimum(np.searchsorted(self._sorted_ids, ids), self.num_live - 1)
+        found: Ints = np.where(self._sorted_ids[place] == ids, place, -1).astype(np.int64)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Negatives:
+    """The columns that each row's positive competes with, and the log q to take off each.
+
+    Log q may be given to ``in_batch_softmax_loss(correction="nce")`` as it is. The columns of a row are its
+    positive, the other rows' positives if ``in_batch``, the shared ones, and its own.
+    """
+
+    log_q_positive: Doubles
+    """Log expected count of each row's positive, float64 (B,); of the other rows' positives as columns too."""
+    shared_ids: Ints
+    """Negatives of all rows, int64 (S,), duplicates and accidental hits kept."""
+    log_q_shared: Doubles
+    """Log expected count of each shared one, float64 (S,)."""
+    row_ids: Ints
+    """Negatives of a row's own, int64 (B, R), -1 where there is none."""
+    log_q_row: Doubles
+    """Log expected count of each of those in its row, float64 (B, R); 0 where there is none."""
+    in_batch: bool
+    """Whether the other rows' positives are columns too."""
+    corrected: bool = True
+    """False where no log q exists: the zeros stand for nothing and a softmax with logQ must refuse them."""
+
+
+class NegativeSampler(Protocol):
+    """How negatives are drawn. Any class with these fits; there is no base class to read."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Which of the optional fields of ``NegativeContext`` it reads."""
+        ...
+
+    @property
+    def corrected(self) -> bool:
+        """Whether its negatives have a log q."""
+        ...
+
+    def draw(self, context: NegativeContext, rng: np.random.Generator) -> Negatives:
+        """Negatives for one batch."""
+        ...
+
+
+def no_rows(batch_size: int) -> tuple[Ints, Doubles]:
+    """``row_ids`` and ``log_q_row`` of a sampler whose negatives are all shared, (B, 0) each."""
+    return np.empty((batch_size, 0), dtype=np.int64), np.empty((batch_size, 0))
+
+
+def log_count(count: Doubles, ids: Ints) -> Doubles:
+    """Log of expected counts, any shape, refusing an article ``ids`` that was drawn although it had no chance.
+
+    Raises:
+        ValueError: naming the article, if its count is 0.
+    """
+    never = count <= 0
+    if never.any():
+        raise ValueError(f"live_share: got 0 for article {int(ids[never][0])}, which was drawn; needs a share > 0")
+    log: Doubles = np.log(count)
+    return log
