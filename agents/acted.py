@@ -22,6 +22,8 @@ class Acted:
     """Columns of the readers, (n, R)."""
     history_id: Ints
     """(n, L)"""
+    history_minutes: Floats | None = None
+    """Read of each click, (n, L), where the towers want to know."""
     queries: Floats
     """What was searched for, float32 (n, E + X): the towers' part, then the learner's own columns."""
     offset: Doubles

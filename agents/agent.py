@@ -7,7 +7,7 @@ import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -30,6 +30,8 @@ class Site:
     """L, clicks of history that visits bring."""
     num_numeric: int
     """Observable numeric columns of an article."""
+    num_text: int = 0
+    """How many of them, the first ones, are the text-like vector."""
     category_sizes: tuple[int, int, int]
     """Topic, publisher and author ids are below these."""
     num_reader_features: int
@@ -186,6 +188,32 @@ class Agent(Protocol):
 
     def restore(self, snapshot: Arrays) -> None:
         """Go on from a snapshot of an agent with the same settings, byte for byte."""
+        ...
+
+
+@runtime_checkable
+class Scoring(Protocol):
+    """Optional: an agent whose ranking of the full live catalogue can be evaluated."""
+
+    def score_all(self, visits: Visits, catalogue: Catalogue) -> Doubles | None:
+        """Scores of all live articles, float64 (n, N), columns as ``catalogue.article_id``; None without any.
+
+        Asked between ``act`` and ``learn`` of a tick, for some of its visits. Changes no state and draws nothing. Of
+        a two-stage agent these are the scores that retrieval searches by.
+        """
+        ...
+
+
+@runtime_checkable
+class Predicting(Protocol):
+    """Optional: an agent that predicts clicks."""
+
+    def served_click_chance(self) -> Doubles | None:
+        """Predicted chance of a click on each entry of the last ``act``, float64 (n, K), NaN where nothing is shown.
+
+        None where there is no prediction, such as before the first training. Asked between ``act`` and ``learn``;
+        changes no state and draws nothing.
+        """
         ...
 
 

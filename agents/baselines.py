@@ -50,6 +50,11 @@ class BaselineAgent:
         shortlist, rows = np.broadcast_to(best, shape), np.broadcast_to(logits, shape)
         return serve(self._rng, self._policy, rows, shortlist, live, slate_size, 0)
 
+    def score_all(self, visits: Visits, catalogue: Catalogue) -> Doubles:
+        """The logits, for every reader; all 0 where there are none: a ranking at random."""
+        logits = np.zeros(len(catalogue)) if self._logits is None else self._logits(catalogue)
+        return np.broadcast_to(logits, (len(visits), len(catalogue)))
+
     def learn(self, outcome: Outcome) -> None:
         """Nothing to learn: what is needed is in the catalogue's counters."""
 

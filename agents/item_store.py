@@ -21,7 +21,7 @@ Extra = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 _REBASE_HOURS = 24.0
 """The age columns grow as exp((published - t_ref) / tau), and would leave float32 after some days."""
-_COLUMNS = ("numeric", "categorical", "published_hours", "vector", "bias", "augmented")
+_COLUMNS = ("numeric", "categorical", "published_hours", "vector", "bias", "augmented", "_history")
 
 
 class ItemStore:
@@ -47,31 +47,45 @@ class ItemStore:
     ) -> None:
         self._model = model
         self._extra = extra if num_extra else None
-        self._memory_hours = memory_hours
+        self.memory_hours = memory_hours
         self.index: ItemIndex = make_index(index, model.augmented_dim + num_extra)
         self.scale = LogitScale(model.augmented_dim)
         self.t_ref = 0.0
         """Reference of the age columns, hours: rebased after each training, and daily without one."""
         self._size = 0
+        self._ages, self._now = model.config.age_in_item_tower, 0.0
         item = model.config.item
         self.numeric: Floats = np.zeros((0, item.num_numeric), dtype=np.float32)
         self.categorical: Ints = np.zeros((0, len(item.categories)), dtype=np.int64)
         self.published_hours: Doubles = np.zeros(0)
         self.vector: Floats = np.zeros((0, model.item_dim), dtype=np.float32)
         self.bias: Floats = np.zeros(0, dtype=np.float32)
+        self._shares_vector = model.config.share == "item_encoder"
+        width = 0 if self._shares_vector else model.history_dim
+        self._history: Floats = np.zeros((0, width), dtype=np.float32)
         self.augmented: Floats = np.zeros((0, model.augmented_dim + num_extra), dtype=np.float32)
 
     def __len__(self) -> int:
         """Articles ever seen."""
         return self._size
 
+    @property
+    def click_vector(self) -> Floats:
+        """What the user tower sees of a clicked article, a row per id: v where the item encoder is shared."""
+        return self.vector if self._shares_vector else self._history
+
     def follow(self, catalogue: Catalogue) -> None:
         """Take in what has come and gone at this tick."""
-        gone = catalogue.departed
+        gone, moved = catalogue.departed, catalogue.now > self._now
+        self._now = catalogue.now
         if len(gone):
             self.scale.remove(self._scored(gone))
             self.index.remove(gone)
         if catalogue.now - self.t_ref > _REBASE_HOURS:
+            self._rebase(catalogue.now)
+        if self._ages and moved and len(self.index):
+            # The ablation's price: whoever has aged is embedded anew, at each tick.
+            self._embed(self.index.ids.copy())
             self._rebase(catalogue.now)
         ids = catalogue.arrived
         if len(ids) == 0:
@@ -87,7 +101,8 @@ class ItemStore:
 
     def refresh(self, now: float) -> None:
         """Embed anew all live and remembered articles, after the model has changed."""
-        remembered = np.flatnonzero(self.published_hours[: self._size] >= now - self._memory_hours)
+        self._now = now
+        remembered = np.flatnonzero(self.published_hours[: self._size] >= now - self.memory_hours)
         self._embed(np.union1d(remembered, self.index.ids))
         self._rebase(now)
 
@@ -102,9 +117,14 @@ class ItemStore:
     @torch.no_grad()
     def _embed(self, ids: Ints) -> None:
         numeric, categorical = torch.from_numpy(self.numeric[ids]), torch.from_numpy(self.categorical[ids])
-        vector, bias = self._model.embed_items(numeric, categorical)
+        age = None
+        if self._ages:
+            age = torch.from_numpy((self._now - self.published_hours[ids]).astype(np.float32))
+        vector, bias = self._model.embed_items(numeric, categorical, age)
         self.vector[ids] = vector.numpy()
         self.bias[ids] = bias.numpy()
+        if not self._shares_vector:
+            self._history[ids] = self._model.embed_history(numeric, categorical).numpy()
 
     @torch.no_grad()
     def _augment(self, ids: Ints) -> None:
@@ -136,7 +156,7 @@ class ItemStore:
     def snapshot(self) -> Arrays:
         """Everything but the model."""
         arrays: Arrays = {name: getattr(self, name)[: self._size].copy() for name in _COLUMNS}
-        arrays |= {"t_ref": np.asarray(self.t_ref)}
+        arrays |= {"t_ref": np.asarray(self.t_ref), "now": np.asarray(self._now)}
         return arrays | nest("index", self.index.snapshot()) | nest("scale", self.scale.snapshot())
 
     def restore(self, snapshot: Arrays) -> None:
@@ -146,6 +166,6 @@ class ItemStore:
         self._reserve(size)
         for name in _COLUMNS:
             getattr(self, name)[:size] = snapshot[name]
-        self.t_ref = float(snapshot["t_ref"])
+        self.t_ref, self._now = float(snapshot["t_ref"]), float(snapshot["now"])
         self.index.restore(unnest("index", snapshot))
         self.scale.restore(unnest("scale", snapshot))

@@ -66,6 +66,7 @@ class AgentPlan:
             slate_size=feed.config.slate_size,
             history_length=feed.config.history_length,
             num_numeric=len(catalogue.feature_names),
+            num_text=catalogue.archive.dim,
             category_sizes=catalogue.category_sizes,
             num_reader_features=len(feed.visits.feature_names),
             seed=feed.seed,
@@ -203,6 +204,7 @@ def _baselines() -> dict[str, AgentKind]:
 def _learned() -> dict[str, AgentKind]:
     """Defaults were chosen on seeds 100 to 102 of ``vivid``, and then frozen."""
     from feedgym.agents.policy import PolicyConfig
+    from feedgym.agents.published import SYSTEMS
     from feedgym.agents.settings import (
         ContrastiveConfig,
         FutureConfig,
@@ -235,7 +237,7 @@ def _learned() -> dict[str, AgentKind]:
     dwell = regressed | {"target": "dwell", "sharpness": 1.0}
     click = regressed | {"target": "click", "sharpness": 4.0}
     in_batch = contrasted | softmax
-    mixed = in_batch | {"uniform_negatives": 256}
+    mixed = in_batch | {"negatives": "mixed"}
     acted = _fields(ReinforceConfig, FutureConfig, RegressionConfig, TwoTowerAgentConfig, PolicyConfig)
     # Chosen on seeds 100 to 102 over 28 days: a softer prior explores, and leaves the correction something to do.
     acted |= {"target": "dwell", "sharpness": 1.0}
@@ -244,7 +246,16 @@ def _learned() -> dict[str, AgentKind]:
     def learned(description: str, settings: Mapping[str, Any], build: Builder) -> AgentKind:
         return AgentKind(description, settings, build, learns=True)
 
-    return {
+    bases = {"regression": (regressed, regression), "contrastive": (contrasted, contrastive)}
+    published = {
+        name: learned(
+            f"{system.description} [{system.source}]",
+            bases[system.learner][0] | system.settings,
+            bases[system.learner][1],
+        )
+        for name, system in SYSTEMS.items()
+    }
+    own = {
         "regression": learned("two towers, MSE on dwell minutes (target=click: BCE on clicks)", dwell, regression),
         "regression-dwell": learned("two towers, MSE on dwell minutes", dwell, regression),
         "regression-click": learned("two towers, BCE on clicks", click, regression),
@@ -253,6 +264,7 @@ def _learned() -> dict[str, AgentKind]:
         "reinforce": learned("dwell regression corrected by off-policy REINFORCE on returns", acted, reinforce),
         "ltv": learned("two regressions: minutes now, and what an opened article changes later", valued, ltv),
     }
+    return own | published
 
 
 def _oracles() -> dict[str, AgentKind]:

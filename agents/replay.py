@@ -6,6 +6,7 @@ Shapes: n visits, B of a sample, K positions, L clicks of history, R columns of 
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from feedgym.agents.ring import Ring
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints
@@ -33,6 +34,10 @@ class VisitBatch:
     """(B,)"""
     slot_propensity: Floats
     """Chance of each article at its position given those above it, (B, K)."""
+    history_minutes: Floats | None = None
+    """Read of each click of the history, (B, L); kept where the model wants to know."""
+    shortlist: Ints | None = None
+    """What retrieval returned, -1 pads, (B, M); kept where negatives are drawn from it."""
 
 
 class Replay:
@@ -43,10 +48,27 @@ class Replay:
         slate_size: K.
         history_length: L.
         num_reader: R.
+        with_minutes: keep the minutes read of each click of the history.
+        shortlist_size: M, keep shortlists; 0 does not.
     """
 
-    def __init__(self, capacity: int, slate_size: int, history_length: int, num_reader: int) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        slate_size: int,
+        history_length: int,
+        num_reader: int,
+        *,
+        with_minutes: bool = False,
+        shortlist_size: int = 0,
+    ) -> None:
         self._clicked: tuple[Ints, Ints] | None = None
+        optional: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = {}
+        if with_minutes:
+            # As the site keeps them, see ReaderRecords.
+            optional["history_minutes"] = ((history_length,), np.float16)
+        if shortlist_size:
+            optional["shortlist"] = ((shortlist_size,), np.int32)
         self._ring = Ring(
             capacity,
             {
@@ -59,6 +81,7 @@ class Replay:
                 "dwell_minutes": ((slate_size,), np.float32),
                 "subscribed": ((), np.bool_),
                 "slot_propensity": ((slate_size,), np.float32),
+                **optional,
             },
         )
 
@@ -79,8 +102,11 @@ class Replay:
     def take(self, rows: Ints) -> VisitBatch:
         """The visits in these slots (B,)."""
         values = self._ring.take(rows)
-        for name in ("row", "history_id", "article_id"):
-            values[name] = values[name].astype(np.int64)
+        for name in ("row", "history_id", "article_id", "shortlist"):
+            if name in values:
+                values[name] = values[name].astype(np.int64)
+        if "history_minutes" in values:
+            values["history_minutes"] = values["history_minutes"].astype(np.float32)
         return VisitBatch(**values)
 
     def clicked(self) -> tuple[Ints, Ints]:

@@ -5,9 +5,8 @@ from typing import Literal
 
 from feedgym.agents.off_policy import WEIGHT_METHODS, WeightMethod
 from feedgym.agents.policy import PolicyConfig
+from feedgym.agents.tasks import parse_tasks
 from feedgym.env.checks import require
-
-Target = Literal["click", "dwell"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +19,39 @@ class TwoTowerAgentConfig:
     """Hidden layers of each tower; (1024, 512, 256) is the published shape."""
     dim: int = 16
     """Dimensions of the inner product."""
-    age_decay: Literal["none", "linear", "exponential"] = "exponential"
-    """How age enters the score. A click's log-odds fade linearly, minutes exponentially."""
+    encoder: str = "mean"
+    """What makes one vector of a reader's clicks: mean, attention, nrms, gru, sasrec, bert4rec."""
+    item_encoder: str = "ffn"
+    """``ffn``: layers over an article's features. ``fields``: attention over them (NRMS's news encoder)."""
+    heads: int = 2
+    """Attention heads."""
+    layers: int = 2
+    """Blocks of the encoders that are transformers."""
+    dropout: float = 0.0
+    """Share of hidden units dropped in training."""
+    layer_norm: bool = False
+    """Normalise the towers' hidden layers."""
+    residual: bool = False
+    """Add each hidden layer's input to its output."""
+    share: Literal["none", "embeddings", "item_encoder"] = "item_encoder"
+    """What the towers share: nothing, the embedding tables, or the item tower as the encoder of clicks."""
+    history_gradient: bool = False
+    """``share=item_encoder``: let the user tower train the item tower through the clicks."""
+    history_columns: bool = False
+    """Tell the encoder of each click how old the article is and how long it was read."""
+    author_buckets: int = 0
+    """Rows of a table of hashed author ids, a feature of articles and of what readers clicked; 0: no such feature."""
+    author_dim: int = 8
+    """Width of that table."""
+    prediction: str = "dot"
+    """``dot``, ``cosine``: one stage. ``logistic``, ``mlp``: rerank a shortlist that was retrieved by ``dot``."""
+    age_decay: str = "exponential"
+    """How age enters the score: none, linear, product, exponential, harmonic. A click's log-odds fade linearly, minutes
+    exponentially."""
+    age_in_item_tower: bool = False
+    """An ablation: age as an input of the item tower; every article is embedded anew at each tick."""
+    example_age: bool = False
+    """Tell the user tower in training how old each example is, and 0 when serving (YouTube 2016, 3.3)."""
     train_every_hours: float = 6.0
     """Simulated hours between trainings; item vectors are refreshed after each."""
     passes: float = 10.0
@@ -45,35 +75,89 @@ class TwoTowerAgentConfig:
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "> 0")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, ">= 0")
         require(self.replay_visits >= 1, "replay_visits", self.replay_visits, ">= 1")
+        require(self.author_buckets >= 0, "author_buckets", self.author_buckets, ">= 0")
+        require(self.author_dim >= 1, "author_dim", self.author_dim, ">= 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegressionConfig:
     """What is predicted, and on how much."""
 
-    target: Target = "dwell"
-    """``click``: BCE on clicks. ``dwell``: MSE on minutes, 0 where nothing was clicked."""
+    target: str = "dwell"
+    """``click``: BCE on clicks. ``dwell``: MSE on minutes, 0 where nothing was clicked. ``subscription``: BCE, of what
+    was opened at the visit that ended in one. ``next``: BCE, of the article that the reader clicks next. Or a weighted
+    sum, such as ``click+0.5*dwell``: one score, read on a scale of its own for each further task."""
+    loss: Literal["pointwise", "ips", "slate_softmax", "slate_bpr"] = "pointwise"
+    """``pointwise``: as ``target`` says. ``ips``: clicks weighed by 1 / examination. ``slate_softmax``, ``slate_bpr``:
+    what was clicked against what else stood on the slate (of ``dwell``, weighed by minutes)."""
     batch_visits: int = 256
     """Visits in a batch: every impression of each is a row."""
-    examination: float | None = None
-    """Chance that position k is seen, as ``examination ** k``, if the site knows it; None ignores positions."""
+    examination: float | str | None = None
+    """Chance that position k is seen, as ``examination ** k``, if the site knows it; ``learned``: with the clicks; None
+    ignores positions."""
+    negative_keep_rate: float = 1.0
+    """Share of the impressions without a click that are learned from; the loss takes the rest into account."""
+    ips_clip: float | None = 10.0
+    """Largest 1 / examination of ``ips``; None: no limit."""
 
     def __post_init__(self) -> None:
         """Check once."""
-        require(self.target in ("click", "dwell"), "target", self.target, "'click' or 'dwell'")
+        tasks = parse_tasks(self.target)
         require(self.batch_visits >= 1, "batch_visits", self.batch_visits, ">= 1")
-        known = self.examination is None or 0.0 < self.examination <= 1.0
-        require(known, "examination", self.examination, "None, or a chance in (0, 1]")
+        chance = self.examination
+        known = chance in (None, "learned") or (not isinstance(chance, str) and 0.0 < float(chance or 0.0) <= 1.0)
+        require(known, "examination", chance, "None, 'learned', or a chance in (0, 1]")
+        losses = ("pointwise", "ips", "slate_softmax", "slate_bpr")
+        require(self.loss in losses, "loss", self.loss, f"one of {', '.join(losses)}")
+        slate, dwell = self.loss.startswith("slate"), any(task == "dwell" for task, _ in tasks)
+        require(not (slate and chance is not None), "examination", chance, "None: a slate's loss knows no positions")
+        require(self.loss != "ips" or chance is not None, "examination", None, "a chance, or 'learned', with loss=ips")
+        require(self.loss != "ips" or not dwell, "target", self.target, "no 'dwell' with loss=ips, which weighs clicks")
+        only = chance != "learned" or not all(task == "dwell" for task, _ in tasks)
+        require(only, "target", self.target, "a task of clicks beside examination='learned'")
+        rate = self.negative_keep_rate
+        require(0 < rate <= 1, "negative_keep_rate", rate, "a share in (0, 1]")
+        whole = rate == 1 or (self.loss == "pointwise" and not dwell)
+        require(whole, "negative_keep_rate", rate, "1, but for the pointwise loss of clicks, which corrects for it")
+        require(self.ips_clip is None or self.ips_clip >= 1, "ips_clip", self.ips_clip, "None, or >= 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastiveConfig:
     """How clicks are contrasted."""
 
+    task: str = "click"
+    """``click``, ``dwell`` (clicks weighed by minutes), ``subscription`` (clicks of visits that ended in one), ``next``
+    (a visit's first click, foretold from the reader's visit before), or a weighted sum such as ``click+0.5*next``."""
+    loss: str = "softmax"
+    """softmax, sampled_softmax, full_softmax, bpr, gbce, ccl: see ``CONTRASTS``."""
+    negatives: str = "in_batch"
+    """What a click is contrasted with: in_batch, uniform, mixed, popularity, impressed, hard, memory."""
+    num_negatives: int = 256
+    """Drawn for a batch; of ``hard``, uniform ones beside the hard; of ``memory``, 16 times as many are remembered."""
+    hard_negatives: int = 8
+    """Drawn from each row's shortlist by ``hard``."""
+    popularity_alpha: float = 0.75
+    """``popularity``: negatives are drawn in proportion to click frequency to this power."""
+    correction: Literal["nce", "full", "none"] = "nce"
+    """How the softmax corrects for what is drawn how often (towers.md, 2.2)."""
+    gbce_t: float = 0.75
+    """``gbce``: 0 is plain sampled BCE, 1 calibrates to the whole catalogue."""
+    ccl_margin: float = 0.3
+    """``ccl``: cosine above which a negative is pushed away."""
+    ccl_negative_weight: float = 1.0
+    """``ccl``: weight of the negatives."""
+    sequence_weight: float = 1.0
+    """Weight of the loss over all clicks of the histories, for encoders that can be trained so (gru, sasrec,
+    bert4rec); 0: only the latest click is foretold."""
+    sequence_clicks: int = 256
+    """Clicks of histories in a batch of that loss."""
+    mask_rate: float = 0.2
+    """Share of a history that ``bert4rec`` has to guess."""
     batch_clicks: int = 256
     """Clicks in a batch, consecutive in time."""
-    uniform_negatives: int = 0
-    """Negatives drawn uniformly from the articles that were live then; 0 leaves the in-batch ones alone."""
+    examination: float | None = None
+    """Chance that position k is seen, as ``examination ** k``: weighs each click by its inverse. None: not at all."""
     softmax_temperature: float = 1.0
     """Divides the scores in the loss, before the logQ correction; ``temperature`` is that of the slates."""
     frequency_rate: float = 0.01
@@ -86,8 +170,21 @@ class ContrastiveConfig:
 
     def __post_init__(self) -> None:
         """Check once."""
+        parse_tasks(self.task)
         require(self.batch_clicks >= 2, "batch_clicks", self.batch_clicks, ">= 2: a row needs a negative")
-        require(self.uniform_negatives >= 0, "uniform_negatives", self.uniform_negatives, ">= 0")
+        require(self.num_negatives >= 1, "num_negatives", self.num_negatives, ">= 1")
+        require(self.hard_negatives >= 1, "hard_negatives", self.hard_negatives, ">= 1")
+        require(self.popularity_alpha >= 0, "popularity_alpha", self.popularity_alpha, ">= 0")
+        corrections = ("nce", "full", "none")
+        require(self.correction in corrections, "correction", self.correction, f"one of {', '.join(corrections)}")
+        require(0 <= self.gbce_t <= 1, "gbce_t", self.gbce_t, "between 0 and 1")
+        require(-1 <= self.ccl_margin < 1, "ccl_margin", self.ccl_margin, "a cosine in [-1, 1)")
+        require(self.ccl_negative_weight > 0, "ccl_negative_weight", self.ccl_negative_weight, "> 0")
+        require(self.sequence_weight >= 0, "sequence_weight", self.sequence_weight, ">= 0")
+        require(self.sequence_clicks >= 2, "sequence_clicks", self.sequence_clicks, ">= 2")
+        require(0 < self.mask_rate < 1, "mask_rate", self.mask_rate, "in (0, 1)")
+        seen = self.examination is None or 0 < self.examination <= 1
+        require(seen, "examination", self.examination, "None, or a chance in (0, 1]")
         require(self.softmax_temperature > 0, "softmax_temperature", self.softmax_temperature, "> 0")
         require(0 < self.frequency_rate < 1, "frequency_rate", self.frequency_rate, "in (0, 1)")
         capped = self.propensity_cap is None or self.propensity_cap >= 1

@@ -11,22 +11,22 @@ import torch
 
 from feedgym.agents.acted import Acted
 from feedgym.agents.agent import Served, Site, agent_stream, generator_state, restore_generator
+from feedgym.agents.histories import embed_readers, needs_minutes
 from feedgym.agents.item_store import ItemStore
 from feedgym.agents.learners.protocol import Learner, Learning
 from feedgym.agents.optimiser import optimiser_arrays, restore_optimiser
 from feedgym.agents.policy import serve
 from feedgym.agents.replay import Replay, VisitBatch
 from feedgym.agents.settings import TwoTowerAgentConfig
+from feedgym.agents.towers_of import OWN_READER_COLUMNS, towers_of
+from feedgym.agents.vectors import Vectors, article_vectors, latest_visits
 from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, nest, unnest
 from feedgym.env.catalogue import Catalogue
 from feedgym.env.checks import require
 from feedgym.env.readers.protocol import Outcome
 from feedgym.env.visits import Visits
-from feedgym.towers.features import CategoryConfig, ItemFeaturesConfig
 from feedgym.towers.summed_towers import SummedTowers
-from feedgym.towers.two_tower import TwoTower, TwoTowerConfig
-
-OWN_READER_COLUMNS = 6
+from feedgym.towers.two_tower import TwoTower, UserOutput
 
 
 class TwoTowerAgent:
@@ -44,27 +44,26 @@ class TwoTowerAgent:
         self._learner = learner
         self._rng = agent_stream(site.seed)
         generator = torch.Generator().manual_seed(int(self._rng.integers(2**62)))
-        topics, publishers, _ = site.category_sizes
-        num_reader = OWN_READER_COLUMNS + site.num_reader_features
-        towers = TwoTowerConfig(
-            item=ItemFeaturesConfig(
-                num_numeric=site.num_numeric,
-                categories=(
-                    CategoryConfig(name="topic", size=topics),
-                    CategoryConfig(name="publisher", size=publishers),
-                ),
-            ),
-            reader_numeric=num_reader,
-            widths=config.widths,
-            dim=config.dim,
-            history_length=site.history_length,
-            age_decay=config.age_decay,
-        )
+        towers = towers_of(site, config)
+        num_reader = towers.reader_numeric
         self.model = (TwoTower if learner.num_models == 1 else SummedTowers)(towers, generator)
+        two_stages = isinstance(self.model, TwoTower) and self.model.reranker is not None
+        allowed = not two_stages or learner.reranks
+        require(allowed, "prediction", config.prediction, f"'dot' or 'cosine' for {type(learner).__name__}: one stage")
         learner.start(site, towers, config.policy, generator)
         self.store = ItemStore(self.model, config.index, extra=learner.article_columns, num_extra=learner.num_columns)
-        self._replay = Replay(config.replay_visits, site.slate_size, site.history_length, num_reader)
+        self._shortlist_size = max(config.policy.shortlist_size, site.slate_size)
+        self._replay = Replay(
+            config.replay_visits,
+            site.slate_size,
+            site.history_length,
+            num_reader,
+            with_minutes=needs_minutes(towers),
+            shortlist_size=self._shortlist_size if learner.uses_shortlists else 0,
+        )
         self._learning = Learning(self.model, self.store, self._replay)
+        if config.example_age:
+            self._learning.example_age = num_reader - 1
         trained = ((self.model, config.learning_rate, config.weight_decay), *learner.modules())
         self._optimiser = torch.optim.AdamW(
             [{"params": list(m.parameters()), "lr": rate, "weight_decay": decay} for m, rate, decay in trained],
@@ -90,8 +89,8 @@ class TwoTowerAgent:
             shortlist, logits = nothing, np.zeros((n, 1))
             users, offset = np.zeros((n, self.store.augmented.shape[1]), dtype=np.float32), np.zeros(n)
         else:
-            users = self._embed_users(reader, history_id, visits.now)
-            size = min(max(policy.shortlist_size, self._site.slate_size), len(catalogue))
+            user, users = self._embed_users(reader, visits)
+            size = min(self._shortlist_size, len(catalogue))
             factor, mean = self._scale(users)
             if self._learner.num_columns:
                 # One inner product for both parts of the logit: the query carries the factor.
@@ -101,6 +100,7 @@ class TwoTowerAgent:
                 logits = scores.astype(np.float64) - offset[:, None]
             else:
                 shortlist, scores = self.store.index.search(users, size)
+                scores = self._rerank(user, shortlist, scores, visits.now)
                 logits = (scores.astype(np.float64) - mean[:, None]) * factor[:, None]
                 users, offset = users * factor[:, None].astype(np.float32), mean * factor
         live = catalogue.article_id
@@ -110,6 +110,7 @@ class TwoTowerAgent:
             row=visits.rows,
             reader=reader,
             history_id=history_id,
+            history_minutes=visits.history_dwell.copy() if needs_minutes(self.model.config) else None,
             queries=users,
             offset=offset,
             shortlist=shortlist,
@@ -142,16 +143,33 @@ class TwoTowerAgent:
         self._learner.follow(catalogue)
 
     @torch.no_grad()
-    def _embed_users(self, reader: Floats, history_id: Ints, now: float) -> Floats:
-        mask = history_id >= 0
-        history = self.store.vector.take(np.where(mask, history_id, 0), axis=0)
-        user = self.model.embed_users(torch.from_numpy(history), torch.from_numpy(mask), torch.from_numpy(reader))
-        users: Floats = self.model.augment_users(user, now, self.store.t_ref).numpy()
-        return users
+    def _embed_users(self, reader: Floats, visits: Visits) -> tuple[UserOutput, Floats]:
+        """Readers as the towers see them, and u' (n, E)."""
+        now = np.full(len(reader), visits.now)
+        user = embed_readers(self.model, self.store, visits.history_id, visits.history_dwell, reader, now)
+        users: Floats = self.model.augment_users(user, visits.now, self.store.t_ref).numpy()
+        return user, users
+
+    @torch.no_grad()
+    def _rerank(self, user: UserOutput, shortlist: Ints, scores: Floats, now: float) -> Floats:
+        """The second stage's logits of shortlists (n, M), on the scale of retrieval's; those themselves without one."""
+        model = self.model
+        if not isinstance(model, TwoTower) or model.reranker is None:
+            return scores
+        known = np.where(shortlist >= 0, shortlist, 0)
+        age = self._learning.ages(shortlist, np.full(len(shortlist), now))
+        items = torch.from_numpy(self.store.vector[known])
+        # What retrieval's product leaves out of the score is left out here too: the mean is of such products.
+        constant = model.constant(user, now, self.store.t_ref)[:, None]
+        full = torch.from_numpy(np.where(shortlist >= 0, scores, 0.0).astype(np.float32)) + constant
+        logits: Floats = (model.rerank(full, user, items, age) - constant).numpy()
+        return np.where(shortlist >= 0, logits, scores)
 
     def _reader_columns(self, visits: Visits) -> Floats:
         """What the user tower sees besides the history, (n, R)."""
-        columns = np.empty((len(visits), OWN_READER_COLUMNS + visits.features.shape[1]), dtype=np.float32)
+        own, extra = OWN_READER_COLUMNS, visits.features.shape[1]
+        # What stays 0 is the age of the example: of what is served now.
+        columns = np.zeros((len(visits), own + extra + self.config.example_age), dtype=np.float32)
         known = visits.history_id >= 0
         count = np.count_nonzero(known, axis=1)
         angle = 2.0 * math.pi * (visits.now % 24.0) / 24.0
@@ -161,8 +179,51 @@ class TwoTowerAgent:
         columns[:, 3] = math.cos(angle)
         columns[:, 4] = np.log1p(count)
         columns[:, 5] = np.log1p(visits.history_dwell).sum(axis=1) / np.maximum(count, 1)
-        columns[:, OWN_READER_COLUMNS:] = visits.features
+        columns[:, own : own + extra] = visits.features
         return columns
+
+    # Looked at from outside: nothing changes
+
+    def score_all(self, visits: Visits, catalogue: Catalogue) -> Doubles:
+        """What retrieval searches by, float64 (n, N), columns as ``catalogue.article_id``; after ``act``."""
+        reader = self._reader_columns(visits)
+        _, users = self._embed_users(reader, visits)
+        if self._learner.num_columns:
+            factor, _ = self._scale(users)
+            users = np.hstack([users * factor[:, None].astype(np.float32), self._own_columns(reader)])
+        live = self.store.augmented[catalogue.article_id]
+        # No BLAS: its sums depend on the number of threads, and reports are compared byte for byte.
+        scores: Doubles = np.einsum("ne,me->nm", users.astype(np.float64), live.astype(np.float64))
+        return scores
+
+    @torch.no_grad()
+    def served_click_chance(self) -> Doubles | None:
+        """Predicted chance of a click on what was served, float64 (n, K); None unless clicks are what is learned."""
+        theta, acted = self._learner.click_examination(self._site.slate_size), self._acted
+        if theta is None or acted is None or self.policy_version == 0:
+            return None
+        ids = acted.served.article_id
+        shown = ids >= 0
+        known = np.where(shown, ids, 0)
+        now = np.full(len(ids), acted.now)
+        user = embed_readers(self.model, self.store, acted.history_id, acted.history_minutes, acted.reader, now)
+        items, age = torch.from_numpy(self.store.vector[known]), self._learning.ages(ids, now)
+        score = self.model.score(user, items, torch.from_numpy(self.store.bias[known]), age)
+        if isinstance(self.model, TwoTower) and self.model.reranker is not None:
+            # The second stage is told the position: examination is in its prediction.
+            score, theta = self.model.rerank(score, user, items, age, torch.arange(ids.shape[1])), np.ones(len(theta))
+        chance: Doubles = torch.sigmoid(score.double()).numpy() * theta
+        return np.where(shown, chance, np.nan)
+
+    @torch.no_grad()
+    def vectors(self) -> Vectors:
+        """What the towers say of articles and readers, see :class:`Vectors`."""
+        batch = latest_visits(self._replay)
+        user = embed_readers(self.model, self.store, batch.history_id, batch.history_minutes, batch.reader, batch.now)
+        ids, article, bias = article_vectors(self.model, self.store, float(batch.now.max(initial=0.0)))
+        return Vectors(
+            article_id=ids, article=article, bias=bias, row=batch.row, hours=batch.now, reader=user.vector.numpy()
+        )
 
     # Learning
 
@@ -183,6 +244,8 @@ class TwoTowerAgent:
                 dwell_minutes=outcome.dwell_minutes,
                 subscribed=outcome.subscribed,
                 slot_propensity=acted.served.slot_propensity.astype(np.float32),
+                history_minutes=acted.history_minutes,
+                shortlist=_padded(acted.shortlist, self._shortlist_size) if self._learner.uses_shortlists else None,
             )
         )
 
@@ -197,7 +260,9 @@ class TwoTowerAgent:
             self.model.fit_readers(torch.from_numpy(self._replay.column("reader").copy()))
             self._learner.prepare(self._learning)
         self._learner.begin(self._learning, now)
+        self._learning.now = now
         self._visits_trained = self._replay.total
+        self.model.train()
         steps = min(self.config.max_steps, math.ceil(self.config.passes * new / 256))
         for _ in range(steps):
             loss = self._learner.loss(self._learning, self._rng)
@@ -211,8 +276,10 @@ class TwoTowerAgent:
             # Here, with its cause at hand: else retrieval would refuse the NaN vectors that follow.
             require(math.isfinite(value), "loss", value, "a finite number: try a smaller learning_rate")
             self._losses.append(value)
+        self.model.eval()
         self.policy_version += 1
         self.store.refresh(now)
+        self._learner.finish(self._learning)
 
     def metrics(self) -> dict[str, float]:
         """Mean training loss since the last call, and what the learner has to tell."""
@@ -252,3 +319,10 @@ class TwoTowerAgent:
         self.store.restore(unnest("store", snapshot))
         self._replay.restore(unnest("replay", snapshot))
         self._learner.restore(unnest("learner", snapshot))
+
+
+def _padded(shortlist: Ints, size: int) -> Ints:
+    """Shortlists (n, M) with ``size`` columns, -1 where there were fewer."""
+    rows: Ints = np.full((len(shortlist), size), -1, dtype=np.int64)
+    rows[:, : shortlist.shape[1]] = shortlist
+    return rows

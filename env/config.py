@@ -147,6 +147,25 @@ class NewsroomConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModuleConfig:
+    """Modules of a home page: what a slate is made of instead of articles (docs/worlds.md, "Modules")."""
+
+    size: int = 4
+    """Articles that a module shows."""
+    refresh_hours: float = 1.0
+    """Each module is put together anew this often; the modules take turns within it."""
+    pick_hours: float = 12.0
+    """The editors' pick is the best of articles up to this age."""
+
+    def __post_init__(self) -> None:
+        """Check."""
+        require(self.size >= 1, "size", self.size, ">= 1 (articles in a module)")
+        minute, week = 1.0 / 60.0, 168.0
+        require(minute <= self.refresh_hours <= week, "refresh_hours", self.refresh_hours, "from 1/60 to 168 (hours)")
+        require(self.pick_hours > 0, "pick_hours", self.pick_hours, "> 0 (hours)")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RewardConfig:
     """The reward of a visit: a weighted sum of its parts (algorithms.md, 4.1), fixed before a comparison."""
 
@@ -183,6 +202,8 @@ class FeedConfig:
     """What a visit pays."""
     newsroom: NewsroomConfig = field(default_factory=NewsroomConfig)
     """What is published; ignored where the Feed gets a newsroom of its own, such as ``ReplayNewsroom``."""
+    modules: ModuleConfig | None = None
+    """Publish editions of modules that show the newsroom's articles, instead of the articles; None: articles."""
     strict: bool = False
     """Raise on a slate entry that is repeated, expired, unpublished or absent, instead of showing nothing."""
 
@@ -194,6 +215,8 @@ class FeedConfig:
         ticks = 24.0 / self.tick_hours
         require(abs(ticks - round(ticks)) < 1e-9 * ticks, "tick_hours", self.tick_hours, "a divisor of 24 hours")
         require(math.isfinite(self.days) and self.days > 0, "days", self.days, "> 0")
+        modules = self.modules
+        require(modules is None or isinstance(modules, ModuleConfig), "modules", modules, "a ModuleConfig, or None")
         require(self.slate_size >= 1, "slate_size", self.slate_size, ">= 1")
         require(
             self.history_length >= self.slate_size,

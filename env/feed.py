@@ -15,6 +15,7 @@ from feedgym.env.calendar import Calendar
 from feedgym.env.catalogue import Catalogue
 from feedgym.env.checks import require
 from feedgym.env.config import FeedConfig
+from feedgym.env.modules import ModuleNewsroom
 from feedgym.env.newsroom import Eventful, Newsroom, SyntheticNewsroom
 from feedgym.env.noise import Noise
 from feedgym.env.readers.news_reader import NewsReader
@@ -65,7 +66,8 @@ class Feed:
         require(isinstance(seed, int | np.integer) and seed >= 0, "seed", seed, "an integer >= 0")
         self.config = config if config is not None else FeedConfig()
         self.seed = int(seed)
-        self.newsroom = newsroom if newsroom is not None else SyntheticNewsroom(self.config.newsroom, self.seed)
+        source = newsroom if newsroom is not None else SyntheticNewsroom(self.config.newsroom, self.seed)
+        self.newsroom = source if self.config.modules is None else ModuleNewsroom(source, self.config.modules)
         model: ReaderModel = reader_model if reader_model is not None else NewsReader()
         if isinstance(model, WorldAware):
             eventful = isinstance(self.newsroom, Eventful) and self.newsroom.has_surges

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 VERSION_KEY = b"feedgym_schema_version"
 CONFIG_KEY = b"feedgym_config"
 ARTICLES_NAME = "articles.parquet"
-"""The file beside the log; not one of its parts."""
+"""All articles published so far."""
+MODULES_NAME = "modules.parquet"
+"""What modules showed, in a world that serves modules."""
+BESIDE = (ARTICLES_NAME, MODULES_NAME)
+"""Files beside the log; none of its parts."""
 SITE_NEEDS = ("reader_id", "article_id", "time_hours", "clicked")
 """What a site's own log cannot do without."""
 TOLERANCE = 1e-9
@@ -208,7 +212,7 @@ def _parts(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"path: got {str(path)!r}, needs a Parquet file, or a folder of them, that exists")
-    parts = sorted(p for p in path.glob("*.parquet") if p.name != ARTICLES_NAME)
+    parts = sorted(p for p in path.glob("*.parquet") if p.name not in BESIDE)
     if not parts:
         raise FileNotFoundError(f"path: got {str(path)!r}, needs a folder with part files such as day-0000.parquet")
     return parts

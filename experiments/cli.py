@@ -7,6 +7,7 @@ COMMANDS = {
     "compare": "agents live through the same weeks: ranking, curves, report, TensorBoard",
     "train": "one run of one agent",
     "show": "look inside a run: one slate, or one reader's life",
+    "embed": "vectors of articles and readers out of a run, for use elsewhere",
     "agents": "the agents that ship, with their settings",
     "check-reader": "what is wrong with a reader model of your own, in plain words",
     "benchmark": "speed: the Feed alone, an agent in the loop, retrieval",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from feedgym.agents.published import SYSTEMS
 from feedgym.agents.registry import AGENTS
 from feedgym.env.checks import require
 from feedgym.env.config import RewardConfig
@@ -22,7 +23,7 @@ from feedgym.experiments.workers import Failed, Message, Task, cores, run_tasks
 
 BASELINE, ORACLE, LEARNING = 1.0, 2.0, 4.0
 """About how long a run takes, by kind of agent."""
-DEMO_AGENTS = tuple(name for name in AGENTS if name != "regression")
+DEMO_AGENTS = tuple(name for name in AGENTS if name not in ("regression", *SYSTEMS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +52,14 @@ class CompareConfig:
     """``module:Class`` of a reader model of your own; see README, "Your own readers"."""
     articles: Path | None = None
     """CSV or Parquet file of articles for the newsroom to replay: id, publication time, and what else there is."""
+    modules: bool = False
+    """Serve modules of a home page, each of which pools some articles, instead of articles (docs/worlds.md)."""
     out: Path = Path("runs/compare")
     """Folder for everything that comes out. The same settings and folder go on where they were stopped."""
     workers: int = 0
     """Runs side by side, each in a process with one thread; 0: as many as there are cores."""
+    evaluate_visits: int = 96
+    """Visits a day whose ranking of the full live catalogue is evaluated; 0 evaluates nothing, nor calibration."""
     log: bool = True
     """Write each run's log of impressions (about 16 bytes an impression)."""
 
@@ -255,6 +260,8 @@ def _notes(config: CompareConfig, first: RunConfig) -> list[str]:
         file_days = float(getattr(newsroom, "days", first.days))
         if first.days > file_days:
             notes.append(f"The file ends after {file_days:g} days: from then on nothing new is published.")
+    if config.modules:
+        notes.append("Entries are modules, each of which pools articles: a click opens a module.")
     if config.reader_model is not None:
         notes.append(f"Readers: {config.reader_model}.")
     return notes

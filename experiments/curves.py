@@ -95,6 +95,8 @@ class Run:
     is_oracle: bool
     """The agent sees latents: a reference, marked as such wherever it is shown."""
     curves: Curves
+    evaluation: Mapping[str, Any] | None = None
+    """Ranking of the live catalogue and calibration, see ``Evaluation.summary``; None where it was not evaluated."""
 
 
 def write_curves(curves: Curves) -> str:

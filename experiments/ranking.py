@@ -7,10 +7,11 @@ that had left for good by the end. The interval is a paired 95 % t interval over
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isnan
 
 from feedgym.experiments.curves import Run
+from feedgym.experiments.evaluation_report import Evaluated, csv_names, csv_values, mean_evaluation
 from feedgym.experiments.run_table import RunTable, run_table, shown_name
 from feedgym.experiments.statistics import Paired, paired_difference, variance_factor
 
@@ -41,6 +42,13 @@ class Row:
     """Reward minus the best baseline's, seed by seed; None for that baseline itself or if there is none."""
     reward_by_seed: tuple[float, ...]
     """Per reader per day, in the order of ``Ranking.seeds``."""
+    evaluated: Evaluated = field(default_factory=Evaluated)
+    """How it ranks the full live catalogue, and whether its predicted clicks come true."""
+
+    @property
+    def name(self) -> str:
+        """The agent, as shown."""
+        return shown_name(self.agent, self.is_oracle)
 
 
 @dataclass(frozen=True)
@@ -106,6 +114,7 @@ def _row(table: RunTable, agent: str, baseline: str | None) -> Row:
         readers_lost_percent=float(table.lost(agent)[:, -1].mean()),
         versus=versus,
         reward_by_seed=tuple(map(float, reward)),
+        evaluated=mean_evaluation([run.evaluation for run in table.runs[agent]]),
     )
 
 
@@ -205,13 +214,20 @@ def ranking_csv(ranking: Ranking) -> str:
     metrics = ("reward", "clicks", "dwell_minutes", "visits", "readers_lost_percent")
     paired = ("mean", "low", "high", "sd", "pairing_gain")
     writer.writerow(
-        ["agent", "is_oracle", "num_seeds", *metrics, "baseline", *(f"difference_{name}" for name in paired)]
+        [
+            *("agent", "is_oracle", "num_seeds", *metrics, "baseline"),
+            *(f"difference_{name}" for name in paired),
+            *csv_names(),
+        ]
     )
     for row in ranking.rows:
         values = [getattr(row, name) for name in metrics]
         versus = [getattr(row.versus, name) if row.versus else "" for name in paired]
         empty_nan = ["" if isinstance(x, float) and isnan(x) else x for x in versus]
         writer.writerow(
-            [row.agent, int(row.is_oracle), len(ranking.seeds), *values, ranking.baseline or "", *empty_nan]
+            [
+                *(row.agent, int(row.is_oracle), len(ranking.seeds), *values, ranking.baseline or "", *empty_nan),
+                *csv_values(row.evaluated),
+            ]
         )
     return out.getvalue()

@@ -10,6 +10,7 @@ from pathlib import Path
 from shlex import quote
 
 from feedgym.experiments.curves import Run
+from feedgym.experiments.evaluation_report import ranking_cells, ranking_remarks, reliability_cells
 from feedgym.experiments.ranking import (
     Ranking,
     caption,
@@ -87,6 +88,7 @@ def write_report(
         "## Each seed",
         f"Reward per reader per day. Seeds: {', '.join(map(str, ranking.seeds))}.",
         _per_seed(ranking),
+        *_evaluation(ranking),
         "## Notes",
         _bullets([*notes, _shown(runs, ranking)]) or "None.",
         "## Limits",
@@ -138,6 +140,26 @@ def _per_seed(ranking: Ranking) -> str:
         for place, row in enumerate(ranking.rows, 1)
     ]
     return markdown_table(titles, rows)
+
+
+def _evaluation(ranking: Ranking) -> list[str]:
+    """Two sections where something was evaluated: ranking of the live catalogue, and calibration."""
+    sections = []
+    remarks = ranking_remarks(ranking.rows)
+    if remarks:
+        table = markdown_table(*ranking_cells(ranking.rows))
+        sections += ["## Ranking on the full live catalogue", table, _bullets(remarks)]
+    predicting = [row for row in ranking.rows if row.evaluated.reliability]
+    if predicting:
+        sections += [
+            "## Calibration",
+            "Predicted chances of a click on what was served, made before the outcome was known and after the first "
+            "training, by tenths of the predictions. Served articles are those that the agent's own errors favour: "
+            "high predictions promise too much even of a model that is right on average over all articles.",
+        ]
+    for row in predicting:
+        sections += [f"{row.name}:", markdown_table(*reliability_cells(row.evaluated))]
+    return sections
 
 
 def _shown(runs: Sequence[Run], ranking: Ranking) -> str:

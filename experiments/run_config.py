@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from feedgym.agents.registry import AgentPlan, parse_agent
 from feedgym.env.checks import require
-from feedgym.env.config import FeedConfig, RewardConfig
+from feedgym.env.config import FeedConfig, ModuleConfig, RewardConfig
 from feedgym.env.newsroom import Newsroom
 from feedgym.env.readers.news_reader import NewsReader
 from feedgym.env.readers.protocol import ReaderModel
@@ -50,6 +50,10 @@ class RunConfig:
     """``module:Class`` of a reader model of your own, instead of the world's."""
     articles: Path | None = None
     """CSV or Parquet file of articles for the newsroom to replay, instead of the world's newsroom."""
+    evaluate_visits: int = 96
+    """Visits a day whose ranking of the full live catalogue is evaluated; 0 evaluates nothing, nor calibration."""
+    modules: bool = False
+    """Serve modules of a home page, each of which pools some articles, instead of articles."""
     log: bool = True
     """Write the log of impressions (Parquet, a part per simulated day)."""
     face: Literal["feed", "vector"] = "feed"
@@ -60,6 +64,7 @@ class RunConfig:
         require(self.seed >= 0, "seed", self.seed, ">= 0")
         require(self.world in WORLDS, "world", self.world, f"one of {', '.join(WORLDS)}")
         require(self.face in ("feed", "vector"), "face", self.face, "'feed' or 'vector'")
+        require(self.evaluate_visits >= 0, "evaluate_visits", self.evaluate_visits, ">= 0")
         both = self.articles is not None and self.articles_per_day is not None
         require(not both, "articles_per_day", self.articles_per_day, "not given together with articles")
         self.plan()
@@ -83,6 +88,7 @@ class RunConfig:
             tick_hours=base.tick_hours if self.tick_hours is None else self.tick_hours,
             reward=self.reward,
             newsroom=newsroom,
+            modules=ModuleConfig() if self.modules else None,
         )
 
     def make_reader_model(self) -> ReaderModel:

@@ -19,7 +19,8 @@ import numpy as np
 from feedgym.agents.agent import Agent
 from feedgym.env.arrays import Arrays, nest, unnest
 from feedgym.env.impression_log import ImpressionLog, write_articles
-from feedgym.env.impressions import ARTICLES_NAME
+from feedgym.env.impressions import ARTICLES_NAME, MODULES_NAME
+from feedgym.env.module_log import write_modules
 from feedgym.env.readers.protocol import Outcome
 from feedgym.experiments.checkpoint import (
     CHECKPOINT,
@@ -34,6 +35,8 @@ from feedgym.experiments.checkpoint import (
 )
 from feedgym.experiments.curves import Curves, Run, read_curves, write_curves
 from feedgym.experiments.drive import Drive, make_drive
+from feedgym.experiments.embeddings import save_embeddings
+from feedgym.experiments.evaluation import Evaluation
 from feedgym.experiments.event_files import LiveEvents, Point, run_folder, run_points, write_run_events
 from feedgym.experiments.logged_marginals import LoggedMarginals
 from feedgym.experiments.run_config import RunConfig, horizon
@@ -100,7 +103,8 @@ def load_run(folder: Path) -> Run:
         FileNotFoundError: the run is not finished, or this is not the folder of a run.
     """
     done = read_json(folder / DONE)
-    return Run(done["agent"], done["seed"], done["is_oracle"], read_curves(folder / "curves.csv", done))
+    curves = read_curves(folder / "curves.csv", done)
+    return Run(done["agent"], done["seed"], done["is_oracle"], curves, done["evaluation"])
 
 
 @contextlib.contextmanager
@@ -127,6 +131,7 @@ class _Runner:
         self._report = report
         self._drive: Drive = make_drive(config)
         self._agent: Agent = self._plan.start(self._drive.feed)
+        self._evaluation = Evaluation(config.evaluate_visits, self._drive.feed, self._agent)
         self._curves = Curves(config.readers, config.days)
         self._points: list[Point] = []
         self._settings = config.settings()
@@ -165,7 +170,9 @@ class _Runner:
         drive, agent = self._drive, self._agent
         visits, now = drive.visits, drive.feed.now
         served = agent.act(visits, drive.catalogue)
+        self._evaluation.before_serving(visits)
         outcome = drive.serve(served.article_id)
+        self._evaluation.after_serving(served.article_id, outcome, now)
         # No more than a site can see: not who left, nor when readers will be back.
         agent.learn(Outcome(clicks=outcome.clicks, dwell_minutes=outcome.dwell_minutes, subscribed=outcome.subscribed))
         self._curves.record(now, outcome)
@@ -183,6 +190,7 @@ class _Runner:
             self._log.flush(self._folder / IMPRESSIONS / f"day-{day:04d}.parquet")
         step = round(feed.now)
         metrics = {f"train/{name}": value for name, value in self._agent.metrics().items()}
+        metrics |= self._evaluation.end_day()
         last = self._points[-1][0] if self._points else -1
         new = [point for point in run_points(self._curves, feed.now) if point[0] > last]
         if new and metrics:
@@ -218,6 +226,7 @@ class _Runner:
             nest("feed", self._drive.feed.snapshot())
             | nest("agent", self._agent.snapshot())
             | nest("curves", self._curves.snapshot())
+            | nest("evaluation", self._evaluation.snapshot())
             | {"points": points}
         )
 
@@ -225,6 +234,7 @@ class _Runner:
         self._drive.feed.restore(unnest("feed", arrays))
         self._agent.restore(unnest("agent", arrays))
         self._curves.restore(unnest("curves", arrays))
+        self._evaluation.restore(unnest("evaluation", arrays))
         self._points = [(step, values) for step, values in json.loads(arrays["points"].tobytes().decode())]
 
     def _finish(self) -> None:
@@ -233,7 +243,9 @@ class _Runner:
             # The newsroom knows no agent: under one seed this file is the same for all.
             settings = {name: value for name, value in self._settings.items() if name != "agent"}
             write_articles(folder / ARTICLES_NAME, feed.catalogue.archive, config=settings)
+            write_modules(folder / MODULES_NAME, feed, config=settings)
         write_bytes(folder / "curves.csv", write_curves(self._curves).encode())
+        save_embeddings(folder, self._agent, feed)
         done = {
             "agent": plan.label,
             "seed": self._config.seed,
@@ -242,6 +254,7 @@ class _Runner:
             "days": self._curves.days,
             "bin_hours": self._curves.bin_hours,
             "invalid_entries": feed.invalid_entries,
+            "evaluation": self._evaluation.summary(),
         }
         if self._tensorboard is not None:
             finished = Run(plan.label, self._config.seed, plan.is_oracle, self._curves)

@@ -2,12 +2,13 @@
 
 from feedgym.towers import losses
 from feedgym.towers.age_decay import AgeDecay, ExponentialSum, LinearDecay, NoDecay
+from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.encoders import FeedForward, HistoryMean
 from feedgym.towers.features import CategoryConfig, ItemFeatures, ItemFeaturesConfig, Standardise
 from feedgym.towers.frequency import FrequencyEstimator
 from feedgym.towers.prediction import DotPrediction, dot_score
 from feedgym.towers.summed_towers import SummedTowers
-from feedgym.towers.two_tower import TwoTower, TwoTowerConfig, UserOutput
+from feedgym.towers.two_tower import TwoTower, UserOutput
 
 __all__ = [
     "AgeDecay",

@@ -45,15 +45,25 @@ class ItemFeaturesConfig:
     """Number of numeric columns F (text-like vector, headline proxies, flags)."""
     categories: tuple[CategoryConfig, ...] = (TOPIC, PUBLISHER)
     """Categorical columns, in the order in which they are handed in."""
+    text_columns: int = 0
+    """How many of the numeric columns, the first ones, are the text-like vector: a field of its own."""
 
     def __post_init__(self) -> None:
         require(self.num_numeric >= 0, "num_numeric", self.num_numeric, ">= 0")
+        inside = 0 <= self.text_columns <= self.num_numeric
+        require(inside, "text_columns", self.text_columns, f"between 0 and num_numeric, {self.num_numeric}")
         require(self.out_dim >= 1, "item features", self.out_dim, "at least one column")
 
     @property
     def out_dim(self) -> int:
         """Width of the item tower's input vector."""
         return self.num_numeric + sum(category.dim for category in self.categories)
+
+    @property
+    def field_dims(self) -> tuple[int, ...]:
+        """Widths of the parts of that vector: text-like vector, other numbers, each category; none is 0."""
+        parts = (self.text_columns, self.num_numeric - self.text_columns, *(c.dim for c in self.categories))
+        return tuple(width for width in parts if width)
 
 
 class Standardise(nn.Module):
@@ -122,11 +132,11 @@ class ItemFeatures(nn.Module):
         require_shape(categorical, (len(numeric), len(categories)), "categorical")
         parts = [self.numeric(numeric)]
         for column, (category, table) in enumerate(zip(categories, self.tables, strict=True)):
-            parts.append(nn.functional.embedding(_rows(categorical[:, column], category), table))
+            parts.append(nn.functional.embedding(rows_of(categorical[:, column], category), table))
         return torch.cat(parts, dim=1)
 
 
-def _rows(ids: Tensor, category: CategoryConfig) -> Tensor:
+def rows_of(ids: Tensor, category: CategoryConfig) -> Tensor:
     """Table rows of category ids (N,)."""
     if category.hashed:
         # Fibonacci hashing: the product wraps in 64 bits, and its upper half mixes all bits of the id.

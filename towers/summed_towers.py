@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from feedgym.towers.age_decay import Hours
-from feedgym.towers.checks import require_shape
-from feedgym.towers.two_tower import Arrays, TwoTower, TwoTowerConfig, UserOutput, load_arrays
+from feedgym.towers.checks import require, require_shape
+from feedgym.towers.config import TwoTowerConfig
+from feedgym.towers.two_tower import Arrays, TwoTower, UserOutput, load_arrays
 
 
 class SummedTowers(nn.Module):
@@ -23,6 +24,7 @@ class SummedTowers(nn.Module):
 
     def __init__(self, config: TwoTowerConfig, generator: torch.Generator) -> None:
         super().__init__()
+        require(config.reranker is None, "reranker", config.reranker, "None: a sum of two models has one stage")
         self.config = config
         self.first = TwoTower(config, generator)
         self.second = TwoTower(config, generator)
@@ -31,6 +33,11 @@ class SummedTowers(nn.Module):
     def item_dim(self) -> int:
         """Width of an article's vector: [v1, v2, b2]."""
         return 2 * self.first.item_dim + 1
+
+    @property
+    def history_dim(self) -> int:
+        """Width of a clicked article's vector."""
+        return self.item_dim if self.config.share == "item_encoder" else 2 * self.first.history_dim
 
     @property
     def augmented_dim(self) -> int:
@@ -47,17 +54,42 @@ class SummedTowers(nn.Module):
         self.first.fit_readers(numeric)
         self.second.fit_readers(numeric)
 
-    def embed_items(self, numeric: Tensor, categorical: Tensor) -> tuple[Tensor, Tensor]:
+    def embed_items(
+        self, numeric: Tensor, categorical: Tensor, age_hours: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """[v1, v2, b2] (N, ``item_dim``) and b1 (N,)."""
-        one, bias = self.first.embed_items(numeric, categorical)
-        two, other = self.second.embed_items(numeric, categorical)
+        one, bias = self.first.embed_items(numeric, categorical, age_hours)
+        two, other = self.second.embed_items(numeric, categorical, age_hours)
         return torch.cat([one, two, other[:, None]], dim=1), bias
 
-    def embed_users(self, history_vectors: Tensor, history_mask: Tensor, numeric: Tensor) -> UserOutput:
+    def embed_history(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        """Both models' vectors of clicked articles, float32 (N, ``history_dim``)."""
+        if self.config.share == "item_encoder":
+            return self.embed_items(numeric, categorical)[0]
+        one, two = self.first.embed_history(numeric, categorical), self.second.embed_history(numeric, categorical)
+        return torch.cat([one, two], dim=1)
+
+    def embed_users(
+        self,
+        history_vectors: Tensor,
+        history_mask: Tensor,
+        numeric: Tensor,
+        *,
+        history_columns: Tensor | None = None,
+        history_ids: Tensor | None = None,
+    ) -> UserOutput:
         """Both user towers, each on its own part of the history's vectors; parts side by side."""
-        d = self.first.item_dim
-        one = self.first.embed_users(history_vectors[..., :d], history_mask, numeric)
-        two = self.second.embed_users(history_vectors[..., d : 2 * d], history_mask, numeric)
+        h = self.first.history_dim
+        one, two = (
+            model.embed_users(
+                history_vectors[..., start : start + h],
+                history_mask,
+                numeric,
+                history_columns=history_columns,
+                history_ids=history_ids,
+            )
+            for model, start in ((self.first, 0), (self.second, h))
+        )
         return UserOutput(torch.cat([one.vector, two.vector], 1), torch.cat([one.decay, two.decay], 1))
 
     def users_of(self, user: UserOutput) -> tuple[UserOutput, UserOutput]:

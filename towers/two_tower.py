@@ -8,64 +8,25 @@ v' = [v, b, age columns] is written once per article, u' = [u, 1, age columns] o
 Shapes: B readers, N articles, L articles of history, F numeric columns, C categories, d = ``item_dim``.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from feedgym.towers.age_decay import AgeDecay, ExponentialSum, Hours, LinearDecay, NoDecay
+from feedgym.towers.age_decay import Hours
 from feedgym.towers.checks import require, require_shape
-from feedgym.towers.encoders import FeedForward, HistoryMean
-from feedgym.towers.features import ItemFeatures, ItemFeaturesConfig, Standardise
-from feedgym.towers.prediction import DotPrediction
+from feedgym.towers.config import HISTORY_COLUMNS, TwoTowerConfig
+from feedgym.towers.encoders import FeedForward, FieldAttention, make_history_encoder
+from feedgym.towers.features import ItemFeatures, Standardise
+from feedgym.towers.id_bags import IdBags
+from feedgym.towers.prediction import PREDICTIONS
+from feedgym.towers.rerankers import RERANKERS
 
 Arrays = dict[str, npt.NDArray[np.generic]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TwoTowerConfig:
-    """Sizes of a two-tower model."""
-
-    item: ItemFeaturesConfig = field(default_factory=ItemFeaturesConfig)
-    """What the item tower sees."""
-    reader_numeric: int = 4
-    """Numeric columns F of a reader."""
-    widths: tuple[int, ...] = (1024, 512, 256)
-    """Hidden layers of each tower."""
-    dim: int = 64
-    """Dimensions of the inner product."""
-    history_length: int = 50
-    """L, the clicks that callers hand to the user tower; the towers themselves take any length."""
-    age_decay: Literal["none", "linear", "exponential"] = "exponential"
-    """How age enters: not at all, a rate per reader, or a sum of exponentials."""
-    decay_taus_hours: tuple[float, ...] = (2.0, 8.0, 32.0)
-    """Time scales of ``exponential``."""
-    decay_per_item: bool = True
-    """``exponential``: whether articles have amplitudes of their own (v is wider then: ``item_dim``)."""
-
-    def __post_init__(self) -> None:
-        require(self.reader_numeric >= 0, "reader_numeric", self.reader_numeric, ">= 0")
-        require(self.dim >= 1, "dim", self.dim, ">= 1")
-        require(self.history_length >= 0, "history_length", self.history_length, ">= 0")
-        require(all(width >= 1 for width in self.widths), "widths", self.widths, ">= 1 each")
-        self.make_decay()
-
-    def make_decay(self) -> AgeDecay:
-        """The decay that these settings name.
-
-        Raises:
-            ValueError: on an unknown name, or time scales that cannot be.
-        """
-        if self.age_decay == "none":
-            return NoDecay()
-        if self.age_decay == "linear":
-            return LinearDecay()
-        names = "'none', 'linear' or 'exponential'"
-        require(self.age_decay == "exponential", "age_decay", self.age_decay, names)
-        return ExponentialSum(taus_hours=self.decay_taus_hours, per_item=self.decay_per_item)
+_AGE_COLUMNS = 4
+"""Of ``age_in_item_tower``."""
 
 
 class UserOutput(NamedTuple):
@@ -81,40 +42,94 @@ class TwoTower(nn.Module):
     """Item tower, user tower and prediction.
 
     Args:
-        config: sizes.
-        generator: all initial weights are drawn from it, and from nothing else.
+        config: sizes and parts.
+        generator: all initial weights and dropout masks are drawn from it, and from nothing else.
     """
 
     def __init__(self, config: TwoTowerConfig, generator: torch.Generator) -> None:
         super().__init__()
-        self.config = config
-        self.decay = config.make_decay()
+        c = self.config = config
+        self.decay = c.make_decay()
         # Both towers' outputs start small, so that the first scores u . v have a spread of about .25, not 8.
-        gain = 0.5 * config.dim**-0.25
+        gain = 0.5 * c.dim**-0.25
         item_start = (*self.decay.initial_item_params, 0.0)
         user_start = self.decay.initial_user_params
-        self.item_features = ItemFeatures(config.item, generator)
-        self.item_tower = FeedForward(config.item.out_dim, config.widths, config.dim + len(item_start), generator, gain)
-        self.history = HistoryMean(self.item_dim)
-        # In units of the initial article vectors: else the history would whisper beside the standardised
-        # columns.
+        self.item_features = ItemFeatures(c.item, generator)
+        self.item_tower = self._make_item_tower(c.dim + len(item_start), generator, gain)
+        self.history_features: ItemFeatures | None = None
+        self.history_tower: FeedForward | None = None
+        if c.share == "none":
+            self.history_features = ItemFeatures(c.item, generator)
+        if c.share != "item_encoder":
+            self.history_tower = FeedForward(c.item.out_dim, (), c.dim, generator, gain)
+        columns = HISTORY_COLUMNS if c.history_columns else 0
+        self.history = make_history_encoder(
+            c.encoder,
+            self.history_dim + columns,
+            c.dim,
+            generator=generator,
+            heads=c.heads,
+            layers=c.layers,
+            max_length=c.history_length,
+            dropout=c.dropout,
+        )
+        # In units of the initial article vectors: else the history would whisper beside the standardised columns.
         self._history_scale = 1 / gain
-        self.reader_features = Standardise(config.reader_numeric)
+        self.reader_features = Standardise(c.reader_numeric)
+        self.id_bags = self._make_bags(generator)
+        bags = 0 if self.id_bags is None else self.id_bags.out_dim
         self.user_tower = FeedForward(
-            self.item_dim + config.reader_numeric,
-            config.widths,
-            config.dim + len(user_start),
+            self.history.out_dim + c.reader_numeric + bags,
+            c.widths,
+            c.dim + len(user_start),
             generator,
             gain,
+            dropout=c.dropout,
+            layer_norm=c.layer_norm,
+            residual=c.residual,
         )
-        self.prediction = DotPrediction()
+        self.prediction = PREDICTIONS[c.prediction]()
+        self.reranker = None
+        if c.reranker is not None:
+            self.reranker = RERANKERS[c.reranker](c.dim, c.num_positions, generator)
         _start_heads(self.item_tower.last, item_start)
         _start_heads(self.user_tower.last, user_start)
+        self.eval()
+
+    def _make_item_tower(self, out_dim: int, generator: torch.Generator, gain: float) -> FeedForward | FieldAttention:
+        c = self.config
+        age = _AGE_COLUMNS if c.age_in_item_tower else 0
+        if c.item_encoder == "fields":
+            dims = (*c.item.field_dims, age) if age else c.item.field_dims
+            return FieldAttention(dims, out_dim, c.heads, c.dim, generator, gain)
+        return FeedForward(
+            c.item.out_dim + age,
+            c.widths,
+            out_dim,
+            generator,
+            gain,
+            dropout=c.dropout,
+            layer_norm=c.layer_norm,
+            residual=c.residual,
+        )
+
+    def _make_bags(self, generator: torch.Generator) -> IdBags | None:
+        if self.config.id_feature is None:
+            return None
+        names = [category.name for category in self.config.item.categories]
+        column = names.index(self.config.id_feature)
+        shared = None if self.config.share == "none" else self.item_features.tables[column]
+        return IdBags(self.config.item.categories[column], shared, generator)
 
     @property
     def item_dim(self) -> int:
         """Width of v: ``dim`` for the inner product, then the article's decay parameters if any."""
         return self.config.dim + len(self.decay.initial_item_params)
+
+    @property
+    def history_dim(self) -> int:
+        """Width of the vector of a clicked article: that of v where the item encoder is shared."""
+        return self.item_dim if self.config.share == "item_encoder" else self.config.dim
 
     @property
     def augmented_dim(self) -> int:
@@ -124,41 +139,108 @@ class TwoTower(nn.Module):
     def fit_items(self, numeric: Tensor) -> None:
         """Normalise article columns by logged rows (N, F)."""
         self.item_features.numeric.fit_normalisation(numeric)
+        if self.history_features is not None:
+            self.history_features.numeric.fit_normalisation(numeric)
 
     def fit_readers(self, numeric: Tensor) -> None:
         """Normalise reader columns by logged rows (B, F)."""
         self.reader_features.fit_normalisation(numeric)
 
-    def embed_items(self, numeric: Tensor, categorical: Tensor) -> tuple[Tensor, Tensor]:
+    def embed_items(
+        self, numeric: Tensor, categorical: Tensor, age_hours: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Item tower: what an article is, without its age.
 
         Args:
             numeric: float32 (N, F).
             categorical: int64 (N, C), in the order of ``config.item.categories``.
+            age_hours: float32 (N,); only the ablation ``age_in_item_tower`` looks at it (0 if None).
 
         Returns:
             v float32 (N, ``item_dim``) and bias b float32 (N,).
         """
-        output = self.item_tower(self.item_features(numeric, categorical))
+        features = self.item_features(numeric, categorical)
+        if self.config.age_in_item_tower:
+            features = torch.cat([features, _age_columns(age_hours, len(features))], dim=1)
+        if isinstance(self.item_tower, FieldAttention):
+            output = self.item_tower(list(features.split(self.item_tower.field_dims, dim=1)))
+        else:
+            output = self.item_tower(features)
         return output[:, :-1], output[:, -1]
 
-    def embed_users(self, history_vectors: Tensor, history_mask: Tensor, numeric: Tensor) -> UserOutput:
+    def embed_history(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        """What the user tower sees of clicked articles where the item encoder is not shared.
+
+        Args:
+            numeric: float32 (N, F).
+            categorical: int64 (N, C).
+
+        Returns:
+            float32 (N, ``history_dim``).
+        """
+        if self.history_tower is None:
+            return self.embed_items(numeric, categorical)[0]
+        features = self.item_features if self.history_features is None else self.history_features
+        vectors: Tensor = self.history_tower(features(numeric, categorical))
+        return vectors
+
+    def embed_users(
+        self,
+        history_vectors: Tensor,
+        history_mask: Tensor,
+        numeric: Tensor,
+        *,
+        history_columns: Tensor | None = None,
+        history_ids: Tensor | None = None,
+    ) -> UserOutput:
         """User tower: who asks.
 
         Args:
-            history_vectors: v of the articles last clicked, float32 (B, L, ``item_dim``), detached by the
-                caller if the item tower shall not learn from them.
+            history_vectors: of the articles last clicked, newest first, float32 (B, L, ``history_dim``): v where the
+                item encoder is shared, detached by the caller if the item tower shall not learn from them.
             history_mask: bool (B, L), False where there is none.
             numeric: the reader's columns, float32 (B, F).
+            history_columns: ``HISTORY_COLUMNS`` numbers of each click, float32 (B, L, 2); needed with
+                ``config.history_columns`` or ``config.id_feature``.
+            history_ids: the ``id_feature`` of each click, int64 (B, L); needed with it.
 
         Returns:
             u and the parameters of the age decay.
         """
-        require_shape(history_vectors, (len(numeric), history_mask.shape[-1], self.item_dim), "history_vectors")
-        history = self.history(history_vectors, history_mask)
-        features = torch.cat([history * self._history_scale, self.reader_features(numeric)], dim=1)
-        output = self.user_tower(features)
+        encoder_input = self.encoder_input(history_vectors, history_mask, history_columns)
+        state = self.history(encoder_input, history_mask)
+        bags = self._bags(history_mask, history_columns, history_ids)
+        return self.users_of_state(state, numeric, bags)
+
+    def encoder_input(self, vectors: Tensor, mask: Tensor, columns: Tensor | None) -> Tensor:
+        """What the history encoder is given: vectors in units of its other inputs, and the clicks' columns."""
+        require_shape(vectors, (len(mask), mask.shape[-1], self.history_dim), "history_vectors")
+        # The mean is scaled afterwards: its learned vector for no history then learns at the pace of the rest.
+        scale = 1.0 if self.config.encoder == "mean" else self._history_scale
+        scaled = vectors * scale if scale != 1.0 else vectors
+        if not self.config.history_columns:
+            return scaled
+        require(columns is not None, "history_columns", None, f"shape {(*mask.shape, HISTORY_COLUMNS)}")
+        assert columns is not None
+        require_shape(columns, (*mask.shape, HISTORY_COLUMNS), "history_columns")
+        return torch.cat([scaled, columns * (scale / self._history_scale)], dim=2)
+
+    def users_of_state(self, state: Tensor, numeric: Tensor, bags: Tensor | None) -> UserOutput:
+        """The user tower on encoded histories (B, ``history.out_dim``), reader columns (B, F) and id bags."""
+        if self.config.encoder == "mean":
+            state = state * self._history_scale
+        parts = [state, self.reader_features(numeric)] + ([] if bags is None else [bags])
+        output = self.user_tower(torch.cat(parts, dim=1))
         return UserOutput(output[:, : self.config.dim], output[:, self.config.dim :])
+
+    def _bags(self, mask: Tensor, columns: Tensor | None, ids: Tensor | None) -> Tensor | None:
+        if self.id_bags is None:
+            return None
+        require(ids is not None and columns is not None, "history_ids", None, "ids and columns of each click")
+        assert ids is not None
+        assert columns is not None
+        bags: Tensor = self.id_bags(ids, mask, columns[..., 1].expm1())
+        return bags
 
     def score(self, user: UserOutput, item: Tensor, bias: Tensor, age_hours: Tensor) -> Tensor:
         """Scores to train on. The number of axes says which reader meets which article.
@@ -178,6 +260,29 @@ class TwoTower(nn.Module):
         score: Tensor = self.prediction(user.vector, vector, bias, pairs=pairs)
         require_shape(age_hours, tuple(score.shape), "age_hours")
         return score + self.decay.score(user.decay, decay, age_hours)
+
+    def rerank(
+        self, score: Tensor, user: UserOutput, item: Tensor, age_hours: Tensor, position: Tensor | None = None
+    ) -> Tensor:
+        """The second stage's logits of slates or shortlists.
+
+        Args:
+            score: of the first stage, (B, M).
+            user: B readers.
+            item: v, (B, M, ``item_dim``).
+            age_hours: (B, M).
+            position: int64 (B, M) or (M,) in training; None in serving, where nothing has a place yet.
+
+        Returns:
+            float32 (B, M).
+
+        Raises:
+            ValueError: the model has no reranker.
+        """
+        require(self.reranker is not None, "reranker", None, "a model with one")
+        assert self.reranker is not None
+        logits: Tensor = self.reranker(score, user.vector, item[..., : self.config.dim], age_hours, position)
+        return logits
 
     def augment_items(
         self,
@@ -202,7 +307,8 @@ class TwoTower(nn.Module):
         """
         require_shape(publish_time, (len(item),), "publish_time")
         columns = self.decay.item_columns(publish_time, t_ref, item[:, self.config.dim :])
-        return torch.cat([item[:, : self.config.dim], bias[:, None], columns * column_scale], dim=1)
+        vector = self.prediction.items(item[:, : self.config.dim])
+        return torch.cat([vector, bias[:, None], columns * column_scale], dim=1)
 
     def augment_users(self, user: UserOutput, now: Hours, t_ref: float, column_scale: Tensor | float = 1.0) -> Tensor:
         """What is searched for at the moment ``now``: u' = [u, 1, age columns].
@@ -220,7 +326,7 @@ class TwoTower(nn.Module):
         """
         columns = self.decay.user_columns(user.decay, now, t_ref)
         one = torch.ones(len(columns), 1)
-        return torch.cat([user.vector, one, columns / column_scale], dim=1)
+        return torch.cat([self.prediction.users(user.vector), one, columns / column_scale], dim=1)
 
     def constant(self, user: UserOutput, now: Hours, t_ref: float) -> Tensor:
         """``score`` less u' . v', the same for all articles of a reader: float32 (B,)."""
@@ -242,6 +348,14 @@ class TwoTower(nn.Module):
             ValueError: on missing or unknown names, or shapes of another config; nothing is taken over then.
         """
         load_arrays(self, arrays)
+
+
+def _age_columns(age_hours: Tensor | None, count: int) -> Tensor:
+    """log(1 + age) and three exponentials, (N, 4)."""
+    age = torch.zeros(count) if age_hours is None else age_hours
+    require_shape(age, (count,), "age_hours")
+    fading = [torch.exp(-age / tau) for tau in (2.0, 8.0, 32.0)]
+    return torch.stack([torch.log1p(age.clamp(min=0)), *fading], dim=1)
 
 
 def load_arrays(model: nn.Module, arrays: Arrays) -> None:

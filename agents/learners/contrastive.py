@@ -1,24 +1,39 @@
-"""Contrastive learning: which article a click went to, among the others of its batch (towers.md, 2.2 to 2.4).
+"""Contrastive learning: which article a click went to, among others (towers.md, 2.2 to 2.7).
 
-In-batch softmax with the logQ correction (Yi et al., RecSys 2019), optionally with uniform negatives mixed in
-(Yang et al., WWW 2020). Batches are consecutive clicks, as in streaming training: all articles of a batch then
-were live at about the same time, and the log frequency of each is the one recorded when it was clicked.
-Shapes: B clicks of a batch, M uniform negatives.
+By default the in-batch softmax with the logQ correction (Yi et al., RecSys 2019); ``contrasts`` has the other losses,
+``towers.negatives`` the other negatives. Batches are consecutive clicks, as in streaming training: all articles of a
+batch then were live at about the same time, and the log frequency of each is the one recorded when it was clicked.
+Shapes: B clicks of a batch, S shared negatives, R of each row, E columns of v'.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from feedgym.agents.acted import Acted
+from feedgym.agents.learners.contrasts import CONTRASTS, Contrast, check_contrast
 from feedgym.agents.learners.protocol import Learner, Learning
-from feedgym.agents.replay import VisitBatch
+from feedgym.agents.learners.sequence import sequence_loss
+from feedgym.agents.replay import Replay, VisitBatch
 from feedgym.agents.settings import ContrastiveConfig
-from feedgym.env.arrays import Arrays, Doubles, Ints, nest, unnest
+from feedgym.agents.tasks import parse_tasks, previous_visits
+from feedgym.env.arrays import Arrays, Bools, Doubles, Ints, nest, unnest
 from feedgym.env.catalogue import Catalogue
 from feedgym.env.readers.protocol import Outcome
 from feedgym.towers.frequency import FrequencyEstimator
-from feedgym.towers.losses import in_batch_softmax_loss
+from feedgym.towers.losses import bce_loss
+from feedgym.towers.negatives import (
+    Impressed,
+    InBatch,
+    Memory,
+    NegativeContext,
+    NegativeSampler,
+    check_combination,
+    make_negatives,
+)
+from feedgym.towers.two_tower import TwoTower
 
 MAX_SPAN_HOURS = 120.0
 """Longest time between the clicks of a batch: a site with few readers has few clicks, and an article that is
@@ -37,11 +52,34 @@ def shares_of(article_id: Ints, clicked: Ints) -> Doubles:
     return share
 
 
+@dataclass(frozen=True)
+class _Clicks:
+    """A stretch of clicks in the replay."""
+
+    slots: Ints
+    """Visits, (B,)."""
+    positions: Ints
+    """(B,)"""
+    log_q: Doubles
+    """As recorded at each click, (B,)."""
+    around: Ints
+    """Articles clicked around that time, (c,)."""
+
+
 class ContrastiveLearner(Learner):
-    """Every click is a row; the other rows' articles are its negatives."""
+    """Every click is a row, contrasted with negatives."""
+
+    reranks = True
 
     def __init__(self, config: ContrastiveConfig) -> None:
+        check_contrast(config)
         self.config = config
+        self.tasks = parse_tasks(config.task)
+        self._sampler = _sampler(config)
+        self.uses_shortlists = "shortlist_ids" in self._sampler.needs
+        check_combination(self._sampler, config.loss)
+        self._before: Ints = np.zeros(0, dtype=np.int64)
+        self._has_before: Bools = np.zeros(0, dtype=np.bool_)
         self._frequency = FrequencyEstimator(config.frequency_rate)
         self._log_q: Doubles = np.zeros(1024)
         # -inf: never live. Ids may be skipped: an article that lives less than a tick never arrives.
@@ -84,81 +122,165 @@ class ContrastiveLearner(Learner):
 
     _num_clicks = 0
 
+    def begin(self, learning: Learning, now: float) -> None:
+        """Whose visit came before which, for the task that foretells the next one."""
+        if any(task == "next" for task, _ in self.tasks):
+            self._before, self._has_before = previous_visits(learning.replay)
+
     def loss(self, learning: Learning, rng: np.random.Generator) -> Tensor | None:
-        """Softmax loss over a stretch of consecutive clicks, from a uniformly drawn start."""
-        c, replay, model = self.config, learning.replay, learning.model
+        """Losses of the tasks over a stretch of consecutive clicks, and of the clicks in their readers' histories."""
+        c, replay = self.config, learning.replay
+        clicks = self._stretch(replay, rng)
+        if clicks is None:
+            return None
+        parts = []
+        for task, weight in self.tasks:
+            part = self._task_loss(learning, task, clicks, rng)
+            if part is not None:
+                parts.append(weight * part)
+        model = learning.model
+        if c.sequence_weight > 0 and isinstance(model, TwoTower) and model.history.trains_on != "none":
+            part = sequence_loss(
+                learning,
+                replay.take(clicks.slots),
+                self._frequency,
+                rng,
+                num_clicks=c.sequence_clicks,
+                mask_rate=c.mask_rate,
+                temperature=c.softmax_temperature,
+            )
+            if part is not None:
+                parts.append(c.sequence_weight * part)
+        if isinstance(model, TwoTower) and model.reranker is not None:
+            parts.append(self._rerank_loss(learning, rng))
+        return torch.stack(parts).sum() if parts else None
+
+    def _stretch(self, replay: Replay, rng: np.random.Generator) -> "_Clicks | None":
+        """Consecutive clicks, from a uniformly drawn start; None where there are too few."""
         slots, positions = replay.clicked()
         if len(slots) < 2:
             return None
-        size = min(c.batch_clicks, len(slots))
+        size = min(self.config.batch_clicks, len(slots))
         start = int(rng.integers(0, len(slots) - size + 1))
         times = replay.column("now")[slots[start : start + size]]
         too_old = int(np.searchsorted(times, times[-1] - MAX_SPAN_HOURS))
         start, size = start + too_old, size - too_old
         if size < 2:
             return None
-        stretch = slice(start, start + size)
-        batch = replay.take(slots[stretch])
-        row = np.arange(size)
-        article_id = batch.article_id[row, positions[stretch]]
         # The ring keeps the latest clicks, in the order in which their log q were recorded.
-        first = self._num_clicks - len(slots)
-        log_q = self._log_q[first + start : first + start + size]
-
-        # The age columns are referred to the batch's own time: replayed clicks may be weeks old.
-        t_ref = float(batch.now[-1])
-        users = model.augment_users(learning.users(batch), torch.from_numpy(batch.now), t_ref)
-        weight = self._weight(batch, positions[stretch])
-        if c.uniform_negatives == 0:
-            items = self._items(learning, article_id, t_ref)
-            return in_batch_softmax_loss(
-                users,
-                items,
-                torch.from_numpy(article_id),
-                torch.from_numpy(log_q.astype(np.float32)),
-                temperature=c.softmax_temperature,
-                weight=weight,
-            )
-        extra, num_live = self._uniform(learning, t_ref, rng)
-        items = self._items(learning, np.concatenate([article_id, extra]), t_ref)
-        share = len(extra) / num_live
-        # Expected count of an article among the negatives: in-batch, plus uniform (towers.md, 2.4).
-        expected = np.log((size - 1) * np.exp(log_q) + share)
+        first = self._num_clicks - len(slots) + start
         around = slice(max(0, start - 4 * size), start + 5 * size)
-        clicked = replay.column("article_id")[slots[around], positions[around]]
-        expected_extra = np.log((size - 1) * shares_of(extra, clicked) + share)
-        return in_batch_softmax_loss(
-            users,
-            items[:size],
-            torch.from_numpy(article_id),
-            torch.from_numpy(expected.astype(np.float32)),
-            temperature=c.softmax_temperature,
-            weight=weight,
-            extra_item=items[size:],
-            extra_ids=torch.from_numpy(extra),
-            extra_log_q=torch.from_numpy(expected_extra.astype(np.float32)),
+        stretch = slice(start, start + size)
+        return _Clicks(
+            slots=slots[stretch],
+            positions=positions[stretch],
+            log_q=self._log_q[first : first + size],
+            around=replay.column("article_id")[slots[around], positions[around]],
         )
 
-    def _weight(self, batch: VisitBatch, position: Ints) -> Tensor | None:
-        """Weight of each row's click, (B,)."""
-        row, weight = np.arange(len(position)), np.ones(len(position), dtype=np.float32)
-        if self.config.dwell_weight:
-            weight *= batch.dwell_minutes[row, position]
-        if self.config.propensity_cap is not None:
-            weight *= np.minimum(1.0 / batch.slot_propensity[row, position], np.float32(self.config.propensity_cap))
-        plain = not self.config.dwell_weight and self.config.propensity_cap is None
-        return None if plain else torch.from_numpy(weight)
+    def _task_loss(self, learning: Learning, task: str, clicks: "_Clicks", rng: np.random.Generator) -> Tensor | None:
+        c, model, replay = self.config, learning.model, learning.replay
+        slots, positions, log_q = clicks.slots, clicks.positions, clicks.log_q
+        seen_from = slots
+        if task == "next":
+            # The first click of each visit, as it could be foretold at the reader's visit before.
+            first = np.append(True, slots[1:] != slots[:-1]) & self._has_before[slots]
+            slots, positions, log_q = slots[first], positions[first], log_q[first]
+            seen_from = self._before[slots]
+        if len(slots) < 2:
+            return None
+        batch = replay.take(slots)
+        row = np.arange(len(slots))
+        article_id = batch.article_id[row, positions]
+        weight = self._weight(task, batch, positions)
+        if weight is not None and not bool((weight > 0).any()):
+            return None
+        # The age columns are referred to the batch's own time: replayed clicks may be weeks old.
+        t_ref = float(batch.now[-1])
+        seen = batch if task != "next" else replay.take(seen_from)
+        users = model.augment_users(learning.users(seen), torch.from_numpy(batch.now), t_ref)
+        # Other rows' positives and the slate's own need no catalogue: a pass over it would cost as much as the step.
+        alone = isinstance(self._sampler, InBatch | Impressed) and c.loss != "full_softmax"
+        live = np.unique(article_id) if alone else self._live(learning, t_ref, article_id)
+        negatives = self._sampler.draw(
+            NegativeContext(
+                positive_ids=article_id,
+                positive_log_q=log_q,
+                live_ids=live,
+                live_share=np.zeros(len(live)) if alone else shares_of(live, clicks.around),
+                shortlist_ids=batch.shortlist,
+                impressed_ids=np.where(batch.clicks, -1, batch.article_id),
+            ),
+            rng,
+        )
+        own = negatives.row_ids
+        safe = np.where(own >= 0, own, article_id[:, None])
+        ids = np.concatenate([article_id, negatives.shared_ids, safe.ravel()])
+        now = np.concatenate([batch.now, np.full(len(negatives.shared_ids), t_ref), np.repeat(batch.now, own.shape[1])])
+        items = self._items(learning, ids, now, t_ref)
+        size, shared = len(article_id), len(negatives.shared_ids)
 
-    def _items(self, learning: Learning, article_id: Ints, t_ref: float) -> Tensor:
-        vector, bias = learning.items(article_id)
+        def catalogue() -> tuple[Tensor, Tensor]:
+            place = torch.from_numpy(np.searchsorted(live, article_id))
+            return self._items(learning, live, np.full(len(live), t_ref), t_ref), place
+
+        contrast = Contrast(
+            config=c,
+            user=users,
+            item=items[:size],
+            item_ids=torch.from_numpy(article_id),
+            shared=items[size : size + shared],
+            row=items[size + shared :].view(size, own.shape[1], items.shape[1]),
+            negatives=negatives,
+            weight=weight,
+            catalogue=catalogue,
+            num_live=len(live),
+        )
+        return CONTRASTS[c.loss](contrast)
+
+    def _weight(self, task: str, batch: VisitBatch, position: Ints) -> Tensor | None:
+        """Weight of each row's click, (B,)."""
+        c, row = self.config, np.arange(len(position))
+        weight = np.ones(len(position), dtype=np.float32)
+        if task == "dwell" or c.dwell_weight:
+            weight *= batch.dwell_minutes[row, position]
+        if task == "subscription":
+            weight *= batch.subscribed
+        if c.propensity_cap is not None:
+            weight *= np.minimum(1.0 / batch.slot_propensity[row, position], np.float32(c.propensity_cap))
+        if c.examination is not None:
+            weight /= np.float32(c.examination) ** position.astype(np.float32)
+        return None if bool((weight == 1.0).all()) else torch.from_numpy(weight)
+
+    def _rerank_loss(self, learning: Learning, rng: np.random.Generator) -> Tensor:
+        """Cross-entropy of clicks on whole slates, by the second stage with positions (YouTube 2016, 4)."""
+        model, replay = learning.model, learning.replay
+        assert isinstance(model, TwoTower)
+        batch = replay.take(rng.integers(0, len(replay), self.config.batch_clicks))
+        shown = batch.article_id >= 0
+        ids = np.where(shown, batch.article_id, batch.article_id.max())
+        vector, bias = learning.items(ids.ravel(), np.repeat(batch.now, ids.shape[1]))
+        item, age = vector.view(*ids.shape, -1), learning.ages(batch.article_id, batch.now)
+        user = learning.users(batch)
+        score = model.score(user, item, bias.view(ids.shape), age)
+        logits = model.rerank(score, user, item, age, torch.arange(ids.shape[1]))
+        weight = shown.astype(np.float32)
+        if any(task == "dwell" for task, _ in self.tasks) or self.config.dwell_weight:
+            # Weighted logistic regression: the odds are expected minutes.
+            weight = np.where(batch.clicks, batch.dwell_minutes, weight).astype(np.float32)
+        return bce_loss(logits, torch.from_numpy(batch.clicks), weight=torch.from_numpy(weight))
+
+    def _items(self, learning: Learning, article_id: Ints, now: Doubles, t_ref: float) -> Tensor:
+        vector, bias = learning.items(article_id, now)
         published = torch.from_numpy(learning.store.published_hours[article_id])
         return learning.model.augment_items(vector, bias, published, t_ref)
 
-    def _uniform(self, learning: Learning, now: float, rng: np.random.Generator) -> tuple[Ints, int]:
-        """Articles drawn uniformly, with replacement, from those live at ``now``; and how many were live."""
+    def _live(self, learning: Learning, now: float, clicked: Ints) -> Ints:
+        """Articles live at ``now``, and those of ``clicked`` that have just expired; sorted."""
         published = learning.store.published_hours[: len(learning.store)]
-        live = np.flatnonzero((published <= now) & (self._departed[: len(published)] > now))
-        return live[rng.integers(0, len(live), self.config.uniform_negatives)], len(live)
+        live = (published <= now) & (self._departed[: len(published)] > now)
+        live[clicked] = True
+        return np.flatnonzero(live)
 
     def snapshot(self) -> Arrays:
         """Frequencies, recorded log q, departures."""
@@ -166,6 +288,8 @@ class ContrastiveLearner(Learner):
             "log_q": self._log_q[: self._num_clicks].copy(),
             "departed": self._departed.copy(),
         }
+        if isinstance(self._sampler, Memory):
+            arrays |= nest("memory", self._sampler.snapshot())
         return arrays | nest("frequency", self._frequency.snapshot())
 
     def restore(self, snapshot: Arrays) -> None:
@@ -175,3 +299,18 @@ class ContrastiveLearner(Learner):
         self._log_q[: self._num_clicks] = snapshot["log_q"]
         self._departed = snapshot["departed"].copy()
         self._frequency.restore(unnest("frequency", snapshot))
+        if isinstance(self._sampler, Memory):
+            self._sampler.restore(unnest("memory", snapshot))
+
+
+def _sampler(config: ContrastiveConfig) -> NegativeSampler:
+    """The sampler that the settings name, with those of them that are its own."""
+    count = config.num_negatives
+    settings: dict[str, dict[str, object]] = {
+        "uniform": {"count": count},
+        "mixed": {"count": count},
+        "popularity": {"count": count, "alpha": config.popularity_alpha},
+        "hard": {"count": config.hard_negatives, "uniform_count": count},
+        "memory": {"capacity": max(16 * count, config.batch_clicks)},
+    }
+    return make_negatives(config.negatives, **settings.get(config.negatives, {}))

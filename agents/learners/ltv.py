@@ -19,9 +19,9 @@ from feedgym.agents.learners.protocol import Learner, Learning
 from feedgym.agents.policy import PolicyConfig
 from feedgym.agents.settings import FutureConfig, LtvConfig
 from feedgym.env.arrays import Arrays, Doubles, nest, unnest
+from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.losses import mse_loss
 from feedgym.towers.summed_towers import SummedTowers
-from feedgym.towers.two_tower import TwoTowerConfig
 
 
 class LtvLearner(Learner):
@@ -77,7 +77,7 @@ class LtvLearner(Learner):
         if not shown.any():
             return None
         article_id = np.where(shown, batch.article_id, batch.article_id.max())
-        vector, bias = learning.items(article_id.ravel())
+        vector, bias = learning.items(article_id.ravel(), np.repeat(batch.now, article_id.shape[1]))
         now, later = model.scores(
             learning.users(batch),
             vector.reshape(*article_id.shape, -1),

@@ -14,36 +14,55 @@ from torch import Tensor, nn
 
 from feedgym.agents.acted import Acted
 from feedgym.agents.agent import Site
+from feedgym.agents.histories import embed_readers
 from feedgym.agents.item_store import ItemStore
 from feedgym.agents.policy import PolicyConfig
 from feedgym.agents.replay import Replay, VisitBatch
 from feedgym.env.arrays import Arrays, Doubles, Floats, Ints
 from feedgym.env.catalogue import Catalogue
 from feedgym.env.readers.protocol import Outcome
+from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.summed_towers import SummedTowers
-from feedgym.towers.two_tower import TwoTower, TwoTowerConfig, UserOutput
+from feedgym.towers.two_tower import TwoTower, UserOutput
 
 
-@dataclass(frozen=True)
+@dataclass
 class Learning:
     """What a loss may use."""
 
     model: TwoTower | SummedTowers
     store: ItemStore
     replay: Replay
+    now: float = 0.0
+    """Hours, of the training in progress."""
+    example_age: int | None = None
+    """Column of the readers that holds the age of an example: of what is served it is 0 (YouTube 2016, 3.3)."""
 
     def users(self, batch: VisitBatch) -> UserOutput:
-        """The user tower on logged visits. Histories are the store's vectors: no gradient flows into them."""
-        return self.users_at(batch.history_id, batch.reader)
+        """The user tower on logged visits. Histories are the store's vectors, unless the model trains them."""
+        return self.users_at(batch.history_id, batch.reader, batch.now, batch.history_minutes)
 
-    def users_at(self, history_id: Ints, reader: Floats) -> UserOutput:
-        """The same of histories (B, L), -1 where none, and reader columns (B, R)."""
-        mask = history_id >= 0
-        history = self.store.vector.take(np.where(mask, history_id, 0), axis=0)
-        return self.model.embed_users(torch.from_numpy(history), torch.from_numpy(mask), torch.from_numpy(reader))
+    def users_at(self, history_id: Ints, reader: Floats, now: Doubles, minutes: Floats | None = None) -> UserOutput:
+        """The same of histories (B, L), -1 where none, reader columns (B, R), hours (B,) and minutes read (B, L)."""
+        reader = self.with_example_age(reader, now)
+        return embed_readers(self.model, self.store, history_id, minutes, reader, now, learn=True)
 
-    def items(self, article_id: Ints) -> tuple[Tensor, Tensor]:
-        """The item tower on articles (m,), with gradients: v (m, d) and b (m,). Each article is embedded once."""
+    def with_example_age(self, reader: Floats, now: Doubles) -> Floats:
+        """Columns of logged readers with the age of each example filled in, where the model has such a column."""
+        if self.example_age is None:
+            return reader
+        aged = reader.copy()
+        aged[:, self.example_age] = np.log1p(np.maximum(self.now - now, 0.0))
+        return aged
+
+    def items(self, article_id: Ints, now: Doubles | None = None) -> tuple[Tensor, Tensor]:
+        """The item tower on articles (m,), with gradients: v (m, d) and b (m,). Each article is embedded once.
+
+        ``now`` (m,) in hours matters only where the item tower sees ages: each row then is embedded by itself.
+        """
+        if self.model.config.age_in_item_tower and now is not None:
+            age = np.maximum(now - self.store.published_hours[article_id], 0.0).astype(np.float32)
+            return self.model.embed_items(*self.features(article_id), torch.from_numpy(age))
         unique, place = np.unique(article_id, return_inverse=True)
         vector, bias = self.model.embed_items(*self.features(unique))
         rows = torch.from_numpy(place)
@@ -70,6 +89,10 @@ class Learner(ABC):
     """2: the towers are :class:`SummedTowers`."""
     raw_logits = False
     """Logits are the scores themselves, not their z-scores: the learner trains their scale."""
+    reranks = False
+    """Trains a second stage, where the model has one."""
+    uses_shortlists = False
+    """Wants shortlists in the replay."""
     num_columns = 0
     """X, columns of its own that the learner appends to v' and u'."""
 
@@ -116,6 +139,17 @@ class Learner(ABC):
 
     def after_backward(self) -> None:
         """Look at the gradients of a step."""
+        return
+
+    def click_examination(self, num_positions: int) -> Doubles | None:
+        """Chance that each position is examined, float64 (K,): that times sigmoid of the score predicts a click.
+
+        None where the score predicts no click.
+        """
+        return None
+
+    def finish(self, learning: Learning) -> None:
+        """After each training's steps, when articles have been embedded anew."""
         return
 
     def metrics(self) -> dict[str, float]:

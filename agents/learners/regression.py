@@ -1,55 +1,188 @@
-"""Regression: what an impression brings. Click by binary cross-entropy, dwell by squared error (towers.md, 2.1)."""
+"""Regression: what an impression brings (towers.md, 2.1 and 2.6).
+
+Every impression of a visit is a row: clicked or not, read how long. Pointwise losses predict its value; the losses of
+a slate only which of its articles wins. Shapes: B visits of a batch, K positions.
+"""
+
+from collections.abc import Iterable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
+from feedgym.agents.agent import Site
+from feedgym.agents.calibration import centre_clicks
 from feedgym.agents.learners.protocol import Learner, Learning
+from feedgym.agents.policy import PolicyConfig
 from feedgym.agents.settings import RegressionConfig
-from feedgym.towers.losses import bce_loss, mse_loss
-from feedgym.towers.two_tower import TwoTower
+from feedgym.agents.tasks import next_clicks, parse_tasks, targets
+from feedgym.env.arrays import Arrays, Doubles, Ints, nest, unnest
+from feedgym.towers.config import TwoTowerConfig
+from feedgym.towers.examination import LearnedExamination
+from feedgym.towers.losses import bce_loss, ips_bce_loss, mse_loss, slate_bpr_loss, slate_softmax_loss
+from feedgym.towers.two_tower import TwoTower, load_arrays
+
+_HEAD_LEARNING_RATE = 0.01
+
+
+class TaskHeads(nn.Module):
+    """One score for several tasks: each task beyond the first reads it on a scale of its own.
+
+    prediction = softplus(slope) * score + offset. A rising line: the tasks must agree on the order of the articles,
+    since one score is what they are served by.
+    """
+
+    def __init__(self, num_tasks: int) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.full((num_tasks - 1,), 0.5413))  # softplus of it is 1
+        self.offset = nn.Parameter(torch.zeros(num_tasks - 1))
+
+    def forward(self, score: Tensor, task: int) -> Tensor:
+        """The prediction of task number ``task``, in the shape of ``score``."""
+        if task == 0:
+            return score
+        return F.softplus(self.slope[task - 1]) * score + self.offset[task - 1]
 
 
 class RegressionLearner(Learner):
-    """Every impression is a row: clicked or not, read how long."""
+    """Impressions as rows of one or several tasks; trains the second stage with the first, where there is one."""
+
+    reranks = True
 
     def __init__(self, config: RegressionConfig) -> None:
         self.config = config
+        self.tasks = parse_tasks(config.target)
+        self._heads = TaskHeads(len(self.tasks))
+        self._examination: LearnedExamination | None = None
+        self._next: Ints = np.zeros(0, dtype=np.int64)
+
+    def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> None:
+        """Positions, if their effect is to be learned."""
+        if self.config.examination == "learned":
+            self._examination = LearnedExamination(site.slate_size)
+
+    def modules(self) -> Iterable[tuple[nn.Module, float, float]]:
+        """Scales of further tasks, and the examination of positions."""
+        if len(self.tasks) > 1:
+            yield self._heads, _HEAD_LEARNING_RATE, 0.0
+        if self._examination is not None:
+            yield self._examination, _HEAD_LEARNING_RATE, 0.0
 
     def prepare(self, learning: Learning) -> None:
         """Start the global bias at the base rate, or the mean: else many steps only learn that."""
-        shown = np.maximum(np.count_nonzero(learning.replay.column("article_id") >= 0), 1)
-        model = learning.model
+        replay, model = learning.replay, learning.model
         assert isinstance(model, TwoTower)
-        prediction = model.prediction
-        if self.config.target == "click":
-            clicks = np.count_nonzero(learning.replay.column("clicks"))
-            prediction.start_at_rate(float((clicks + 0.5) / (shown + 1.0)))
-        else:
-            prediction.start_at_mean(float(learning.replay.column("dwell_minutes").sum() / shown))
+        shown = np.maximum(np.count_nonzero(replay.column("article_id") >= 0), 1)
+        task = self.tasks[0][0]
+        if task == "dwell":
+            model.prediction.start_at_mean(float(replay.column("dwell_minutes").sum() / shown))
+            return
+        clicks = replay.column("clicks")
+        if task == "subscription":
+            clicks = clicks & replay.column("subscribed")[:, None]
+        model.prediction.start_at_rate(float((np.count_nonzero(clicks) + 0.5) / (shown + 1.0)))
+
+    def begin(self, learning: Learning, now: float) -> None:
+        """What each reader clicked next, as far as it is known now."""
+        if any(task == "next" for task, _ in self.tasks):
+            self._next = next_clicks(learning.replay)
 
     def loss(self, learning: Learning, rng: np.random.Generator) -> Tensor | None:
         """Loss over the impressions of a batch of visits; entries that showed nothing weigh nothing."""
         c, replay = self.config, learning.replay
         if len(replay) == 0:
             return None
-        batch = replay.take(rng.integers(0, len(replay), c.batch_visits))
+        slots = rng.integers(0, len(replay), c.batch_visits)
+        batch = replay.take(slots)
         shown = batch.article_id >= 0
         if not shown.any():
             return None
         article_id = np.where(shown, batch.article_id, batch.article_id.max())
-        vector, bias = learning.items(article_id.ravel())
-        score = learning.model.score(
-            learning.users(batch),
-            vector.reshape(*article_id.shape, -1),
-            bias.reshape(article_id.shape),
-            learning.ages(batch.article_id, batch.now),
+        vector, bias = learning.items(article_id.ravel(), np.repeat(batch.now, article_id.shape[1]))
+        item, age = vector.reshape(*article_id.shape, -1), learning.ages(batch.article_id, batch.now)
+        user = learning.users(batch)
+        score = learning.model.score(user, item, bias.reshape(article_id.shape), age)
+        stages = [score]
+        model = learning.model
+        if isinstance(model, TwoTower) and model.reranker is not None:
+            # Both stages learn the same; the second is told the position, which serving holds at the top.
+            stages.append(model.rerank(score, user, item, age, torch.arange(shown.shape[1])))
+        kept = shown if c.negative_keep_rate == 1.0 else shown & _kept(batch.clicks, c.negative_keep_rate, rng)
+        parts = []
+        for number, (task, weight) in enumerate(self.tasks):
+            next_id = self._next[slots] if task == "next" else None
+            target = torch.from_numpy(targets(task, batch, next_id))
+            for stage, prediction in enumerate(stages):
+                part = self._task_loss(self._heads(prediction, number), task, target, torch.from_numpy(kept), stage)
+                if part is not None:
+                    parts.append(weight * part)
+        return torch.stack(parts).sum() if parts else None
+
+    def _task_loss(self, score: Tensor, task: str, target: Tensor, shown: Tensor, stage: int) -> Tensor | None:
+        """Loss of one task on slates (B, K); None where none of them has anything to say."""
+        c, weight = self.config, shown.float()
+        log_theta = self._log_examination(target.shape[1]) if stage == 0 else None
+        if c.loss in ("slate_softmax", "slate_bpr"):
+            won = (target > 0) & shown
+            mixed = won.any(dim=1) & (shown & ~won).any(dim=1)
+            if not bool(mixed.any()):
+                return None
+            # A minute of reading counts as a click, two as two.
+            value = torch.where(won, target, 0.0) if task == "dwell" else None
+            loss = slate_softmax_loss if c.loss == "slate_softmax" else slate_bpr_loss
+            return loss(score, won, valid=shown, weight=value)
+        if task == "dwell":
+            return mse_loss(score if log_theta is None else score * log_theta.exp(), target, weight=weight)
+        if c.loss == "ips" and log_theta is not None:
+            return ips_bce_loss(score, target, log_theta.exp(), clip=c.ips_clip, weight=weight)
+        return bce_loss(
+            score, target, weight=weight, log_examination=log_theta, negative_keep_rate=c.negative_keep_rate
         )
-        weight = torch.from_numpy(shown.astype(np.float32))
-        theta = None if c.examination is None else c.examination ** torch.arange(shown.shape[1])
-        if c.target == "click":
-            clicked = torch.from_numpy(batch.clicks.astype(np.float32))
-            log_theta = None if theta is None else theta.log()
-            return bce_loss(score, clicked, weight=weight, log_examination=log_theta)
-        minutes = torch.from_numpy(batch.dwell_minutes)
-        return mse_loss(score if theta is None else score * theta, minutes, weight=weight)
+
+    def _log_examination(self, num_positions: int) -> Tensor | None:
+        """Log theta of each position, (K,); None where positions are ignored."""
+        if self._examination is not None:
+            log_theta: Tensor = self._examination()
+            return log_theta
+        if self.config.examination is None:
+            return None
+        assert not isinstance(self.config.examination, str)
+        return float(np.log(self.config.examination)) * torch.arange(num_positions)
+
+    def click_examination(self, num_positions: int) -> Doubles | None:
+        """Chance that each position is examined, (K,); None unless clicks are the first task."""
+        if self.tasks[0][0] != "click" or self.config.loss in ("slate_softmax", "slate_bpr"):
+            return None
+        log_theta = self._log_examination(num_positions)
+        return np.ones(num_positions) if log_theta is None else log_theta.detach().double().exp().numpy()
+
+    def finish(self, learning: Learning) -> None:
+        """Set the intercept anew: predicted clicks are right on average again."""
+        theta = self.click_examination(learning.replay.column("clicks").shape[1])
+        if theta is not None:
+            centre_clicks(learning, theta)
+
+    def snapshot(self) -> Arrays:
+        """Scales of the tasks, and the examination."""
+        return {name: value for part, module in self._parts() for name, value in nest(part, _arrays(module)).items()}
+
+    def restore(self, snapshot: Arrays) -> None:
+        """Go on from a snapshot."""
+        for part, module in self._parts():
+            load_arrays(module, unnest(part, snapshot))
+
+    def _parts(self) -> list[tuple[str, nn.Module]]:
+        parts: list[tuple[str, nn.Module]] = [("heads", self._heads)]
+        if self._examination is not None:
+            parts.append(("examination", self._examination))
+        return parts
+
+
+def _arrays(module: nn.Module) -> Arrays:
+    return {name: tensor.detach().numpy().copy() for name, tensor in module.state_dict().items()}
+
+
+def _kept(clicks: np.ndarray, rate: float, rng: np.random.Generator) -> np.ndarray:
+    """All clicks, and a share of the rest."""
+    return clicks | (rng.random(clicks.shape) < rate)

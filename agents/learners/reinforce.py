@@ -18,6 +18,7 @@ from feedgym.agents.candidate_ring import candidate_ring, candidates_of, shown_c
 from feedgym.agents.correction import LinearCorrection, MlpCorrection
 from feedgym.agents.fused_inclusion import inclusion_step
 from feedgym.agents.future import Future, Visited, slot_rewards
+from feedgym.agents.histories import needs_minutes
 from feedgym.agents.learners.averages import Averages
 from feedgym.agents.learners.protocol import Learner, Learning
 from feedgym.agents.learners.regression import RegressionLearner
@@ -28,7 +29,8 @@ from feedgym.agents.settings import FutureConfig, RegressionConfig, ReinforceCon
 from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, nest, unnest
 from feedgym.env.checks import require
 from feedgym.env.readers.protocol import Outcome
-from feedgym.towers.two_tower import TwoTower, TwoTowerConfig, load_arrays
+from feedgym.towers.config import TwoTowerConfig
+from feedgym.towers.two_tower import TwoTower, load_arrays
 
 _NOTE_EVERY = 8
 """Steps between two looks at entropy, weights and divergence: a look costs a tenth of a step."""
@@ -50,6 +52,8 @@ class ReinforceLearner(Learner):
         require(not policy.greedy, "greedy", policy.greedy, "False: a policy gradient needs propensities")
         require(policy.epsilon < 1, "epsilon", policy.epsilon, "< 1: else nothing depends on the logits")
         c, self._policy, self._reward = self.config, policy, site.reward
+        told = c.mode == "plain" and needs_minutes(towers)
+        require(not told, "history_columns, author_buckets", "set", "mode='residual': plain keeps no minutes of clicks")
         num_reader = towers.reader_numeric
         self._shortlist_size = max(policy.shortlist_size, site.slate_size)
         history = towers.history_length if c.mode == "plain" else 0
@@ -235,8 +239,9 @@ class ReinforceLearner(Learner):
     def _scores(self, learning: Learning, ids: Ints, batch: Arrays) -> Tensor:
         """Scores of the towers, (B, C)."""
         safe = np.maximum(ids, 0)
-        vector, bias = learning.items(safe.ravel())
-        users = learning.users_at(batch["history_id"].astype(np.int64), batch["reader"])
+        now = batch["now"]
+        vector, bias = learning.items(safe.ravel(), np.repeat(now, ids.shape[1]))
+        users = learning.users_at(batch["history_id"].astype(np.int64), batch["reader"], now)
         age = learning.ages(ids, batch["now"])
         return learning.model.score(users, vector.reshape(*ids.shape, -1), bias.reshape(ids.shape), age)
 

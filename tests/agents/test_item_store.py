@@ -7,8 +7,9 @@ import torch
 from feedgym.agents.item_store import ItemStore
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.catalogue import Catalogue
+from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.features import CategoryConfig, ItemFeaturesConfig
-from feedgym.towers.two_tower import TwoTower, TwoTowerConfig, UserOutput
+from feedgym.towers.two_tower import TwoTower, UserOutput
 
 SITE = FeedConfig(num_readers=2, days=20.0, tick_hours=1.0, newsroom=NewsroomConfig(articles_per_day=30))
 DECAYS = ("none", "linear", "exponential")

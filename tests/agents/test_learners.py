@@ -11,9 +11,11 @@ import torch
 from torch.nn import functional as F
 
 from feedgym.agents import make_agent
-from feedgym.agents.learners.contrastive import MAX_SPAN_HOURS, shares_of
+from feedgym.agents.learners.contrastive import MAX_SPAN_HOURS, ContrastiveLearner, shares_of
 from feedgym.agents.learners.protocol import Learning
+from feedgym.agents.learners.regression import RegressionLearner
 from feedgym.agents.replay import Replay, VisitBatch
+from feedgym.agents.settings import RegressionConfig
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.towers.frequency import FrequencyEstimator
 
@@ -26,8 +28,8 @@ class Recorder:
     def __init__(self, seed: int) -> None:
         self._rng, self.drawn = np.random.default_rng(seed), []
 
-    def integers(self, *args: Any) -> Any:
-        self.drawn.append(self._rng.integers(*args))
+    def integers(self, *args: Any, **named: Any) -> Any:
+        self.drawn.append(self._rng.integers(*args, **named))
         return self.drawn[-1]
 
 
@@ -39,7 +41,7 @@ def agents(drive: Callable[..., Any]) -> dict[str, Any]:
         "regression": {},
         "contrastive": {"replay_visits": 200},
         "contrastive-exponential": {"replay_visits": 200, "age_decay": "exponential"},
-        "contrastive-uniform": {"replay_visits": 200, "uniform_negatives": 40},
+        "contrastive-uniform": {"replay_visits": 200, "num_negatives": 40},
     }.items():
         feed = Feed(SITE, seed=2)
         # Random slates: more articles are clicked than a policy would show. The ring has wrapped.
@@ -79,8 +81,7 @@ def test_regression_equals_a_plain_pass_over_impressions(
     agents: dict[str, Any], target: str, examination: float | None
 ) -> None:
     agent = agents["regression"]
-    learner = copy.copy(agent._learner)
-    learner.config = type(learner.config)(target=target, examination=examination, batch_visits=20)
+    learner = RegressionLearner(RegressionConfig(target=target, examination=examination, batch_visits=20))
     learning, rng = with_holes(agent), Recorder(3)
     loss = learner.loss(learning, rng)
     losses = []
@@ -129,8 +130,7 @@ def test_nothing_to_learn_from(agents: dict[str, Any]) -> None:
 def test_biases_start_where_the_data_are(agents: dict[str, Any], target: str) -> None:
     agent = agents["regression"]
     learning = Learning(copy.deepcopy(agent.model), agent.store, with_holes(agent).replay)
-    learner = copy.copy(agent._learner)
-    learner.config = type(learner.config)(target=target)
+    learner = RegressionLearner(type(agent._learner.config)(target=target))
     learner.prepare(learning)
     every = learning.replay.take(np.arange(len(learning.replay)))
     shown = (every.article_id >= 0).sum()
@@ -155,10 +155,11 @@ def plain_contrastive(agent: Any, rng: Recorder, config: Any, log_q_of_click: np
     ids = [int(every.article_id[slot, k]) for slot, k in rows]
     log_q = log_q_of_click[-len(clicks) :][start : start + size]
     columns, offset = list(ids), log_q
-    if config.uniform_negatives:
+    if config.negatives == "mixed":
         now = every.now[rows[-1][0]]
         store = agent.store
-        live = [a for a in range(len(store)) if store.published_hours[a] <= now < learner._departed[a]]
+        clicked = set(ids)
+        live = [a for a in range(len(store)) if store.published_hours[a] <= now < learner._departed[a] or a in clicked]
         extra = [live[i] for i in rng.drawn[1]]
         columns += extra
         share = len(extra) / len(live)
@@ -192,10 +193,9 @@ WEIGHTS: dict[str, dict[str, Any]] = {
 def test_contrastive_equals_a_plain_matrix(agents: dict[str, Any], name: str, weights: str) -> None:
     agent = agents[name]
     assert agent._replay.total > len(agent._replay)  # wrapped
-    learner = copy.copy(agent._learner)
-    learner.config = type(learner.config)(
-        batch_clicks=12, uniform_negatives=20 if name.endswith("uniform") else 0, **WEIGHTS[weights]
-    )
+    mixed = {"negatives": "mixed", "num_negatives": 20} if name.endswith("uniform") else {}
+    learner = ContrastiveLearner(type(agent._learner.config)(batch_clicks=12, **mixed, **WEIGHTS[weights]))
+    learner.restore(agent._learner.snapshot())
     rng = Recorder(6)
     loss = learner.loss(agent._learning, rng)
     recorded = learner.snapshot()["log_q"]
@@ -264,14 +264,10 @@ def test_uniform_negatives_were_live_at_the_batch_time(agents: dict[str, Any]) -
         archive.serve(np.full((len(archive.visits), 4), -1))
     expires = archive.catalogue.archive.column("expires_hours")
     for now in (10.0, 18.25, 29.75):
-        drawn, num_live = learner._uniform(agent._learning, now, np.random.default_rng(1))
         live = np.flatnonzero((store.published_hours[: len(store)] <= now) & (expires[: len(store)] > now))
-        assert num_live == len(live)
-        assert len(drawn) == 40
-        assert np.isin(drawn, live).all()
-        seen = np.concatenate([learner._uniform(agent._learning, now, np.random.default_rng(s))[0] for s in range(100)])
-        count = (seen[:, None] == live).sum(axis=0)
-        assert np.abs(count - 4000 / len(live)).max() < 6 * np.sqrt(4000 / len(live))
+        np.testing.assert_array_equal(learner._live(agent._learning, now, live[:2]), live)
+        gone = np.flatnonzero(expires[: len(store)] <= now)[-1:]
+        np.testing.assert_array_equal(learner._live(agent._learning, now, gone), np.union1d(live, gone))
 
 
 def test_articles_too_short_lived_to_arrive_are_never_negatives() -> None:
@@ -284,9 +280,9 @@ def test_articles_too_short_lived_to_arrive_are_never_negatives() -> None:
         arrived |= set(feed.catalogue.arrived.tolist())
         agent.learn(feed.serve(agent.act(feed.visits, feed.catalogue).article_id))
     assert len(arrived) < feed.catalogue.archive.published - 5
-    drawn, num_live = agent._learner._uniform(agent._learning, feed.now - 1.0, np.random.default_rng(0))
-    assert set(drawn.tolist()) <= arrived
-    assert num_live < len(arrived)
+    live = agent._learner._live(agent._learning, feed.now - 1.0, np.zeros(0, dtype=np.int64))
+    assert set(live.tolist()) <= arrived
+    assert 0 < len(live) < len(arrived)
 
 
 @pytest.mark.parametrize("name", ["regression", "contrastive", "contrastive-uniform"])

@@ -45,7 +45,7 @@ def test_parsing() -> None:
         ("popular", {"prior_impressions": 10, "temperature": 1e-3}),
         ("regression-click", {"widths": (1024, 512, 256), "examination": 0.85, "age_decay": "none"}),
         ("regression", {"widths": (), "weight_decay": 0.0}),
-        ("contrastive-uniform", {"propensity_cap": 20.0, "dwell_weight": True, "uniform_negatives": 0}),
+        ("contrastive-uniform", {"propensity_cap": 20.0, "dwell_weight": True, "negatives": "in_batch"}),
         ("oracle-planning", {"quality_bonus": -1.5}),
     ],
 )
@@ -67,7 +67,7 @@ def test_settings_reach_the_agent() -> None:
     plain: Any = make_agent("regression").start(feed)
     assert (dwell.config, dwell._learner.config) == (plain.config, plain._learner.config)
     uniform: Any = make_agent("contrastive-uniform").start(feed)
-    assert uniform._learner.config.uniform_negatives == 256
+    assert (uniform._learner.config.negatives, uniform._learner.config.num_negatives) == ("mixed", 256)
     assert uniform.config.age_decay == "linear"
 
 
@@ -92,7 +92,22 @@ def test_mistakes_are_named_with_what_is_allowed(text: str, message: str) -> Non
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("regression:target=subscription", "target: got 'subscription', needs 'click' or 'dwell'"),
+        ("regression:target=subscriptions", "target: got 'subscriptions', needs click, dwell, subscription, next"),
+        ("regression:target=click+0*dwell", "target: got 'click.0.dwell', needs weights > 0"),
+        ("regression:target=click+click", "each task once"),
+        ("regression:loss=ips", "examination: got None, needs a chance"),
+        ("regression:loss=slate_bpr,examination=.5", "examination: got 0.5, needs None"),
+        ("regression:negative_keep_rate=.5", "negative_keep_rate: got 0.5"),
+        ("regression:encoder=lstm", "encoder: got 'lstm', needs one of mean, attention, nrms, gru, sasrec, bert4rec"),
+        ("regression:prediction=euclid", "prediction: got 'euclid', needs one of dot, cosine"),
+        ("regression:share=all", "share: got 'all'"),
+        ("regression:history_gradient=True,share=none", "history_gradient: got True"),
+        ("reinforce:prediction=logistic", "prediction: got 'logistic', needs 'dot' or 'cosine' for ReinforceLearner"),
+        ("ltv:prediction=mlp", "None: a sum of two models has one stage"),
+        ("contrastive:loss=hinge", "loss: got 'hinge', needs one of softmax"),
+        ("contrastive:loss=gbce", "negatives: got 'in_batch', needs uniform with loss=gbce"),
+        ("contrastive:negatives=impressed", "loss_name: got 'softmax'"),
+        ("contrastive:negatives=all", "name: got 'all', needs one of in_batch"),
         ("regression:examination=1.5", "examination: got 1.5"),
         ("regression:age_decay=cubic", "age_decay: got 'cubic'"),
         ("regression:index=magic", "kind: got 'magic', needs one of exact"),

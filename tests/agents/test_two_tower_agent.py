@@ -151,7 +151,7 @@ def test_greedy_serves_the_best_of_the_full_computation(drive: Callable[..., Any
 def test_a_reader_is_served_alike_whoever_else_visits(trained: tuple[Any, Feed]) -> None:
     """Logits by the bytes: scores and scale are computed row by row."""
     agent, feed = copy.deepcopy(trained)
-    users = agent._embed_users(agent._reader_columns(feed.visits), feed.visits.history_id, feed.now)
+    users = agent._embed_users(agent._reader_columns(feed.visits), feed.visits)[1]
     every = agent.store.scale.mean_and_sd(users), agent.store.index.search(users, 10)
     alone = agent.store.scale.mean_and_sd(users[1:2]), agent.store.index.search(users[1:2], 10)
     for a, b in zip([*every[0], *every[1]], [*alone[0], *alone[1]], strict=True):

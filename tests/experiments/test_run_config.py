@@ -49,6 +49,8 @@ def test_every_setting_that_changes_bytes_changes_the_folder(tmp_path: Path) -> 
         "articles_per_day": 7.0,
         "reward": RewardConfig(click=1.0),
         "articles": articles,
+        "modules": True,
+        "evaluate_visits": 0,
         "log": False,
     }
     # A world and a reader model of one's own are the two others; face gives the same bytes.

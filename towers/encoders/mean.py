@@ -4,31 +4,26 @@ Shapes: B readers, L articles of history, d dimensions of an article vector.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from feedgym.towers.checks import require, require_shape
+from feedgym.towers.encoders.history import HistoryEncoder
 
 
-class HistoryMean(nn.Module):
-    """Mean of the vectors of the articles that a reader clicked; a learned vector where there are none."""
+class HistoryMean(HistoryEncoder):
+    """Mean of the vectors of the articles that a reader clicked; a learned vector where there are none.
 
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.empty = nn.Parameter(torch.zeros(dim))
+    Args:
+        dim: d, of what comes in and of what goes out.
+        max_length: clicks that are looked at, the newest ones; None for all.
+    """
+
+    def __init__(self, dim: int, max_length: int | None = None) -> None:
+        super().__init__(dim, dim, max_length)
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """Encode histories.
-
-        Args:
-            vectors: article vectors, float (B, L, d); what stands at padded places is ignored, if finite.
-            mask: bool (B, L), True where there is an article. L = 0 is allowed.
-
-        Returns:
-            float (B, d).
-        """
-        require(vectors.ndim == 3, "history_vectors", tuple(vectors.shape), "shape (B, L, d)")
-        require_shape(mask, tuple(vectors.shape[:2]), "history_mask")
-        require(mask.dtype == torch.bool, "history_mask", mask.dtype, "bool")
+        """Encode histories, see :meth:`HistoryEncoder.forward`: (B, L, d) and bool (B, L) to (B, d)."""
+        self.check(vectors, mask)
+        vectors, mask = vectors[:, : self.max_length], mask[:, : self.max_length]
         count = mask.sum(dim=1, keepdim=True)
         # A product, not `where` and `mean`: no second (B, L, d) array.
         share = mask.to(vectors.dtype) / count.clamp(min=1)

@@ -60,6 +60,7 @@ class NegativeContext:
         # 1e-6: shares that were kept in float32 still sum to 1.
         sums = bool(least >= 0 and total <= 1 + 1e-6)
         require(sums, "live_share", f"least {least:g}, sum {total:g}", "shares >= 0 with a sum <= 1")
+        require(not (self.live_ids < 0).any(), "live_ids", "a negative id", "ids >= 0, -1 pads other arrays only")
         twice = self._sorted_ids[1:] == self._sorted_ids[:-1]
         require(not twice.any(), "live_ids", f"article {self._sorted_ids[1:][twice][:1]} twice", "different ids")
         for name in ("shortlist_ids", "impressed_ids"):

@@ -1,0 +1,82 @@
+"""What the user tower is told of a reader's clicks, the same in serving and in training.
+
+Shapes: B readers, L clicks of history newest first, R columns of a reader, h dimensions of a click's vector.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from feedgym.agents.item_store import ItemStore
+from feedgym.env.arrays import Doubles, Floats, Ints
+from feedgym.towers.config import TwoTowerConfig
+from feedgym.towers.summed_towers import SummedTowers
+from feedgym.towers.two_tower import TwoTower, UserOutput
+
+
+def needs_minutes(config: TwoTowerConfig) -> bool:
+    """Whether the model wants to know how long each click was read."""
+    return config.history_columns or config.id_feature is not None
+
+
+def click_vectors(model: TwoTower | SummedTowers, store: ItemStore, history_id: Ints, *, learn: bool) -> Tensor:
+    """Vectors of clicked articles (B, L, h); those of -1 are some article's.
+
+    With ``learn``, and where the model trains them, each article of the batch is embedded once, with gradients; else
+    they are the store's.
+    """
+    safe = np.where(history_id >= 0, history_id, 0)
+    if not (learn and model.config.trains_history):
+        return torch.from_numpy(store.click_vector.take(safe, axis=0))
+    unique, place = np.unique(safe, return_inverse=True)
+    numeric, categorical = torch.from_numpy(store.numeric[unique]), torch.from_numpy(store.categorical[unique])
+    rows = torch.from_numpy(place.ravel())
+    return model.embed_history(numeric, categorical).index_select(0, rows).view(*safe.shape, -1)
+
+
+def click_columns(store: ItemStore, history_id: Ints, minutes: Floats, now: Doubles) -> Tensor:
+    """``HISTORY_COLUMNS`` of each click, float32 (B, L, 2), 0 where there is none; ``now`` (B,) in hours."""
+    known = history_id >= 0
+    age = now[:, None] - store.published_hours[np.where(known, history_id, 0)]
+    # At a reader's visit all of her clicks are past: an age below 0 is that of an id that stands for none.
+    columns = np.stack([np.log1p(np.maximum(age, 0.0)), np.log1p(minutes)], axis=2).astype(np.float32)
+    columns[~known] = 0.0
+    return torch.from_numpy(columns)
+
+
+def embed_readers(
+    model: TwoTower | SummedTowers,
+    store: ItemStore,
+    history_id: Ints,
+    minutes: Floats | None,
+    reader: Floats,
+    now: Doubles,
+    *,
+    learn: bool = False,
+) -> UserOutput:
+    """The user tower on readers with these histories.
+
+    Args:
+        model: the towers.
+        store: vectors and features of articles.
+        history_id: (B, L), newest first, -1 where none.
+        minutes: read of each click, (B, L); may be None where ``needs_minutes`` is False.
+        reader: columns of the readers, (B, R).
+        now: hours of each visit, (B,).
+        learn: let gradients flow into the clicks' vectors, where the model trains them.
+    """
+    config = model.config
+    columns = ids = None
+    if needs_minutes(config):
+        assert minutes is not None
+        columns = click_columns(store, history_id, minutes, now)
+    if config.id_feature is not None:
+        place = [category.name for category in config.item.categories].index(config.id_feature)
+        ids = torch.from_numpy(store.categorical[np.where(history_id >= 0, history_id, 0), place])
+    return model.embed_users(
+        click_vectors(model, store, history_id, learn=learn),
+        torch.from_numpy(history_id >= 0),
+        torch.from_numpy(reader),
+        history_columns=columns,
+        history_ids=ids,
+    )

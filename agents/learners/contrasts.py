@@ -1,0 +1,192 @@
+"""What a click is contrasted with, by which loss: ``CONTRASTS``, name -> loss. A new one is a function and a line here.
+
+Shapes: B clicks of a batch, S negatives that all share, R of a row's own, E columns of u' and v'.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from feedgym.agents.settings import ContrastiveConfig
+from feedgym.env.checks import require
+from feedgym.towers.losses import (
+    bpr_loss,
+    ccl_loss,
+    full_softmax_loss,
+    gbce_loss,
+    in_batch_softmax_loss,
+    sampled_softmax_loss,
+    softmax_loss,
+)
+from feedgym.towers.negatives import Negatives
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A batch of clicks with its negatives, embedded."""
+
+    config: ContrastiveConfig
+    user: Tensor
+    """u', (B, E)"""
+    item: Tensor
+    """v' of what was clicked, (B, E)"""
+    item_ids: Tensor
+    """(B,)"""
+    shared: Tensor
+    """v' of shared negatives, (S, E)"""
+    row: Tensor
+    """v' of each row's own negatives, (B, R, E); anything where the id is -1."""
+    negatives: Negatives
+    weight: Tensor | None
+    """(B,)"""
+    catalogue: Callable[[], tuple[Tensor, Tensor]]
+    """v' of all live articles and the clicked ones (N, E), and where each row's article is among them (B,)."""
+    num_live: int
+
+    @property
+    def positive(self) -> Tensor:
+        """Scores of what was clicked, (B,)."""
+        return (self.user * self.item).sum(dim=1)
+
+    @cached_property
+    def others(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, log expected counts and mask of all columns that a row's positive competes with, (B, M) each."""
+        n, b = self.negatives, len(self.user)
+        scores, log_q, mask = [], [], []
+        if n.in_batch:
+            scores.append(self.user @ self.item.T)
+            log_q.append(_tensor(n.log_q_positive).expand(b, b))
+            mask.append(~torch.eye(b, dtype=torch.bool))
+        if len(n.shared_ids):
+            scores.append(self.user @ self.shared.T)
+            log_q.append(_tensor(n.log_q_shared).expand(b, -1))
+            mask.append(torch.ones(b, len(n.shared_ids), dtype=torch.bool))
+        if n.row_ids.shape[1]:
+            scores.append(torch.einsum("be,bre->br", self.user, self.row))
+            log_q.append(_tensor(n.log_q_row))
+            mask.append(torch.from_numpy(n.row_ids >= 0))
+        return torch.cat(scores, dim=1), torch.cat(log_q, dim=1), torch.cat(mask, dim=1)
+
+    @property
+    def apart(self) -> tuple[Tensor, Tensor]:
+        """Scores and mask of the columns that hold another article than the row's, as pairs must."""
+        n = self.negatives
+        ids = [self.item_ids.expand(len(self.user), -1)] if n.in_batch else []
+        if len(n.shared_ids):
+            ids.append(torch.from_numpy(n.shared_ids).expand(len(self.user), -1))
+        if n.row_ids.shape[1]:
+            ids.append(torch.from_numpy(n.row_ids))
+        scores, _, mask = self.others
+        return scores, mask & (torch.cat(ids, dim=1) != self.item_ids[:, None])
+
+
+def _softmax(c: Contrast) -> Tensor:
+    """Softmax with the logQ correction, whatever drew the negatives (towers.md, 2.2 to 2.4)."""
+    n, settings = c.negatives, c.config
+    if n.in_batch:
+        extra, own = len(n.shared_ids) > 0, n.row_ids.shape[1] > 0
+        return in_batch_softmax_loss(
+            c.user,
+            c.item,
+            c.item_ids,
+            _tensor(n.log_q_positive),
+            correction=settings.correction,
+            temperature=settings.softmax_temperature,
+            weight=c.weight,
+            extra_item=c.shared if extra else None,
+            extra_ids=torch.from_numpy(n.shared_ids) if extra else None,
+            extra_log_q=_tensor(n.log_q_shared) if extra else None,
+            row_item=c.row if own else None,
+            row_ids=torch.from_numpy(n.row_ids) if own else None,
+            row_log_q=_tensor(n.log_q_row) if own else None,
+            row_mask=torch.from_numpy(n.row_ids >= 0) if own else None,
+        )
+    scores, log_q, mask = c.others if settings.correction != "full" else (*c.others[:2], c.apart[1])
+    corrected = settings.correction != "none"
+    return softmax_loss(
+        c.positive,
+        scores,
+        positive_log_q=_tensor(n.log_q_positive) if settings.correction == "nce" else None,
+        negative_log_q=log_q if corrected else None,
+        negative_mask=mask,
+        temperature=settings.softmax_temperature,
+        weight=c.weight,
+    )
+
+
+def _sampled_softmax(c: Contrast) -> Tensor:
+    """Against uniform draws, hits kept: exact without any correction (towers.md, 2.3)."""
+    return sampled_softmax_loss(c.user, c.item, c.shared, temperature=c.config.softmax_temperature, weight=c.weight)
+
+
+def _full_softmax(c: Contrast) -> Tensor:
+    """Against every live article."""
+    catalogue, place = c.catalogue()
+    return full_softmax_loss(c.user, catalogue, place, temperature=c.config.softmax_temperature, weight=c.weight)
+
+
+def _bpr(c: Contrast) -> Tensor:
+    """Pairs of a click and a negative (towers.md, 2.5): the optimum is log p / Q, whatever drew the negatives."""
+    scores, mask = c.apart
+    return bpr_loss(c.positive, scores, mask=mask, weight=c.weight)
+
+
+def _gbce(c: Contrast) -> Tensor:
+    """Sampled BCE, calibrated to the whole catalogue (Petrov & Macdonald, RecSys 2023)."""
+    scores, _, _ = c.others
+    return gbce_loss(
+        c.positive, scores, num_items=max(c.num_live, scores.shape[1] + 1), t=c.config.gbce_t, weight=c.weight
+    )
+
+
+def _ccl(c: Contrast) -> Tensor:
+    """Cosine contrastive loss (SimpleX; Mao et al., CIKM 2021)."""
+    margin, negative_weight = c.config.ccl_margin, c.config.ccl_negative_weight
+    user, unit = torch.nn.functional.normalize(c.user, dim=1), torch.nn.functional.normalize
+    negatives = []
+    if c.negatives.in_batch:
+        cosines = user @ unit(c.item, dim=1).T
+        # A row's own column at the margin's far side costs nothing.
+        negatives.append(cosines.masked_fill(torch.eye(len(user), dtype=torch.bool), -1.0))
+    if len(c.negatives.shared_ids):
+        negatives.append(user @ unit(c.shared, dim=1).T)
+    if c.negatives.row_ids.shape[1]:
+        own = torch.einsum("be,bre->br", user, unit(c.row, dim=2))
+        negatives.append(own.masked_fill(torch.from_numpy(c.negatives.row_ids < 0), -1.0))
+    positive = (user * unit(c.item, dim=1)).sum(dim=1)
+    return ccl_loss(
+        positive, torch.cat(negatives, dim=1), margin=margin, negative_weight=negative_weight, weight=c.weight
+    )
+
+
+CONTRASTS: dict[str, Callable[[Contrast], Tensor]] = {
+    "softmax": _softmax,
+    "sampled_softmax": _sampled_softmax,
+    "full_softmax": _full_softmax,
+    "bpr": _bpr,
+    "gbce": _gbce,
+    "ccl": _ccl,
+}
+"""Losses by name."""
+
+_ONLY = {"sampled_softmax": ("uniform",), "gbce": ("uniform",)}
+"""Losses that are right for these negatives alone."""
+
+
+def check_contrast(config: ContrastiveConfig) -> None:
+    """Refuse a loss that there is none of, or one that its negatives do not fit.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    require(config.loss in CONTRASTS, "loss", config.loss, f"one of {', '.join(CONTRASTS)}")
+    allowed = _ONLY.get(config.loss)
+    fits = allowed is None or config.negatives in allowed
+    require(fits, "negatives", config.negatives, f"{' or '.join(allowed or ())} with loss={config.loss}")
+
+
+def _tensor(values: object) -> Tensor:
+    return torch.as_tensor(values, dtype=torch.float32)

@@ -1,0 +1,95 @@
+"""Surrogate tasks: what the towers are trained to foretell of an impression, or a click, and sums of several.
+
+The true aim, minutes over weeks, is not to be had for an impression; each task stands for it (design.md, 8).
+Shapes: B visits, K positions, n visits in the replay.
+"""
+
+from typing import Literal, get_args
+
+import numpy as np
+
+from feedgym.agents.replay import Replay, VisitBatch
+from feedgym.agents.returns import chain_order
+from feedgym.env.arrays import Bools, Floats, Ints
+from feedgym.env.checks import require
+
+Task = Literal["click", "dwell", "subscription", "next"]
+TASKS: tuple[Task, ...] = get_args(Task)
+"""``click``: opened or not. ``dwell``: minutes read, 0 where not opened. ``subscription``: opened at the visit that
+ended in one. ``next``: the article that the reader clicks next, at this visit or a later one."""
+
+
+def parse_tasks(text: str) -> tuple[tuple[Task, float], ...]:
+    """Tasks and their weights from ``click``, or a weighted sum such as ``click+0.5*dwell``.
+
+    Raises:
+        ValueError: on an unknown task, one that is there twice, or a weight that is not > 0.
+    """
+    parts: list[tuple[Task, float]] = []
+    for word in text.split("+"):
+        weight_word, star, name = word.strip().rpartition("*")
+        require(name in TASKS, "target", text, f"{', '.join(TASKS)}, or a sum such as click+0.5*dwell")
+        try:
+            weight = float(weight_word) if star else 1.0
+        except ValueError as error:
+            raise ValueError(f"target: got weight {weight_word!r}, needs a number > 0") from error
+        require(weight > 0, "target", text, "weights > 0")
+        parts.append((name, weight))  # type: ignore[arg-type]
+    names = [name for name, _ in parts]
+    require(len(set(names)) == len(names), "target", text, "each task once")
+    return tuple(parts)
+
+
+def targets(task: Task, batch: VisitBatch, next_id: Ints | None) -> Floats:
+    """What each impression of a batch came to, float32 (B, K): minutes for ``dwell``, else 0 or 1.
+
+    Args:
+        task: which.
+        batch: visits.
+        next_id: :func:`next_clicks` of these visits, (B,); for ``next`` only.
+    """
+    if task == "dwell":
+        return batch.dwell_minutes
+    if task == "click":
+        clicked: Floats = batch.clicks.astype(np.float32)
+        return clicked
+    if task == "subscription":
+        subscribed: Floats = (batch.clicks & batch.subscribed[:, None]).astype(np.float32)
+        return subscribed
+    assert next_id is not None
+    following: Floats = ((batch.article_id == next_id[:, None]) & (next_id >= 0)[:, None]).astype(np.float32)
+    return following
+
+
+def first_clicks(replay: Replay) -> Ints:
+    """The first article clicked at each visit in the replay, from the top, -1 where none: int64 (n,)."""
+    clicks, shown = replay.column("clicks"), replay.column("article_id")
+    place = clicks.argmax(axis=1)
+    first: Ints = np.where(clicks.any(axis=1), shown[np.arange(len(shown)), place], -1).astype(np.int64)
+    return first
+
+
+def next_clicks(replay: Replay) -> Ints:
+    """The article that each visit's reader clicks next, at that visit or later; -1 where none is known: int64 (n,)."""
+    order, last = chain_order(replay.column("row"), replay.column("now"))
+    clicked = first_clicks(replay)[order]
+    place = np.arange(len(order))
+    # The next visit with a click, and whether it comes before the reader's visits end.
+    with_click = np.where(clicked >= 0, place, len(order))
+    following = np.minimum.accumulate(with_click[::-1])[::-1]
+    end = np.minimum.accumulate(np.where(last, place, len(order))[::-1])[::-1]
+    found = following <= end
+    result: Ints = np.full(len(order), -1, dtype=np.int64)
+    result[order] = np.where(found, clicked[np.where(found, following, 0)], -1)
+    return result
+
+
+def previous_visits(replay: Replay) -> tuple[Ints, Bools]:
+    """Slot of each visit's reader's visit before, int64 (n,), and whether the replay has one, bool (n,)."""
+    order, last = chain_order(replay.column("row"), replay.column("now"))
+    first = np.roll(last, 1)
+    before: Ints = np.zeros(len(order), dtype=np.int64)
+    before[order] = np.roll(order, 1)
+    known: Bools = np.zeros(len(order), dtype=np.bool_)
+    known[order] = ~first
+    return before, known

@@ -1,0 +1,73 @@
+"""Vectors of articles and readers for use elsewhere: what a learned agent knows, without what age does.
+
+``u . v + b`` is the towers' score (prediction ``dot``), less what age adds and a constant. Of two models whose scores
+are added, parts stand side by side, so that this holds too.
+Shapes: A articles, R readers, d dimensions. Loads no torch by itself.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from feedgym.env.arrays import Doubles, Floats, Ints
+
+if TYPE_CHECKING:
+    from feedgym.agents.item_store import ItemStore
+    from feedgym.agents.replay import Replay, VisitBatch
+    from feedgym.towers.summed_towers import SummedTowers
+    from feedgym.towers.two_tower import TwoTower
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vectors:
+    """What the towers say of articles and readers at one moment."""
+
+    article_id: Ints
+    """Articles that the agent has seen live and still embeds, rising, (A,)."""
+    article: Floats
+    """v, (A, d)."""
+    bias: Floats
+    """b, (A,)."""
+    row: Ints
+    """Rows in the population of the readers whose latest visit the agent still keeps, rising, (R,)."""
+    hours: Doubles
+    """When that visit was, (R,)."""
+    reader: Floats
+    """u at that visit, by the towers of now, (R, d)."""
+
+
+@runtime_checkable
+class Embedding(Protocol):
+    """Optional: an agent with towers. ``feedgym embed`` writes what it knows."""
+
+    def vectors(self) -> Vectors:
+        """All vectors of this moment. Changes no state and draws nothing."""
+        ...
+
+
+def latest_visits(replay: "Replay") -> "VisitBatch":
+    """Each reader's latest visit among those kept, by rising row."""
+    now, row = replay.column("now"), replay.column("row")
+    # Slots are not in the order of time once the ring has wrapped.
+    newest_first = np.argsort(-now, kind="stable")
+    _, first = np.unique(row[newest_first], return_index=True)
+    return replay.take(newest_first[first])
+
+
+def article_vectors(model: "TwoTower | SummedTowers", store: "ItemStore", now: float) -> tuple[Ints, Floats, Floats]:
+    """Ids (A,), v (A, d) and b (A,) of what the store still embeds at ``now`` in hours."""
+    # Late, as in the module's head.
+    from feedgym.towers.summed_towers import SummedTowers
+
+    size = len(store)
+    seen: Ints = np.flatnonzero(store.vector[:size].any(axis=1))
+    remembered = store.published_hours[seen] >= now - store.memory_hours
+    ids: Ints = np.union1d(seen[remembered], store.index.ids).astype(np.int64)
+    vector, bias, d = store.vector[ids], store.bias[ids], model.config.dim
+    if isinstance(model, SummedTowers):
+        # [v1, decay1, v2, decay2, b2]
+        second = model.first.item_dim
+        parts: Floats = np.hstack([vector[:, :d], vector[:, second : second + d]])
+        return ids, parts, bias + vector[:, 2 * second]
+    return ids, vector[:, :d].copy(), bias
