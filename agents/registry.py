@@ -250,7 +250,7 @@ def _learned() -> dict[str, AgentKind]:
     published = {
         name: learned(
             f"{system.description} [{system.source}]",
-            bases[system.learner][0] | system.settings,
+            bases[system.learner][0] | dict(system.settings),
             bases[system.learner][1],
         )
         for name, system in SYSTEMS.items()

@@ -49,8 +49,8 @@ class PPOConfig:
     """Of PPO's own draws and of the training worlds."""
     worlds: int = 100
     """Unseen worlds to judge on (W), >= 2."""
-    first_world: int = 0
-    """Number of the first of them: others confirm settings that were chosen with these in view."""
+    first_world: int = 1000
+    """Number of the first of them; settings were chosen with the worlds from 0 on in view."""
     readers: int = 2
     """Readers of each of them (R)."""
     days: float = 14.0

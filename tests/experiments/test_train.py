@@ -42,7 +42,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_folder_holds_config_log_articles_curves_and_the_end(whole: Path) -> None:
     days = [f"impressions/day-000{day}.parquet" for day in range(3)]
-    assert [*bytes_of(whole)] == [".lock", "articles.parquet", "config.json", "curves.csv", "done.json", *days]
+    assert [*bytes_of(whole)] == [
+        ".lock",
+        "articles.parquet",
+        "config.json",
+        "curves.csv",
+        "done.json",
+        "embeddings.npz",
+        *days,
+    ]
     run = load_run(whole)
     log = read_impressions(whole / "impressions").to_pydict()
     assert run.curves.totals["clicks"].sum() == sum(log["clicked"]) > 0
