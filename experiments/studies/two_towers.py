@@ -66,6 +66,6 @@ def run(out: Path) -> str:
     result = compare(config(out))
     head = (
         f"{READERS:,} readers, {DAYS:g} days, seeds {SEEDS[0]} to {SEEDS[-1]}; per reader per day. Ranking: of all "
-        f"live articles by their chances of a click. CPU s: {COST_DAYS:g} days with {COST_READERS:,} readers, one thread."
+        f"live articles by their chances of a click. CPU s: {COST_DAYS:g} days, {COST_READERS:,} readers, one thread."
     )
     return f"{head}\n\n{table(result, costs)}\n"
