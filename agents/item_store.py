@@ -17,11 +17,24 @@ from feedgym.env.catalogue import Catalogue
 from feedgym.towers.summed_towers import SummedTowers
 from feedgym.towers.two_tower import TwoTower
 
+NUM_COUNTERS = 4
 Extra = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 _REBASE_HOURS = 24.0
 """The age columns grow as exp((published - t_ref) / tau), and would leave float32 after some days."""
 _COLUMNS = ("numeric", "categorical", "published_hours", "vector", "bias", "augmented", "_history")
+
+
+def site_counters(catalogue: Catalogue, article_id: Ints) -> Floats:
+    """What a site has counted of articles (m,): impressions, clicks, click rate, minutes, (m, ``NUM_COUNTERS``).
+
+    Logs, the rate with one click in fifty impressions added, so that few impressions say little.
+    """
+    shown, clicks = catalogue.impressions_of(article_id), catalogue.clicks_of(article_id)
+    minutes = catalogue.dwell_minutes_of(article_id)
+    rate = np.log((clicks + 1.0) / (shown + 50.0) * 50.0)
+    columns: Floats = np.stack([np.log1p(shown), np.log1p(clicks), rate, np.log1p(minutes)], axis=1).astype(np.float32)
+    return columns
 
 
 class ItemStore:
@@ -34,6 +47,8 @@ class ItemStore:
         extra: columns appended to v', (m, X), from an article's numeric and categorical columns; not part of the
             towers' scores, so not of ``scale``.
         num_extra: X.
+        num_counters: columns of the site's counters at the end of the numeric ones: ``NUM_COUNTERS``, or none. They are
+            those of the latest refresh, 0 for newcomers, so that no vector has to be written anew between refreshes.
     """
 
     def __init__(
@@ -44,6 +59,7 @@ class ItemStore:
         *,
         extra: Extra | None = None,
         num_extra: int = 0,
+        num_counters: int = 0,
     ) -> None:
         self._model = model
         self._extra = extra if num_extra else None
@@ -55,6 +71,8 @@ class ItemStore:
         self._size = 0
         self._ages, self._now = model.config.age_in_item_tower, 0.0
         item = model.config.item
+        self._num_counters, self._num_static = num_counters, item.num_numeric - num_counters
+        self._catalogue: Catalogue | None = None
         self.numeric: Floats = np.zeros((0, item.num_numeric), dtype=np.float32)
         self.categorical: Ints = np.zeros((0, len(item.categories)), dtype=np.int64)
         self.published_hours: Doubles = np.zeros(0)
@@ -77,7 +95,7 @@ class ItemStore:
     def follow(self, catalogue: Catalogue) -> None:
         """Take in what has come and gone at this tick."""
         gone, moved = catalogue.departed, catalogue.now > self._now
-        self._now = catalogue.now
+        self._now, self._catalogue = catalogue.now, catalogue
         if len(gone):
             self.scale.remove(self._scored(gone))
             self.index.remove(gone)
@@ -91,7 +109,7 @@ class ItemStore:
         if len(ids) == 0:
             return
         self._reserve(int(ids[-1]) + 1)
-        self.numeric[ids] = catalogue.features_of(ids)
+        self.numeric[ids, : self._num_static] = catalogue.features_of(ids)
         self.categorical[ids] = catalogue.categories_of(ids)[:, : self.categorical.shape[1]]
         self.published_hours[ids] = catalogue.published_hours_of(ids)
         self._embed(ids)
@@ -100,8 +118,11 @@ class ItemStore:
         self.scale.add(self._scored(ids))
 
     def refresh(self, now: float) -> None:
-        """Embed anew all live and remembered articles, after the model has changed."""
+        """Embed anew all live and remembered articles, after the model has changed, with the counts of this moment."""
         self._now = now
+        if self._num_counters and self._catalogue is not None:
+            live = self.index.ids
+            self.numeric[live, self._num_static :] = site_counters(self._catalogue, live)
         remembered = np.flatnonzero(self.published_hours[: self._size] >= now - self.memory_hours)
         self._embed(np.union1d(remembered, self.index.ids))
         self._rebase(now)

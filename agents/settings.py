@@ -48,6 +48,8 @@ class TwoTowerAgentConfig:
     age_decay: str = "exponential"
     """How age enters the score: none, linear, product, exponential, harmonic. A click's log-odds fade linearly, minutes
     exponentially."""
+    site_counters: bool = False
+    """Tell the item tower how often an article was shown, clicked and read by the latest refresh."""
     age_in_item_tower: bool = False
     """An ablation: age as an input of the item tower; every article is embedded anew at each tick."""
     example_age: bool = False

@@ -1,6 +1,7 @@
 """The towers that an agent's settings ask for, on a site."""
 
 from feedgym.agents.agent import Site
+from feedgym.agents.item_store import NUM_COUNTERS
 from feedgym.agents.settings import TwoTowerAgentConfig
 from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.features import CategoryConfig, ItemFeaturesConfig
@@ -23,7 +24,11 @@ def towers_of(site: Site, config: TwoTowerAgentConfig) -> TwoTowerConfig:
         categories.append(author)
     two_stages = config.prediction in RERANKERS
     return TwoTowerConfig(
-        item=ItemFeaturesConfig(num_numeric=site.num_numeric, categories=tuple(categories), text_columns=site.num_text),
+        item=ItemFeaturesConfig(
+            num_numeric=site.num_numeric + NUM_COUNTERS * config.site_counters,
+            categories=tuple(categories),
+            text_columns=site.num_text,
+        ),
         reader_numeric=OWN_READER_COLUMNS + site.num_reader_features + config.example_age,
         widths=config.widths,
         dim=config.dim,

@@ -12,7 +12,7 @@ import torch
 from feedgym.agents.acted import Acted
 from feedgym.agents.agent import Served, Site, agent_stream, generator_state, restore_generator
 from feedgym.agents.histories import embed_readers, needs_minutes
-from feedgym.agents.item_store import ItemStore
+from feedgym.agents.item_store import NUM_COUNTERS, ItemStore
 from feedgym.agents.learners.protocol import Learner, Learning
 from feedgym.agents.optimiser import optimiser_arrays, restore_optimiser
 from feedgym.agents.policy import serve
@@ -51,7 +51,13 @@ class TwoTowerAgent:
         allowed = not two_stages or learner.reranks
         require(allowed, "prediction", config.prediction, f"'dot' or 'cosine' for {type(learner).__name__}: one stage")
         learner.start(site, towers, config.policy, generator)
-        self.store = ItemStore(self.model, config.index, extra=learner.article_columns, num_extra=learner.num_columns)
+        self.store = ItemStore(
+            self.model,
+            config.index,
+            extra=learner.article_columns,
+            num_extra=learner.num_columns,
+            num_counters=NUM_COUNTERS * config.site_counters,
+        )
         self._shortlist_size = max(config.policy.shortlist_size, site.slate_size)
         self._replay = Replay(
             config.replay_visits,
@@ -138,6 +144,9 @@ class TwoTowerAgent:
         if len(self.store) == 0 and len(catalogue.arrived):
             # The articles at hour 0 fix the normalisation of article features, once.
             numeric = catalogue.features_of(catalogue.arrived)
+            if self.config.site_counters:
+                # Nothing is counted yet: columns of zeros stay as they are.
+                numeric = np.hstack([numeric, np.zeros((len(numeric), NUM_COUNTERS), dtype=np.float32)])
             self.model.fit_items(torch.from_numpy(numeric))
         self.store.follow(catalogue)
         self._learner.follow(catalogue)
@@ -265,14 +274,9 @@ class TwoTowerAgent:
         self.model.train()
         steps = min(self.config.max_steps, math.ceil(self.config.passes * new / 256))
         for _ in range(steps):
-            loss = self._learner.loss(self._learning, self._rng)
-            if loss is None:
+            value = self.step()
+            if value is None:
                 break
-            self._optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._learner.after_backward()
-            self._optimiser.step()
-            value = float(loss.detach())
             # Here, with its cause at hand: else retrieval would refuse the NaN vectors that follow.
             require(math.isfinite(value), "loss", value, "a finite number: try a smaller learning_rate")
             self._losses.append(value)
@@ -280,6 +284,17 @@ class TwoTowerAgent:
         self.policy_version += 1
         self.store.refresh(now)
         self._learner.finish(self._learning)
+
+    def step(self) -> float | None:
+        """One step of the optimiser on a batch of the replay: its loss; None where there is nothing to learn from."""
+        loss = self._learner.loss(self._learning, self._rng)
+        if loss is None:
+            return None
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._learner.after_backward()
+        self._optimiser.step()
+        return float(loss.detach())
 
     def metrics(self) -> dict[str, float]:
         """Mean training loss since the last call, and what the learner has to tell."""

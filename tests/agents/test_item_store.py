@@ -1,10 +1,14 @@
 """The store of articles: vectors written when they must be, and nothing that time alone moves."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from feedgym.agents.item_store import ItemStore
+from feedgym.agents import make_agent
+from feedgym.agents.item_store import NUM_COUNTERS, ItemStore, site_counters
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.catalogue import Catalogue
 from feedgym.towers.config import TwoTowerConfig
@@ -137,3 +141,41 @@ def test_a_snapshot_goes_on_byte_for_byte() -> None:
     one, two = store.snapshot(), other.snapshot()
     assert one.keys() == two.keys()
     assert [one[name].tobytes() for name in one] == [two[name].tobytes() for name in one]
+
+
+def test_site_counters_enter_at_the_refresh_and_only_then(drive: Callable[..., Any]) -> None:
+    """Columns of counts are those of the latest training, 0 for whoever came since; vectors follow at that moment."""
+    feed = Feed(FeedConfig(num_readers=200, days=2.0), seed=1)
+    agent: Any = make_agent("regression", site_counters=True, max_steps=2).start(feed)
+    drive(agent, feed, until=6.0)
+    store, width = agent.store, NUM_COUNTERS
+    assert not store.numeric[:, -width:].any()
+    drive(agent, feed, until=6.3)  # the training at hour 6
+    counted = store.numeric[:, -width:].copy()
+    assert counted[:, 0].max() > 1.0
+    live = feed.catalogue.article_id.copy()
+    newcomers = live[store.published_hours[live] > 6.0]
+    drive(agent, feed, until=9.0)
+    known = live[store.published_hours[live] <= 6.0]
+    np.testing.assert_array_equal(store.numeric[known, -width:], counted[known])
+    assert not store.numeric[newcomers, -width:].any()
+    shown = feed.catalogue.impressions_of(known)
+    assert (np.expm1(counted[known, 0]) < shown - 0.5).any()  # more has been counted since
+    vector, _ = agent.model.embed_items(*agent._learning.features(known))
+    np.testing.assert_allclose(store.vector[known], vector.detach().numpy(), atol=1e-6)
+
+
+def test_site_counters_are_logs_of_what_was_counted() -> None:
+    feed = Feed(FeedConfig(num_readers=300, days=1.0), seed=2)
+    while feed.now < 8.0:
+        n = len(feed.visits)
+        feed.serve(np.tile(feed.catalogue.article_id[:8], (n, 1)))
+    ids = feed.catalogue.article_id[:3]
+    columns = site_counters(feed.catalogue, ids)
+    for row, article in zip(columns, ids, strict=True):
+        shown = int(feed.catalogue.impressions_of(np.array([article]))[0])
+        clicks = int(feed.catalogue.clicks_of(np.array([article]))[0])
+        minutes = float(feed.catalogue.dwell_minutes_of(np.array([article]))[0])
+        rate = np.log((clicks + 1) / (shown + 50) * 50)
+        np.testing.assert_allclose(row, [np.log1p(shown), np.log1p(clicks), rate, np.log1p(minutes)], rtol=1e-5)
+    assert columns[:, 0].min() > 2.0
