@@ -11,6 +11,14 @@ from typing import Any, Literal
 
 _PUBLISHED_WIDTHS = (1024, 512, 256)
 _LINEAR_AGE = {"age_decay": "linear", "sharpness": 8.0}
+_YOUTUBE = {
+    **_LINEAR_AGE,
+    "widths": _PUBLISHED_WIDTHS,
+    "example_age": True,
+    "loss": "sampled_softmax",
+    "negatives": "uniform",
+    "task": "dwell",
+}
 
 
 @dataclass(frozen=True)
@@ -29,28 +37,13 @@ SYSTEMS: dict[str, System] = {
         "mean of the history, wide layers, example age, sampled softmax over what was read",
         "Covington, Adams & Sargin, RecSys 2016",
         "contrastive",
-        {
-            **_LINEAR_AGE,
-            "widths": _PUBLISHED_WIDTHS,
-            "example_age": True,
-            "loss": "sampled_softmax",
-            "negatives": "uniform",
-            "task": "dwell",
-        },
+        _YOUTUBE,
     ),
     "youtube-rerank": System(
         "the same, then logistic ranking of the shortlist, odds weighed by minutes, position held at the top",
         "Covington, Adams & Sargin, RecSys 2016, section 4; Zhao et al., RecSys 2019",
         "contrastive",
-        {
-            **_LINEAR_AGE,
-            "widths": _PUBLISHED_WIDTHS,
-            "example_age": True,
-            "loss": "sampled_softmax",
-            "negatives": "uniform",
-            "task": "dwell",
-            "prediction": "logistic",
-        },
+        {**_YOUTUBE, "prediction": "logistic"},
     ),
     "google-play-mns": System(
         "in-batch softmax with logQ, uniform negatives mixed in",
