@@ -61,6 +61,8 @@ class Served:
     """Grows with every training."""
     drawn_from: tuple[Doubles, Ints] | None = None
     """Logits and shortlists, (n, M) each, as ``sample_slates`` got them; None if nothing was drawn (greedy)."""
+    logged: SlateMarginals | None = None
+    """Of slates that somebody else served: their marginals, as a log has them (NaN where it has none)."""
 
     @property
     def article_id(self) -> Ints:
@@ -104,7 +106,7 @@ class Served:
     @functools.cached_property
     def marginals(self) -> SlateMarginals:
         """Worked out when first asked for: who writes no log does not pay. See :func:`marginals_of`."""
-        return marginals_of([self])
+        return marginals_of([self]) if self.logged is None else self.logged
 
     @property
     def slot_marginal(self) -> Doubles:

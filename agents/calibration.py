@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from feedgym.agents.histories import embed_readers
 from feedgym.env.arrays import Bools, Doubles
 from feedgym.env.checks import require
 from feedgym.towers.two_tower import TwoTower
@@ -71,13 +72,16 @@ def centre_clicks(learning: Learning, examination: Doubles) -> None:
     shown = batch.article_id >= 0
     if not shown.any():
         return
-    known = np.where(shown, batch.article_id, 0)
-    score = model.score(
-        learning.users(batch),
-        torch.from_numpy(learning.store.vector[known]),
-        torch.from_numpy(learning.store.bias[known]),
-        learning.ages(batch.article_id, batch.now),
-    )
+    store, known = learning.store, np.where(shown, batch.article_id, 0)
+    # As they were served: the age of an example, where the model has such a column, is 0.
+    user = embed_readers(model, store, batch.history_id, batch.history_minutes, batch.reader, batch.now)
+    if model.config.age_in_item_tower:
+        # The store's vectors are of today's ages.
+        vector, bias = learning.items(known.ravel(), np.repeat(batch.now, known.shape[1]))
+        vector, bias = vector.view(*known.shape, -1), bias.view(known.shape)
+    else:
+        vector, bias = torch.from_numpy(store.vector[known]), torch.from_numpy(store.bias[known])
+    score = model.score(user, vector, bias, learning.ages(batch.article_id, batch.now))
     theta = np.broadcast_to(examination, shown.shape)[shown]
     shift = intercept_shift(score.double().numpy()[shown], batch.clicks[shown], theta)
     model.prediction.global_bias.add_(shift)

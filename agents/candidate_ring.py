@@ -106,7 +106,11 @@ def candidates_of(
         "slot_propensity": served.slot_propensity,
         "slot_marginal": np.ones(shown.shape),
     }
-    if n and len(live):
+    if served.logged is not None:
+        columns["time"] = served.logged.inclusion_time
+        if with_marginals:
+            columns["slot_marginal"] = served.logged.slot_marginal
+    elif n and len(live):
         policy = (acted.logits, acted.shortlist, len(live), served.epsilon)
         columns["time"] = inclusion_time(*policy, shown.shape[1])
         if with_marginals:

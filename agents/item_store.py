@@ -114,7 +114,7 @@ class ItemStore:
         self.published_hours[ids] = catalogue.published_hours_of(ids)
         self._embed(ids)
         self._augment(ids)
-        self.index.add(ids, self.augmented[ids])
+        self.index.add(ids, self.augmented[ids], self.published_hours[ids])
         self.scale.add(self._scored(ids))
 
     def refresh(self, now: float) -> None:

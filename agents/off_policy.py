@@ -1,5 +1,7 @@
 """Importance weights: what a logged reward says about another policy (algorithms.md, 3.1).
 
+The estimators of section 5 are ``feedgym.agents.ope``; those of design.md 11 have their names here too.
+
 Shapes: any; n weights of a batch. Everything is float64.
 """
 
@@ -8,8 +10,38 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from feedgym.agents.ope.cascade import cascade_dr
+from feedgym.agents.ope.diagnostics import effective_sample_size
+from feedgym.agents.ope.one_item import dm, dr, dros, ips, sndr, snips, switch_dr
+from feedgym.agents.ope.slates import iips, inclusion_ips, rips, sips, sniips, snrips, snsips
+from feedgym.agents.ope.terms import Estimate
 from feedgym.env.arrays import Doubles
 from feedgym.env.checks import require
+
+__all__ = [
+    "PAPER_CAP",
+    "WEIGHT_METHODS",
+    "Estimate",
+    "WeightMethod",
+    "cascade_dr",
+    "dm",
+    "dr",
+    "dros",
+    "effective_sample_size",
+    "iips",
+    "importance_weight",
+    "inclusion_ips",
+    "ips",
+    "rips",
+    "sips",
+    "sndr",
+    "sniips",
+    "snips",
+    "snrips",
+    "snsips",
+    "switch_dr",
+    "top_k_multiplier",
+]
 
 WeightMethod = Literal["none", "cap", "nis", "clip"]
 WEIGHT_METHODS: tuple[WeightMethod, ...] = ("none", "cap", "nis", "clip")
@@ -73,10 +105,3 @@ def top_k_multiplier(pi: npt.ArrayLike, k: int) -> Doubles:
     require(k >= 1, "k", k, ">= 1")
     multiplier: Doubles = k * (1.0 - np.asarray(pi, dtype=np.float64)) ** (k - 1)
     return multiplier
-
-
-def effective_sample_size(weight: npt.ArrayLike) -> float:
-    """``(sum w)^2 / sum w^2``: how many unweighted rows the weights (n,) are worth; 0 of none."""
-    w = np.asarray(weight, dtype=np.float64)
-    squares = float(np.square(w).sum())
-    return float(w.sum()) ** 2 / squares if squares > 0 else 0.0

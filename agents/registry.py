@@ -4,8 +4,10 @@ import ast
 import dataclasses
 import importlib
 import numbers
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feedgym.agents.agent import Agent, Site
@@ -150,7 +152,7 @@ def make_config(config: type, settings: Mapping[str, Any], **parts: Any) -> Any:
 
 
 def kind_named(name: str) -> AgentKind:
-    """The agent of this name: one that ships, or ``my_module.NAME``.
+    """The agent of this name: one that ships, or ``my_module.NAME``; the current folder is searched first.
 
     Raises:
         ValueError: there is none.
@@ -160,6 +162,9 @@ def kind_named(name: str) -> AgentKind:
         require(name in kinds, "agent", name, f"one of {', '.join(kinds)}, or my_module.NAME of an AgentKind")
         return kinds[name]
     module_name, _, attribute = name.rpartition(".")
+    here = str(Path.cwd())
+    if here not in sys.path:  # an installed command does not look there by itself
+        sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module_name), attribute, None)
     except ModuleNotFoundError as error:

@@ -1,82 +1,65 @@
 """Retrieval: the k live articles of largest inner product with a query vector, under churn (towers.md 3).
 
 The default is exact. Up to some 100k live articles nothing else is as fast once articles come and go, and its
-recall is 1.
-Letters: B queries, n articles in the index, d coordinates, k articles wanted, m articles of one update.
+recall is 1. An index of one's own: a class with the members of ``ItemIndex``, and a line in ``INDEXES``.
 """
 
-from __future__ import annotations
+import ast
+import inspect
+import re
+from collections.abc import Callable
 
-from typing import Protocol
-
-import numpy as np
-import numpy.typing as npt
-
+from feedgym.agents.indexes.age_shards import AgeShardsIndex
+from feedgym.agents.indexes.auto import AutoIndex
+from feedgym.agents.indexes.geometry import column_scale_of
+from feedgym.agents.indexes.hnsw import hnsw_index
+from feedgym.agents.indexes.ivf import ivf_index, ivf_sq8_index
+from feedgym.agents.indexes.protocol import ItemIndex
+from feedgym.agents.indexes.recall import recall_at_k
 from feedgym.agents.slot_array import SlotArrayIndex
 from feedgym.env.checks import require
 
-__all__ = ["ItemIndex", "SlotArrayIndex", "make_index"]
+__all__ = ["INDEXES", "ItemIndex", "SlotArrayIndex", "column_scale_of", "make_index", "recall_at_k"]
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-
-
-class ItemIndex(Protocol):
-    """What an index of live articles can do. Any class with these members fits."""
-
-    @property
-    def exact(self) -> bool:
-        """Whether ``search`` returns the true top k."""
-        ...
-
-    @property
-    def ids(self) -> Ints:
-        """The articles in the index, (n,)."""
-        ...
-
-    def __len__(self) -> int:
-        """Number of articles in the index."""
-        ...
-
-    def add(self, ids: Ints, vectors: Floats) -> None:
-        """Insert new articles (m,) with their vectors (m, d); an id that is present is an error."""
-        ...
-
-    def update(self, ids: Ints, vectors: Floats) -> None:
-        """Overwrite the vectors (m, d) of articles (m,); an id that is absent is an error."""
-        ...
-
-    def remove(self, ids: Ints) -> None:
-        """Take articles (m,) out; an id that is absent is an error."""
-        ...
-
-    def search(self, queries: Floats, k: int) -> tuple[Ints, Floats]:
-        """Article ids (B, k) by falling inner product with queries (B, d), and the float32 scores (B, k)."""
-        ...
-
-    def rebuild(self) -> None:
-        """Restore recall after churn, where an index loses any."""
-        ...
-
-    def snapshot(self) -> dict[str, npt.NDArray[np.generic]]:
-        """The complete state as plain arrays: a restored index goes on byte for byte."""
-        ...
-
-    def restore(self, state: dict[str, npt.NDArray[np.generic]]) -> None:
-        """Go back to a snapshot."""
-        ...
+INDEXES: dict[str, Callable[..., ItemIndex]] = {
+    "exact": SlotArrayIndex,
+    "ivf": ivf_index,
+    "ivf-sq8": ivf_sq8_index,
+    "hnsw": hnsw_index,
+    "age-shards": AgeShardsIndex,
+    "auto": AutoIndex,
+}
+"""What makes each kind: called with ``dim``, and its settings as keywords."""
 
 
-_KINDS = {"exact": SlotArrayIndex}
-
-
-def make_index(kind: str, dim: int, **settings: int) -> ItemIndex:
+def make_index(kind: str, dim: int, **settings: float) -> ItemIndex:
     """Make an empty index for vectors of ``dim`` coordinates.
 
     Args:
-        kind: "exact" (``SlotArrayIndex``).
+        kind: one of ``INDEXES``, with settings where they are not the defaults: ``ivf:nprobe=16``,
+            ``hnsw:m=16+ef=200`` (``+`` or a comma between them; an agent's own settings are split at commas).
         dim: d.
-        settings: keyword arguments of the class, such as ``search_threads``; others raise ``TypeError``.
+        settings: the same as keywords; others raise ``TypeError``.
+
+    Raises:
+        ValueError: an unknown kind, or in ``kind`` a setting that it does not have or that is not a number.
     """
-    require(kind in _KINDS, "kind", kind, "one of " + ", ".join(_KINDS))
-    return _KINDS[kind](dim, **settings)
+    name, _, words = kind.partition(":")
+    require(name in INDEXES, "kind", name, "one of " + ", ".join(INDEXES))
+    make = INDEXES[name]
+    known = [key for key in inspect.signature(make).parameters if key != "dim"]
+    given: dict[str, float] = {}
+    for word in re.split("[+,]", words) if words else ():
+        key, _, value = word.partition("=")
+        require(key in known, f"setting of index {name}", key, "one of " + ", ".join(known))
+        given[key] = _number(value, key)
+    return make(dim, **given, **settings)
+
+
+def _number(text: str, name: str) -> float:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    require(isinstance(value, int | float) and not isinstance(value, bool), name, value, "a number")
+    return float(value) if isinstance(value, float) else int(value)

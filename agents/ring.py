@@ -52,7 +52,8 @@ class Ring:
 
     def take(self, slots: Ints) -> Arrays:
         """The rows in these slots (B,), by column: copies."""
-        return {name: column[slots] for name, column in self.columns.items()}
+        # take, not column[slots]: half the time for wide rows.
+        return {name: column.take(slots, axis=0) for name, column in self.columns.items()}
 
     def _reserve(self, size: int) -> None:
         have = len(next(iter(self.columns.values())))

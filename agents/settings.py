@@ -67,7 +67,7 @@ class TwoTowerAgentConfig:
     replay_visits: int = 50_000
     """Latest visits that are learned from."""
     index: str = "exact"
-    """Kind of index, see ``make_index``."""
+    """Kind of index: exact, ivf, ivf-sq8, hnsw, age-shards, auto; with numbers as ``ivf:nprobe=16+nlist=400``."""
 
     def __post_init__(self) -> None:
         """Check once."""

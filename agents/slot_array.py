@@ -11,18 +11,24 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from feedgym.agents.indexes.checks import (
+    check_ids,
+    check_rows,
+    check_vectors,
+    check_whole,
+    refuse_absent,
+    refuse_present,
+)
+from feedgym.agents.indexes.order import best, sort_by_score
+from feedgym.env.arrays import Doubles, Floats, Ints
 from feedgym.env.checks import require
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
 Array = TypeVar("Array", Ints, Floats)
 
 _SPARE = 8
 """Articles fetched beyond k: faiss orders near ties by rounding, and rescoring may swap the last few."""
 _BLOCK = 1 << 21
 """Floats gathered at a time while rescoring (8 MiB), so that memory does not grow with B k d."""
-_MAX_ID = 2**31 - 1
 _UNIT_ROUNDOFF = 2.0**-24
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -47,7 +53,7 @@ class SlotArrayIndex:
                 second thread spins at barriers: towers.md 3 saw 22,000 queries a second fall to 33.
         """
         for name, value in (("dim", dim), ("capacity", capacity), ("search_threads", search_threads)):
-            require(isinstance(value, int | np.integer) and value >= 1, name, value, "an integer >= 1")
+            check_whole(value, name)
         self.dim = int(dim)
         self.search_threads = int(search_threads)
         self._count = 0
@@ -71,10 +77,13 @@ class SlotArrayIndex:
         """Their vectors, float32 (n, d): a read-only view, valid until the next change."""
         return _read_only(self._vectors[: self._count])
 
-    def add(self, ids: Ints, vectors: Floats) -> None:
-        """Insert new articles (m,) with float32 vectors (m, d); nothing changes if any of them is refused."""
+    def add(self, ids: Ints, vectors: Floats, published_hours: Doubles | None = None) -> None:
+        """Insert new articles (m,) with float32 vectors (m, d); nothing changes if any of them is refused.
+
+        ``published_hours`` is not looked at: see ``ItemIndex``.
+        """
         self._check(ids, vectors)
-        self._refuse(ids, self._slots(ids) >= 0, "which is in the index already", "new articles (see update)")
+        refuse_present(ids, self._slots(ids) >= 0)
         count = self._count + len(ids)
         self._grow(count, int(ids.max(initial=-1)) + 1)
         self._ids[self._count : count] = ids
@@ -89,7 +98,7 @@ class SlotArrayIndex:
 
     def remove(self, ids: Ints) -> None:
         """Take articles (m,) out; nothing changes if any of them is absent."""
-        self._check(ids, None)
+        check_ids(ids)
         slots = self._present(ids)
         kept = self._count - len(slots)
         removed = np.zeros(len(slots), dtype=np.bool_)  # of the last m slots
@@ -113,16 +122,11 @@ class SlotArrayIndex:
             Article ids int64 (B, k) and scores float32 (B, k); beyond n articles the ids are -1 and the
             scores -inf.
         """
-        self._check_vectors(queries, "queries")
-        require(isinstance(k, int | np.integer) and k >= 1, "k", k, "an integer >= 1")
+        norm = self.check_queries(queries, k)
         ids: Ints = np.full((len(queries), k), -1, dtype=np.int64)
         scores: Floats = np.full((len(queries), k), -np.inf, dtype=np.float32)
         if self._count == 0 or len(queries) == 0:
             return ids, scores
-        norm = np.sqrt(np.einsum("bd,bd->b", queries, queries, dtype=np.float64))
-        reach = float(norm.max()) * self._largest_norm
-        require(reach < _LARGEST, "queries", f"scores up to {reach:.3g}", f"scores below {_LARGEST:.3g}")
-
         queries = np.ascontiguousarray(queries)
         live = self._vectors[: self._count]
         wanted, fetched = min(k, self._count), min(k + _SPARE, self._count)
@@ -131,7 +135,7 @@ class SlotArrayIndex:
         for start in range(0, len(queries), step):
             rows = slice(start, start + step)
             exact = np.einsum("bd,bkd->bk", queries[rows], live[slots[rows]])
-            ids[rows, :wanted], scores[rows, :wanted] = _sort_by_score(exact, self._ids[slots[rows]], wanted)
+            ids[rows, :wanted], scores[rows, :wanted] = sort_by_score(exact, self._ids[slots[rows]], wanted)
         if fetched < self._count:
             # Whatever was not fetched scores at most the last fetched one, plus the rounding of two sums of d
             # products (Higham 2002, eq. 3.5). Where that reaches the k-th score, as with many equal vectors,
@@ -140,6 +144,43 @@ class SlotArrayIndex:
             doubtful: Ints = np.flatnonzero(approximate[:, -1] + slack >= scores[:, wanted - 1])
             self._search_all(queries, doubtful, ids, scores)
         return ids, scores
+
+    def rescore(self, queries: Floats, candidates: Ints, k: int) -> tuple[Ints, Floats]:
+        """As ``search``, but among each query's candidates alone: what an approximate index has found.
+
+        Args:
+            queries: float32 (B, d), see ``check_queries``.
+            candidates: article ids (B, w), distinct in a row; -1 and articles that are absent are passed over.
+            k: articles wanted.
+
+        Returns:
+            Article ids int64 (B, k) and scores float32 (B, k), padded with -1 and -inf.
+        """
+        ids: Ints = np.full((len(queries), k), -1, dtype=np.int64)
+        scores: Floats = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        queries = np.ascontiguousarray(queries)  # einsum adds up in the order of the memory
+        slots = np.where(candidates >= 0, self._slots(np.maximum(candidates, 0)), np.int32(-1))
+        step = max(1, _BLOCK // max(1, slots.shape[1] * self.dim))
+        for start in range(0, len(queries), step):
+            rows = slice(start, start + step)
+            # Slot 0 stands in for what is not there.
+            exact = np.einsum("bd,bkd->bk", queries[rows], self._vectors[np.maximum(slots[rows], 0)])
+            exact[slots[rows] < 0] = -np.inf
+            ids[rows], scores[rows] = best(exact, candidates[rows], k)
+        return ids, scores
+
+    def check_queries(self, queries: Floats, k: int) -> Doubles:
+        """Refuse what cannot be searched for; the norms of the queries (B,)."""
+        check_vectors(queries, self.dim, "queries")
+        check_whole(k, "k")
+        norm: Doubles = np.sqrt(np.einsum("bd,bd->b", queries, queries, dtype=np.float64))
+        reach = float(norm.max(initial=0.0)) * self._largest_norm
+        require(reach < _LARGEST, "queries", f"scores up to {reach:.3g}", f"scores below {_LARGEST:.3g}")
+        return norm
+
+    def recall(self) -> float:
+        """1: exact search misses nothing."""
+        return 1.0
 
     def rebuild(self) -> None:
         """Do nothing: exact search loses no recall under churn."""
@@ -166,7 +207,7 @@ class SlotArrayIndex:
             everyone = np.broadcast_to(live, (len(part), *live.shape))
             exact = np.einsum("bd,bkd->bk", queries[part], everyone)
             who = np.broadcast_to(self._ids[: self._count], exact.shape)
-            ids[part, :k], scores[part, :k] = _sort_by_score(exact, who, k)
+            ids[part, :k], scores[part, :k] = sort_by_score(exact, who, k)
 
     def _slots(self, ids: Ints) -> npt.NDArray[np.int32]:
         """Slot of each article (m,), -1 if absent."""
@@ -175,7 +216,7 @@ class SlotArrayIndex:
 
     def _present(self, ids: Ints) -> npt.NDArray[np.int32]:
         slots = self._slots(ids)
-        self._refuse(ids, slots < 0, "which is not in the index", "articles of the index, see ids")
+        refuse_absent(ids, slots < 0)
         return slots
 
     def _grow(self, count: int, num_ids: int) -> None:
@@ -192,30 +233,11 @@ class SlotArrayIndex:
             slot_of[: len(self._slot_of)] = self._slot_of
             self._slot_of = slot_of
 
-    def _check(self, ids: Ints, vectors: Floats | None) -> None:
-        fits = isinstance(ids, np.ndarray) and ids.dtype == np.int64 and ids.ndim == 1
-        require(fits, "ids", _kind(ids), "an int64 array (m,)")
-        self._refuse(ids, (ids < 0) | (ids >= _MAX_ID), "", f"article ids from 0 to {_MAX_ID - 1}")
-        ordered = np.sort(ids)
-        twice = ordered[1:][ordered[1:] == ordered[:-1]]
-        require(not len(twice), "ids", f"article {twice[:1]} twice", "distinct articles")
-        if vectors is not None:
-            self._check_vectors(vectors, "vectors")
-            require(len(vectors) == len(ids), "vectors", vectors.shape, f"{len(ids)} rows, one per id")
-            norms = np.einsum("md,md->m", vectors, vectors, dtype=np.float64)
-            # Only ever raised, so O(m): too large a bound costs a few rows of _search_all, no correctness.
-            self._largest_norm = max(self._largest_norm, float(np.sqrt(norms.max(initial=0.0))))
-
-    def _check_vectors(self, vectors: Floats, name: str) -> None:
-        fits = isinstance(vectors, np.ndarray) and vectors.dtype == np.float32
-        fits = fits and vectors.ndim == 2 and vectors.shape[1] == self.dim
-        require(fits, name, _kind(vectors), f"a float32 array (rows, {self.dim})")
-        bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-        require(not len(bad), name, f"NaN or inf in row {bad[:1]}", "finite numbers")
-
-    def _refuse(self, ids: Ints, bad: Bools, why: str, allowed: str) -> None:
-        if bad.any():
-            require(False, "ids", f"article {int(ids[bad][0])} {why}".strip(), allowed)
+    def _check(self, ids: Ints, vectors: Floats) -> None:
+        check_rows(ids, vectors, self.dim)
+        norms = np.einsum("md,md->m", vectors, vectors, dtype=np.float64)
+        # Only ever raised, so O(m): too large a bound costs a few rows of _search_all, no correctness.
+        self._largest_norm = max(self._largest_norm, float(np.sqrt(norms.max(initial=0.0))))
 
 
 def _faiss_search(queries: Floats, live: Floats, k: int, threads: int) -> tuple[Floats, Ints]:
@@ -230,30 +252,6 @@ def _faiss_search(queries: Floats, live: Floats, k: int, threads: int) -> tuple[
     return scores, slots
 
 
-def _sort_by_score(scores: Floats, ids: Ints, k: int) -> tuple[Ints, Floats]:
-    """The first k of each row by (-score, id): ids (B, k) and scores (B, k), from (B, width).
-
-    Score and id are packed into one integer, the score's bits (made monotone, IEEE 754) above the id's: a
-    plain integer sort is 8 times faster than ``lexsort`` and gives both back.
-    """
-    bits = (scores + np.float32(0)).view(np.int32)  # + 0: -0.0 and 0.0 are a tie
-    falling = ~_flip(bits)
-    keys = (falling.astype(np.int64) << 32) | ids
-    if keys.shape[1] > 4 * k:
-        keys = np.partition(keys, k - 1, axis=1)[:, :k]
-    keys = np.sort(keys, axis=1)[:, :k]
-    return keys & 0xFFFFFFFF, _flip(~(keys >> 32).astype(np.int32)).view(np.float32)
-
-
-def _flip(bits: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Bits of a float32 as an integer in the same order as the float, and back: its own inverse."""
-    return bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
-
-
 def _read_only(view: Array) -> Array:
     view.flags.writeable = False
     return view
-
-
-def _kind(value: object) -> str:
-    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__

@@ -4,6 +4,7 @@ The true aim, minutes over weeks, is not to be had for an impression; each task 
 Shapes: B visits, K positions, n visits in the replay.
 """
 
+import math
 from typing import Literal, get_args
 
 import numpy as np
@@ -27,13 +28,13 @@ def parse_tasks(text: str) -> tuple[tuple[Task, float], ...]:
     """
     parts: list[tuple[Task, float]] = []
     for word in text.split("+"):
-        weight_word, star, name = word.strip().rpartition("*")
+        weight_word, star, name = (part.strip() for part in word.rpartition("*"))
         require(name in TASKS, "target", text, f"{', '.join(TASKS)}, or a sum such as click+0.5*dwell")
         try:
             weight = float(weight_word) if star else 1.0
         except ValueError as error:
             raise ValueError(f"target: got weight {weight_word!r}, needs a number > 0") from error
-        require(weight > 0, "target", text, "weights > 0")
+        require(0 < weight < math.inf, "target", text, "weights > 0, finite")
         parts.append((name, weight))  # type: ignore[arg-type]
     names = [name for name, _ in parts]
     require(len(set(names)) == len(names), "target", text, "each task once")

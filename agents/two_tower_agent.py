@@ -14,6 +14,7 @@ from feedgym.agents.agent import Served, Site, agent_stream, generator_state, re
 from feedgym.agents.histories import embed_readers, needs_minutes
 from feedgym.agents.item_store import NUM_COUNTERS, ItemStore
 from feedgym.agents.learners.protocol import Learner, Learning
+from feedgym.agents.logged_slates import LoggedSlates, served_by_another
 from feedgym.agents.optimiser import optimiser_arrays, restore_optimiser
 from feedgym.agents.policy import serve
 from feedgym.agents.replay import Replay, VisitBatch
@@ -141,7 +142,7 @@ class TwoTowerAgent:
         return columns
 
     def _follow(self, catalogue: Catalogue) -> None:
-        if len(self.store) == 0 and len(catalogue.arrived):
+        if len(self.store) == 0 and len(catalogue.arrived) and self.policy_version == 0:
             # The articles at hour 0 fix the normalisation of article features, once.
             numeric = catalogue.features_of(catalogue.arrived)
             if self.config.site_counters:
@@ -236,6 +237,25 @@ class TwoTowerAgent:
 
     # Learning
 
+    @property
+    def learner(self) -> Learner:
+        """How the towers are trained."""
+        return self._learner
+
+    def served_instead(self, logged: LoggedSlates) -> None:
+        """Before ``learn``: the outcome is that of these slates, which somebody else served to the same visits."""
+        if self._acted is None:
+            raise RuntimeError("served_instead: no slates are waiting for an outcome; needs act() first")
+        self._acted = served_by_another(self._acted, logged)
+
+    def adopt(self, trained: "TwoTowerAgent") -> None:
+        """Before the first tick: serve by what another agent with the same settings has learned, and learn no more."""
+        require(trained.policy_version > 0, "policy_version", trained.policy_version, "> 0: an agent that has trained")
+        require(len(self.store) == 0, "adopt", "an agent that has served", "a new one")
+        self.model.from_arrays(trained.model.to_arrays())
+        self._learner.restore(trained._learner.snapshot())
+        self.policy_version, self._next_training = trained.policy_version, math.inf
+
     def learn(self, outcome: Outcome) -> None:
         """Keep the tick's visits for the next training."""
         if self._acted is None:
@@ -297,9 +317,12 @@ class TwoTowerAgent:
         return float(loss.detach())
 
     def metrics(self) -> dict[str, float]:
-        """Mean training loss since the last call, and what the learner has to tell."""
+        """Mean training loss since the last call, what the learner has to tell, recall where search is not exact."""
         losses, self._losses = self._losses, []
-        return ({"loss": float(np.mean(losses))} if losses else {}) | self._learner.metrics()
+        metrics = ({"loss": float(np.mean(losses))} if losses else {}) | self._learner.metrics()
+        if not self.store.index.exact and math.isfinite(recall := self.store.index.recall()):
+            metrics["recall_at_k"] = recall
+        return metrics
 
     def snapshot(self) -> Arrays:
         """Towers, optimiser, store, replay, learner, stream and clocks."""

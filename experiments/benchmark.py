@@ -19,7 +19,7 @@ from feedgym.env.checks import require
 from feedgym.experiments.checkpoint import write_bytes, write_json
 from feedgym.experiments.command import parsed, stopping
 
-SECTIONS = ("feed", "agent", "retrieval", "slates", "learning")
+SECTIONS = ("feed", "agent", "retrieval", "slates", "learning", "training")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class BenchmarkConfig:
 
     sections: tuple[str, ...] = SECTIONS
     """feed: the Feed alone; agent: a learning agent in the loop; retrieval: search and sampling; slates: all their
-    chances too; learning: an optimiser step of each learner."""
+    chances too; learning: an optimiser step of each learner; training: an epoch against plain torch."""
     rounds: int = 5
     """Measurements of each size; the median counts."""
     scale: float = 1.0
@@ -55,7 +55,14 @@ class Benchmark:
 def run(config: BenchmarkConfig) -> Benchmark:
     """Measure, and write the tables down."""
     parts, figures = [_machine()], dict[str, list[dict[str, Any]]]()
-    made = {"feed": _feed, "agent": _agent, "retrieval": _retrieval, "slates": _slates, "learning": _learning}
+    made = {
+        "feed": _feed,
+        "agent": _agent,
+        "retrieval": _retrieval,
+        "slates": _slates,
+        "learning": _learning,
+        "training": _training,
+    }
     for section in config.sections:
         text, rows = made[section](config)
         parts.append(text)
@@ -203,6 +210,39 @@ def _learning(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
     header = ("learner", "batch", "step ms", "ratio")
     title = f"## An optimiser step: CPU time over that of `{REFERENCE}` (the demo's towers)"
     return f"{title}\n\n{table(header, rows)}", figures
+
+
+def _training(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
+    from feedgym.experiments.benchmark_training import READERS, VISITS, measure
+
+    s = config.scale
+    batch, visits, readers = max(16, round(1024 * s)), max(500, round(VISITS * s)), max(100, round(READERS * s))
+    models = (((64,), 16), ((1024, 512, 256), 64))
+    figures = [measure(widths, dim, batch, config.rounds, visits, readers) for widths, dim in models]
+    names = ["-".join(map(str, f.widths)) + f", d = {f.dim}" for f in figures]
+    rows = [
+        (
+            name,
+            f"{f.impressions:,}",
+            f"{f.batch:,}",
+            f"{f.steps:,}",
+            f"{f.step_ms:.2f}",
+            f"{f.plain_ms:.2f}",
+            f"{f.ratio:.2f}",
+            f"{100 * f.kernels:.0f} %",
+        )
+        for name, f in zip(names, figures, strict=True)
+    ]
+    header = (
+        *("towers", "impressions", "clicks in a batch", "steps of an epoch", "step ms", "plain torch ms", "ratio"),
+        "in torch's kernels",
+    )
+    where = table(
+        ("where a step's time goes", *names),
+        [(part, *(f"{100 * f.parts[part]:.0f} %" for f in figures)) for part in figures[0].parts],
+    )
+    title = "## An epoch of in-batch softmax: CPU time over that of the same model in plain torch"
+    return f"{title}\n\n{table(header, rows)}\n\n{where}", figures
 
 
 def main(args: Sequence[str] | None = None) -> None:

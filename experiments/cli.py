@@ -6,9 +6,12 @@ import sys
 COMMANDS = {
     "compare": "agents live through the same weeks: ranking, curves, report, TensorBoard",
     "train": "one run of one agent",
+    "log": "a log to learn from: one run of a policy that explores",
+    "offline": "learn from a log alone; where a simulator wrote it, see what that is worth there",
     "show": "look inside a run: one slate, or one reader's life",
     "embed": "vectors of articles and readers out of a run, for use elsewhere",
     "agents": "the agents that ship, with their settings",
+    "towers": "the model of an agent, part by part, and what tables of ids cost",
     "check-reader": "what is wrong with a reader model of your own, in plain words",
     "benchmark": "speed: the Feed alone, an agent in the loop, retrieval",
     "study": "the studies behind the claims in docs/",

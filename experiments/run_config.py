@@ -114,8 +114,9 @@ class RunConfig:
             state = self.articles.stat()
             values["articles_sha256"] = _file_digest(self.articles, state.st_size, state.st_mtime_ns)
         if self.reader_model is not None:
-            source = inspect.getsource(sys.modules[type(self.make_reader_model()).__module__])
-            values["reader_model_sha256"] = hashlib.sha256(source.encode()).hexdigest()
+            values["reader_model_sha256"] = _source_digest(type(self.make_reader_model()).__module__)
+        if "." in self.plan().name:
+            values["agent_sha256"] = _source_digest(self.plan().name.rpartition(".")[0])
         # The same bytes either way: one folder serves both.
         del values["face"]
         return values
@@ -127,6 +128,11 @@ class RunConfig:
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
         label = "".join(c if c.isalnum() or c in "-_.=" else "_" for c in self.plan().label)
         return f"{label}-{digest}/seed-{self.seed}"
+
+
+def _source_digest(module_name: str) -> str:
+    """SHA-256 of the source of an imported module of the user's."""
+    return hashlib.sha256(inspect.getsource(sys.modules[module_name]).encode()).hexdigest()
 
 
 @functools.lru_cache(maxsize=64)

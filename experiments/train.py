@@ -86,7 +86,7 @@ def run(
         was_finished = (folder / DONE).exists()
         if not was_finished:
             runner = _Runner(config, folder, tensorboard, report)
-            with _one_torch_thread():
+            with one_torch_thread():
                 runner.run()
         # Also after a run that was killed between its last two steps.
         (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -108,7 +108,7 @@ def load_run(folder: Path) -> Run:
 
 
 @contextlib.contextmanager
-def _one_torch_thread() -> Iterator[None]:
+def one_torch_thread() -> Iterator[None]:
     """The same sums in this process as in a worker, whatever the number of cores."""
     torch = sys.modules.get("torch")
     if torch is None:

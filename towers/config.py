@@ -94,6 +94,13 @@ class TwoTowerConfig:
         require(known_id, "id_feature", self.id_feature, f"None, or one of {', '.join(categories)}")
         own = self.share == "item_encoder" or not self.history_gradient
         require(own, "history_gradient", True, "share='item_encoder': a history encoder of its own always learns")
+        frozen = not (self.age_in_item_tower and self.history_gradient)
+        require(
+            frozen,
+            "history_gradient",
+            True,
+            "False with age_in_item_tower: clicks have the ages of the store's vectors",
+        )
         self.make_decay()
 
     def make_decay(self) -> AgeDecay:

@@ -1,8 +1,8 @@
 """A reader as bags of ids: whom she clicked, whom she read for long, whom she clicked last.
 
 Ids are of high cardinality (authors, series, shops): their tables are most of a model. With a table for each feature
-and each tower a model has four of them; where both towers share one (Uber, 2023), a quarter is left, and what an id
-means is learned from both sides.
+and each tower a model has five of them: of articles, of clicked articles, and of each bag. Where all share one (Uber,
+2023), a fifth is left, and what an id means is learned from both sides.
 Shapes: B readers, L clicks, d columns of the table.
 """
 

@@ -6,6 +6,7 @@ batch then were live at about the same time, and the log frequency of each is th
 Shapes: B clicks of a batch, S shared negatives, R of each row, E columns of v'.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,23 +14,27 @@ import torch
 from torch import Tensor
 
 from feedgym.agents.acted import Acted
-from feedgym.agents.learners.contrasts import CONTRASTS, Contrast, check_contrast
+from feedgym.agents.agent import Site
+from feedgym.agents.learners.contrasts import Contrast, check_contrast, contrast_loss
 from feedgym.agents.learners.protocol import Learner, Learning
 from feedgym.agents.learners.sequence import sequence_loss
+from feedgym.agents.policy import PolicyConfig
 from feedgym.agents.replay import Replay, VisitBatch
 from feedgym.agents.settings import ContrastiveConfig
 from feedgym.agents.tasks import parse_tasks, previous_visits
 from feedgym.env.arrays import Arrays, Bools, Doubles, Ints, nest, unnest
 from feedgym.env.catalogue import Catalogue
+from feedgym.env.checks import require
 from feedgym.env.readers.protocol import Outcome
+from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.frequency import FrequencyEstimator
 from feedgym.towers.losses import bce_loss
 from feedgym.towers.negatives import (
     Impressed,
     InBatch,
-    Memory,
     NegativeContext,
     NegativeSampler,
+    Remembering,
     check_combination,
     make_negatives,
 )
@@ -62,8 +67,8 @@ class _Clicks:
     """(B,)"""
     log_q: Doubles
     """As recorded at each click, (B,)."""
-    around: Ints
-    """Articles clicked around that time, (c,)."""
+    around: Callable[[], Ints]
+    """Articles clicked around that time, (c,): nine batches of them, gathered only for negatives that are drawn."""
 
 
 class ContrastiveLearner(Learner):
@@ -84,6 +89,11 @@ class ContrastiveLearner(Learner):
         self._log_q: Doubles = np.zeros(1024)
         # -inf: never live. Ids may be skipped: an article that lives less than a tick never arrives.
         self._departed: Doubles = np.full(1024, -np.inf)
+
+    def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> None:
+        """Refuse a loss of cosines where serving goes by something else."""
+        fits = self.config.loss != "ccl" or towers.prediction == "cosine"
+        require(fits, "prediction", towers.prediction, "'cosine' with loss=ccl, which trains cosines alone")
 
     def follow(self, catalogue: Catalogue) -> None:
         """Let newcomers into the frequencies, and drop what expired."""
@@ -142,7 +152,7 @@ class ContrastiveLearner(Learner):
         if c.sequence_weight > 0 and isinstance(model, TwoTower) and model.history.trains_on != "none":
             part = sequence_loss(
                 learning,
-                replay.take(clicks.slots),
+                replay.take(np.unique(clicks.slots)),
                 self._frequency,
                 rng,
                 num_clicks=c.sequence_clicks,
@@ -169,13 +179,12 @@ class ContrastiveLearner(Learner):
             return None
         # The ring keeps the latest clicks, in the order in which their log q were recorded.
         first = self._num_clicks - len(slots) + start
-        around = slice(max(0, start - 4 * size), start + 5 * size)
-        stretch = slice(start, start + size)
+        stretch, near = slice(start, start + size), slice(max(0, start - 4 * size), start + 5 * size)
         return _Clicks(
             slots=slots[stretch],
             positions=positions[stretch],
             log_q=self._log_q[first : first + size],
-            around=replay.column("article_id")[slots[around], positions[around]],
+            around=lambda: replay.column("article_id")[slots[near], positions[near]],
         )
 
     def _task_loss(self, learning: Learning, task: str, clicks: "_Clicks", rng: np.random.Generator) -> Tensor | None:
@@ -183,8 +192,9 @@ class ContrastiveLearner(Learner):
         slots, positions, log_q = clicks.slots, clicks.positions, clicks.log_q
         seen_from = slots
         if task == "next":
-            # The first click of each visit, as it could be foretold at the reader's visit before.
-            first = np.append(True, slots[1:] != slots[:-1]) & self._has_before[slots]
+            # The first click of each visit, as it could be foretold at the reader's visit before. The stretch may
+            # begin amid the clicks of a visit.
+            first = (positions == replay.column("clicks")[slots].argmax(axis=1)) & self._has_before[slots]
             slots, positions, log_q = slots[first], positions[first], log_q[first]
             seen_from = self._before[slots]
         if len(slots) < 2:
@@ -198,7 +208,9 @@ class ContrastiveLearner(Learner):
         # The age columns are referred to the batch's own time: replayed clicks may be weeks old.
         t_ref = float(batch.now[-1])
         seen = batch if task != "next" else replay.take(seen_from)
-        users = model.augment_users(learning.users(seen), torch.from_numpy(batch.now), t_ref)
+        reader, now = learning.users(seen), torch.from_numpy(batch.now)
+        assert isinstance(model, TwoTower)
+        users = model.augment_users(reader, now, t_ref)
         # Other rows' positives and the slate's own need no catalogue: a pass over it would cost as much as the step.
         alone = isinstance(self._sampler, InBatch | Impressed) and c.loss != "full_softmax"
         live = np.unique(article_id) if alone else self._live(learning, t_ref, article_id)
@@ -207,7 +219,7 @@ class ContrastiveLearner(Learner):
                 positive_ids=article_id,
                 positive_log_q=log_q,
                 live_ids=live,
-                live_share=np.zeros(len(live)) if alone else shares_of(live, clicks.around),
+                live_share=np.zeros(len(live)) if alone else shares_of(live, clicks.around()),
                 shortlist_ids=batch.shortlist,
                 impressed_ids=np.where(batch.clicks, -1, batch.article_id),
             ),
@@ -216,8 +228,8 @@ class ContrastiveLearner(Learner):
         own = negatives.row_ids
         safe = np.where(own >= 0, own, article_id[:, None])
         ids = np.concatenate([article_id, negatives.shared_ids, safe.ravel()])
-        now = np.concatenate([batch.now, np.full(len(negatives.shared_ids), t_ref), np.repeat(batch.now, own.shape[1])])
-        items = self._items(learning, ids, now, t_ref)
+        at = np.concatenate([batch.now, np.full(len(negatives.shared_ids), t_ref), np.repeat(batch.now, own.shape[1])])
+        items = self._items(learning, ids, at, t_ref)
         size, shared = len(article_id), len(negatives.shared_ids)
 
         def catalogue() -> tuple[Tensor, Tensor]:
@@ -235,8 +247,10 @@ class ContrastiveLearner(Learner):
             weight=weight,
             catalogue=catalogue,
             num_live=len(live),
+            constant=model.constant(reader, now, t_ref),
+            dim=model.config.dim,
         )
-        return CONTRASTS[c.loss](contrast)
+        return contrast_loss(contrast)
 
     def _weight(self, task: str, batch: VisitBatch, position: Ints) -> Tensor | None:
         """Weight of each row's click, (B,)."""
@@ -288,7 +302,7 @@ class ContrastiveLearner(Learner):
             "log_q": self._log_q[: self._num_clicks].copy(),
             "departed": self._departed.copy(),
         }
-        if isinstance(self._sampler, Memory):
+        if isinstance(self._sampler, Remembering):
             arrays |= nest("memory", self._sampler.snapshot())
         return arrays | nest("frequency", self._frequency.snapshot())
 
@@ -299,7 +313,7 @@ class ContrastiveLearner(Learner):
         self._log_q[: self._num_clicks] = snapshot["log_q"]
         self._departed = snapshot["departed"].copy()
         self._frequency.restore(unnest("frequency", snapshot))
-        if isinstance(self._sampler, Memory):
+        if isinstance(self._sampler, Remembering):
             self._sampler.restore(unnest("memory", snapshot))
 
 

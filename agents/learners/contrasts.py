@@ -3,6 +3,7 @@
 Shapes: B clicks of a batch, S negatives that all share, R of a row's own, E columns of u' and v'.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,6 +46,10 @@ class Contrast:
     catalogue: Callable[[], tuple[Tensor, Tensor]]
     """v' of all live articles and the clicked ones (N, E), and where each row's article is among them (B,)."""
     num_live: int
+    constant: Tensor
+    """What u' . v' lacks to be the score, (B,): no softmax sees it, losses of absolute scores do."""
+    dim: int
+    """Columns of u' and v' that hold the towers' vectors; the rest are bias and age."""
 
     @property
     def positive(self) -> Tensor:
@@ -70,17 +75,33 @@ class Contrast:
             mask.append(torch.from_numpy(n.row_ids >= 0))
         return torch.cat(scores, dim=1), torch.cat(log_q, dim=1), torch.cat(mask, dim=1)
 
-    @property
-    def apart(self) -> tuple[Tensor, Tensor]:
-        """Scores and mask of the columns that hold another article than the row's, as pairs must."""
-        n = self.negatives
-        ids = [self.item_ids.expand(len(self.user), -1)] if n.in_batch else []
+    @cached_property
+    def is_apart(self) -> Tensor:
+        """Columns of ``others`` that hold another article than the row's, as pairs must, bool (B, M)."""
+        n, b = self.negatives, len(self.user)
+        ids = [self.item_ids.expand(b, -1)] if n.in_batch else []
         if len(n.shared_ids):
-            ids.append(torch.from_numpy(n.shared_ids).expand(len(self.user), -1))
+            ids.append(torch.from_numpy(n.shared_ids).expand(b, -1))
         if n.row_ids.shape[1]:
             ids.append(torch.from_numpy(n.row_ids))
-        scores, _, mask = self.others
-        return scores, mask & (torch.cat(ids, dim=1) != self.item_ids[:, None])
+        columns = torch.cat(ids, dim=1)
+        return (columns != self.item_ids[:, None]) & (columns >= 0)
+
+    @property
+    def has_negatives(self) -> bool:
+        """Whether any row that weighs something has a negative: not so in a newsroom of one article."""
+        settings = self.config
+        if settings.loss == "full_softmax":
+            return self.num_live > 1
+        if settings.loss not in ("bpr", "ccl") and not (settings.loss == "softmax" and settings.correction == "full"):
+            return True  # a hit counts as one there
+        usable = self.is_apart.any(dim=1)
+        return bool((usable if self.weight is None else usable & (self.weight > 0)).any())
+
+
+def contrast_loss(contrast: Contrast) -> Tensor | None:
+    """The loss that the settings name, a scalar; None where there is nothing to contrast with."""
+    return CONTRASTS[contrast.config.loss](contrast) if contrast.has_negatives else None
 
 
 def _softmax(c: Contrast) -> Tensor:
@@ -88,11 +109,13 @@ def _softmax(c: Contrast) -> Tensor:
     n, settings = c.negatives, c.config
     if n.in_batch:
         extra, own = len(n.shared_ids) > 0, n.row_ids.shape[1] > 0
+        # Of a batch alone the loss is told shares, not expected counts: it counts the other rows itself.
+        others = 0.0 if extra or own else math.log(len(c.user) - 1)
         return in_batch_softmax_loss(
             c.user,
             c.item,
             c.item_ids,
-            _tensor(n.log_q_positive),
+            _tensor(n.log_q_positive - others),
             correction=settings.correction,
             temperature=settings.softmax_temperature,
             weight=c.weight,
@@ -104,7 +127,7 @@ def _softmax(c: Contrast) -> Tensor:
             row_log_q=_tensor(n.log_q_row) if own else None,
             row_mask=torch.from_numpy(n.row_ids >= 0) if own else None,
         )
-    scores, log_q, mask = c.others if settings.correction != "full" else (*c.others[:2], c.apart[1])
+    scores, log_q, mask = c.others if settings.correction != "full" else (*c.others[:2], c.is_apart)
     corrected = settings.correction != "none"
     return softmax_loss(
         c.positive,
@@ -130,36 +153,34 @@ def _full_softmax(c: Contrast) -> Tensor:
 
 def _bpr(c: Contrast) -> Tensor:
     """Pairs of a click and a negative (towers.md, 2.5): the optimum is log p / Q, whatever drew the negatives."""
-    scores, mask = c.apart
-    return bpr_loss(c.positive, scores, mask=mask, weight=c.weight)
+    return bpr_loss(c.positive, c.others[0], mask=c.is_apart, weight=c.weight)
 
 
 def _gbce(c: Contrast) -> Tensor:
     """Sampled BCE, calibrated to the whole catalogue (Petrov & Macdonald, RecSys 2023)."""
-    scores, _, _ = c.others
-    return gbce_loss(
-        c.positive, scores, num_items=max(c.num_live, scores.shape[1] + 1), t=c.config.gbce_t, weight=c.weight
-    )
+    scores, num_items = c.others[0] + c.constant[:, None], max(c.num_live, c.others[0].shape[1] + 1)
+    return gbce_loss(c.positive + c.constant, scores, num_items=num_items, t=c.config.gbce_t, weight=c.weight)
 
 
 def _ccl(c: Contrast) -> Tensor:
-    """Cosine contrastive loss (SimpleX; Mao et al., CIKM 2021)."""
-    margin, negative_weight = c.config.ccl_margin, c.config.ccl_negative_weight
-    user, unit = torch.nn.functional.normalize(c.user, dim=1), torch.nn.functional.normalize
-    negatives = []
+    """Cosine contrastive loss (SimpleX; Mao et al., CIKM 2021), of the vectors alone: bias and age learn nothing."""
+    margin, negative_weight, d = c.config.ccl_margin, c.config.ccl_negative_weight, c.dim
+    unit = torch.nn.functional.normalize
+    user, item = unit(c.user[:, :d], dim=1), unit(c.item[:, :d], dim=1)
+    cosines = []
     if c.negatives.in_batch:
-        cosines = user @ unit(c.item, dim=1).T
-        # A row's own column at the margin's far side costs nothing.
-        negatives.append(cosines.masked_fill(torch.eye(len(user), dtype=torch.bool), -1.0))
+        cosines.append(user @ item.T)
     if len(c.negatives.shared_ids):
-        negatives.append(user @ unit(c.shared, dim=1).T)
+        cosines.append(user @ unit(c.shared[:, :d], dim=1).T)
     if c.negatives.row_ids.shape[1]:
-        own = torch.einsum("be,bre->br", user, unit(c.row, dim=2))
-        negatives.append(own.masked_fill(torch.from_numpy(c.negatives.row_ids < 0), -1.0))
-    positive = (user * unit(c.item, dim=1)).sum(dim=1)
-    return ccl_loss(
-        positive, torch.cat(negatives, dim=1), margin=margin, negative_weight=negative_weight, weight=c.weight
-    )
+        cosines.append(torch.einsum("be,bre->br", user, unit(c.row[..., :d], dim=2)))
+    others, apart = torch.cat(cosines, dim=1), c.is_apart
+    # The mean is over negatives: what is none is moved out of reach, and the rest weighs as much more.
+    negative = others.masked_fill(~apart, -1.0)
+    share = apart.sum(dim=1).clamp(min=1) / apart.shape[1]
+    positive = (user * item).sum(dim=1)
+    pushed = margin + (negative - margin) / share[:, None]
+    return ccl_loss(positive, pushed, margin=margin, negative_weight=negative_weight, weight=c.weight)
 
 
 CONTRASTS: dict[str, Callable[[Contrast], Tensor]] = {

@@ -108,13 +108,16 @@ class RegressionLearner(Learner):
         if isinstance(model, TwoTower) and model.reranker is not None:
             # Both stages learn the same; the second is told the position, which serving holds at the top.
             stages.append(model.rerank(score, user, item, age, torch.arange(shown.shape[1])))
-        kept = shown if c.negative_keep_rate == 1.0 else shown & _kept(batch.clicks, c.negative_keep_rate, rng)
+        rate = c.negative_keep_rate
+        chosen = None if rate == 1.0 else rng.random(shown.shape) < rate
         parts = []
         for number, (task, weight) in enumerate(self.tasks):
-            next_id = self._next[slots] if task == "next" else None
-            target = torch.from_numpy(targets(task, batch, next_id))
+            value = targets(task, batch, self._next[slots] if task == "next" else None)
+            # Of each task its own positives stay: a click without a subscription is a negative like any other.
+            kept = torch.from_numpy(shown if chosen is None else shown & (chosen | (value > 0)))
+            target = torch.from_numpy(value)
             for stage, prediction in enumerate(stages):
-                part = self._task_loss(self._heads(prediction, number), task, target, torch.from_numpy(kept), stage)
+                part = self._task_loss(self._heads(prediction, number), task, target, kept, stage)
                 if part is not None:
                     parts.append(weight * part)
         return torch.stack(parts).sum() if parts else None
@@ -122,6 +125,8 @@ class RegressionLearner(Learner):
     def _task_loss(self, score: Tensor, task: str, target: Tensor, shown: Tensor, stage: int) -> Tensor | None:
         """Loss of one task on slates (B, K); None where none of them has anything to say."""
         c, weight = self.config, shown.float()
+        if not bool(shown.any()):
+            return None
         log_theta = self._log_examination(target.shape[1]) if stage == 0 else None
         if c.loss in ("slate_softmax", "slate_bpr"):
             won = (target > 0) & shown
@@ -181,8 +186,3 @@ class RegressionLearner(Learner):
 
 def _arrays(module: nn.Module) -> Arrays:
     return {name: tensor.detach().numpy().copy() for name, tensor in module.state_dict().items()}
-
-
-def _kept(clicks: np.ndarray, rate: float, rng: np.random.Generator) -> np.ndarray:
-    """All clicks, and a share of the rest."""
-    return clicks | (rng.random(clicks.shape) < rate)

@@ -46,7 +46,12 @@ def sequence_loss(
     if not isinstance(encoder, CausalEncoder | BERT4Rec):
         return None
     known = ids >= 0
-    hidden = known & (rng.random(ids.shape) < mask_rate) if isinstance(encoder, BERT4Rec) else known
+    if isinstance(encoder, BERT4Rec):
+        hidden = known & (rng.random(ids.shape) < mask_rate)
+    else:
+        # A history that fills all places was cut: what its oldest click followed is not known, least of all nothing.
+        hidden = known.copy()
+        hidden[:, -1:] = False
     row, place = _some(hidden, num_clicks, rng)
     if len(np.unique(ids[row, place])) < 2:
         return None

@@ -105,6 +105,8 @@ def test_mistakes_are_named_with_what_is_allowed(text: str, message: str) -> Non
         ("reinforce:prediction=logistic", "prediction: got 'logistic', needs 'dot' or 'cosine' for ReinforceLearner"),
         ("ltv:prediction=mlp", "None: a sum of two models has one stage"),
         ("contrastive:loss=hinge", "loss: got 'hinge', needs one of softmax"),
+        ("contrastive:loss=ccl", "prediction: got 'dot', needs 'cosine' with loss=ccl"),
+        ("regression:age_in_item_tower=True,history_gradient=True", "history_gradient: got True, needs False"),
         ("contrastive:loss=gbce", "negatives: got 'in_batch', needs uniform with loss=gbce"),
         ("contrastive:negatives=impressed", "loss_name: got 'softmax'"),
         ("contrastive:negatives=all", "name: got 'all', needs one of in_batch"),

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feedgym.agents.indexes.order import sort_by_score
 from feedgym.agents.retrieval import ItemIndex, SlotArrayIndex, make_index
-from feedgym.agents.slot_array import _sort_by_score
 
 DIM = 5
 
@@ -129,7 +129,7 @@ def test_ties_go_to_the_smaller_id_however_many_there_are(batch: int) -> None:
 
 def test_negative_zero_ties_with_zero() -> None:
     scores = np.array([[0.0, -0.0, -1.5, 0.0, 2.0]], dtype=np.float32)
-    ids, ranked = _sort_by_score(scores, np.array([[9, 8, 1, 7, 3]]), 5)
+    ids, ranked = sort_by_score(scores, np.array([[9, 8, 1, 7, 3]]), 5)
     assert ids.tolist() == [[3, 7, 8, 9, 1]]
     assert ranked.tolist() == [[2.0, 0.0, 0.0, 0.0, -1.5]]
 
@@ -200,8 +200,8 @@ def test_make_index() -> None:
     assert isinstance(index, SlotArrayIndex)
     assert index.exact
     index.rebuild()
-    with pytest.raises(ValueError, match="kind: got 'ivf', needs one of exact"):
-        make_index("ivf", DIM)
+    with pytest.raises(ValueError, match="kind: got 'kd-tree', needs one of exact, "):
+        make_index("kd-tree", DIM)
     with pytest.raises(TypeError, match="nlist"):
         make_index("exact", DIM, nlist=3)
     with pytest.raises(ValueError, match="dim: got 0"):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from feedgym.agents.published import SYSTEMS
 from feedgym.agents.registry import AGENTS
 from feedgym.experiments import agents, cli
 from feedgym.experiments.compare import CompareConfig
@@ -94,6 +95,16 @@ def test_all_agents_are_listed_with_settings_defaults_and_what_they_mean(capsys:
     assert re.search(r"  widths=\([\d,]+\)\n      Hidden layers of each tower", text)
     with pytest.raises(SystemExit, match="agent: got 'nope', needs one of random, recent"):
         agents.main(["nope"])
+
+
+def test_published_systems_are_listed_with_their_source(capsys: pytest.CaptureFixture[str]) -> None:
+    agents.main([])
+    lines = capsys.readouterr().out.splitlines()
+    for name, system in SYSTEMS.items():
+        (line,) = [line for line in lines if line.split(maxsplit=1)[:1] == [name]]
+        assert line.endswith(f"[{system.source}]")
+        agents.main([name])
+        assert system.source in capsys.readouterr().out.splitlines()[0]
 
 
 @pytest.mark.parametrize("script", ["compare.py", "train.py"])

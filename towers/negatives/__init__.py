@@ -7,7 +7,7 @@ from feedgym.towers.negatives.memory import Memory
 from feedgym.towers.negatives.mixed import Mixed
 from feedgym.towers.negatives.popularity import Popularity
 from feedgym.towers.negatives.registry import NEGATIVES, check_combination, make_negatives
-from feedgym.towers.negatives.types import NegativeContext, Negatives, NegativeSampler
+from feedgym.towers.negatives.types import NegativeContext, Negatives, NegativeSampler, Remembering, no_rows
 from feedgym.towers.negatives.uniform import Uniform
 
 __all__ = [
@@ -21,7 +21,9 @@ __all__ = [
     "NegativeSampler",
     "Negatives",
     "Popularity",
+    "Remembering",
     "Uniform",
     "check_combination",
     "make_negatives",
+    "no_rows",
 ]

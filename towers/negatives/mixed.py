@@ -16,7 +16,7 @@ class Mixed:
 
     The uniform ones are what makes never-clicked articles negatives at all. Expected count of a live article:
     (B - 1) q + count / N. Counts of the two kinds are fixed, not drawn, so the optimum is log p only nearly:
-    off by .027 at 2 + 1 negatives, .0098 at 5 + 4, gone at real sizes.
+    off by .027 for two rows and one uniform draw, .0098 for five and four, gone at real sizes.
     """
 
     count: int = 512

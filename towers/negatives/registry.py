@@ -23,8 +23,8 @@ NEGATIVES: dict[str, Callable[..., NegativeSampler]] = {
     "memory": Memory,
 }
 
-LOSSES_OF_A_SLATE = ("bce", "bpr", "slate_bpr", "slate_softmax")
-"""Losses whose negatives may be the impressions themselves: exposure cancels, no log q is asked for."""
+LOSSES_OF_A_SLATE = {"bce", "bpr", "slate_bpr", "slate_softmax"}
+"""Losses whose negatives may be the impressions themselves: exposure cancels, no log q is asked for. Add your own."""
 
 
 def make_negatives(name: str, **settings: object) -> NegativeSampler:
@@ -55,5 +55,5 @@ def check_combination(sampler: NegativeSampler, loss_name: str) -> None:
             loss_name.removesuffix("_loss") in LOSSES_OF_A_SLATE,
             "loss_name",
             loss_name,
-            f"one of {', '.join(LOSSES_OF_A_SLATE)}: {type(sampler).__name__} negatives have no log q",
+            f"one of {', '.join(sorted(LOSSES_OF_A_SLATE))}: {type(sampler).__name__} negatives have no log q",
         )

@@ -12,7 +12,7 @@ Collins, EMNLP 2018).
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -156,6 +156,19 @@ class NegativeSampler(Protocol):
 
     def draw(self, context: NegativeContext, rng: np.random.Generator) -> Negatives:
         """Negatives for one batch."""
+        ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A sampler with a memory of its own: a run that is resumed has to go on with it."""
+
+    def snapshot(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The complete state as plain arrays (copies)."""
+        ...
+
+    def restore(self, state: Arrays) -> None:
+        """Go back to a ``snapshot``."""
         ...
 
 

@@ -1,0 +1,78 @@
+"""Logged slates as an agent learns from them: what a log says of the policy that served them (algorithms.md, 2.3).
+
+Shapes: n visits, K positions, M shortlist.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from feedgym.agents.acted import Acted
+from feedgym.agents.draw_weights import columns_in_shortlist
+from feedgym.agents.inclusion import SlateMarginals
+from feedgym.agents.slate_policy import Slates
+from feedgym.env.arrays import Bools, Doubles, Ints
+
+_LEAST_LOG = -700.0
+"""Least log of what is left after the slots above: below it, float64 has no number for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggedSlates:
+    """Slates of one tick, as somebody else served them. NaN where the log does not say."""
+
+    article_id: Ints
+    """(n, K), -1 where nothing was shown."""
+    slot_propensity: Doubles
+    """Chance of each article given those above it, (n, K); 1 at padding."""
+    slot_marginal: Doubles
+    """Chance of each article at its position, (n, K)."""
+    inclusion: Doubles
+    """Chance of each article anywhere on the slate, (n, K)."""
+    inclusion_time: Doubles
+    """``t*`` of algorithms.md 2.5, (n,)."""
+    greedy: Bools
+    """Served deterministically, (n,)."""
+
+
+def log_draw_weights(slot_propensity: Doubles, shown: Bools) -> Doubles:
+    """Log of the draw weights ``w`` behind slot propensities, float64 (n, K); -inf where nothing is shown.
+
+    ``w_k = q_k (1 - w_1 - .. - w_(k-1))``, and what is left is the product of ``1 - q_j`` (algorithms.md 2.1):
+    no difference of near numbers.
+
+    Args:
+        slot_propensity: ``q``, float64 (n, K), in (0, 1]; NaN stays NaN.
+        shown: where an article stands, bool (n, K).
+    """
+    with np.errstate(divide="ignore"):
+        kept = np.maximum(np.log1p(-np.minimum(slot_propensity, 1.0)), _LEAST_LOG)
+    kept = np.where(shown, kept, 0.0)
+    left = np.maximum(np.cumsum(kept, axis=1) - kept, _LEAST_LOG)
+    weights: Doubles = np.where(shown, np.log(slot_propensity) + left, -np.inf)
+    return weights
+
+
+def served_by_another(acted: Acted, logged: LoggedSlates) -> Acted:
+    """The tick as an agent acted in it, but with what the log says was served.
+
+    Shortlist, logits and scale are the agent's own of that moment: what its policy would have drawn from. Slates and
+    all chances of them are the log's.
+
+    Args:
+        acted: the agent's own tick.
+        logged: slates of the same visits.
+    """
+    shown = logged.article_id >= 0
+    propensity = logged.slot_propensity
+    slates = Slates(
+        article_id=logged.article_id,
+        slot_propensity=propensity,
+        log_propensity=np.log(propensity).sum(axis=1),
+        # Of the agent's shortlist: what it does not hold is a candidate of its own.
+        in_shortlist=shown & (columns_in_shortlist(logged.article_id, acted.shortlist) >= 0),
+        logit=np.full(shown.shape, np.nan),
+        log_weight=log_draw_weights(propensity, shown),
+    )
+    marginals = SlateMarginals(logged.slot_marginal, logged.inclusion, logged.inclusion_time)
+    return replace(acted, served=replace(acted.served, slates=slates, drawn_from=None, logged=marginals))

@@ -1,0 +1,230 @@
+"""``feedgym towers AGENT``: the model that an agent trains, part by part, and what a large table of ids costs in it.
+
+Nothing is trained, and no large table is made. Counted is what the towers hold: a learner's own additions, such as
+REINFORCE's correction, are not.
+"""
+
+import shlex
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import tyro
+
+from feedgym.agents.registry import AgentPlan, kind_named, make_agent, parse_agent
+from feedgym.env.checks import require
+from feedgym.env.feed import Feed
+from feedgym.experiments.run_config import RunConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from feedgym.towers.summed_towers import SummedTowers
+    from feedgym.towers.two_tower import TwoTower
+
+UBER = (
+    "share=none: a table for each use of an id: the item tower's, the one for the vector of a click, and one each for "
+    "whom the reader clicked, read, and clicked last. Shared, all five are one table. So the factor tends to 5, the "
+    "number of uses; it falls short where the layers outweigh the table. A site with more features of ids saves more. "
+    "Uber (2023) shares one layer among all its features of ids; by how much that shrank its model was not verified."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TowersConfig:
+    """Which model to look at."""
+
+    agent: Annotated[str, tyro.conf.Positional]
+    """An agent with towers, maybe with settings: ``uber-shared:author_dim=16``; or ``my_module.NAME``."""
+    ids: int | None = None
+    """Ids of a feature of high cardinality, such as 1000000: what the table costs, for each way to share. The agent's
+    own ``author_buckets`` if not given."""
+    world: str = "vivid"
+    """Preset of the site: it says how many columns and categories there are."""
+
+    def __post_init__(self) -> None:
+        """Check once."""
+        require(self.ids is None or self.ids >= 1, "ids", self.ids, ">= 1")
+
+    def plan(self) -> AgentPlan:
+        """The agent."""
+        return parse_agent(self.agent)
+
+    def feed(self) -> Feed:
+        """A site of one reader."""
+        site = RunConfig(agent=self.agent, readers=1, world=self.world)
+        return Feed(site.feed_config(), reader_model=site.make_reader_model())
+
+
+@dataclass(frozen=True)
+class IdCost:
+    """What a feature of ids costs under one way to share."""
+
+    share: str
+    tables: int
+    """Tables with a row for each id."""
+    id_parameters: int
+    """Numbers in those tables."""
+    total: int
+    """Numbers in the whole model."""
+
+
+def model_of(plan: AgentPlan, feed: Feed) -> "TwoTower | SummedTowers":
+    """The agent's model, as drawn.
+
+    Raises:
+        ValueError: it has no towers.
+    """
+    from feedgym.towers.summed_towers import SummedTowers
+    from feedgym.towers.two_tower import TwoTower
+
+    model: Any = getattr(plan.start(feed), "model", None)
+    allowed = "an agent with towers, such as regression-click: see feedgym agents"
+    require(isinstance(model, TwoTower | SummedTowers), "agent", plan.label, allowed)
+    assert isinstance(model, TwoTower | SummedTowers)
+    return model
+
+
+def id_costs(plan: AgentPlan, feed: Feed, num_ids: int) -> list[IdCost]:
+    """What a feature of hashed ids costs under each way to share.
+
+    Every id adds the same number of parameters, so two models, of one id and of two, tell the size of any other.
+
+    Args:
+        plan: an agent with the settings ``share``, ``author_buckets`` and ``author_dim``.
+        feed: the site.
+        num_ids: rows of each table, >= 1.
+
+    Raises:
+        ValueError: the agent lacks one of these settings, or has no towers.
+    """
+    from feedgym.towers.config import Share
+
+    settings = settings_of(plan)
+    require("author_dim" in settings, "agent", plan.label, "with ids: an agent with the setting author_dim")
+    width = int(settings["author_dim"])
+    costs = []
+    for share in get_args(Share):
+        one, two = (_size(plan, feed, share, rows) for rows in (1, 2))
+        per_id = two - one
+        costs.append(IdCost(share, per_id // width, per_id * num_ids, one + per_id * (num_ids - 1)))
+    return costs
+
+
+def _size(plan: AgentPlan, feed: Feed, share: str, rows: int) -> int:
+    """Parameters of the plan's model with another ``share`` and this many ids."""
+    settings = dict(plan.settings) | {"share": share, "author_buckets": rows}
+    if share != "item_encoder":
+        settings["history_gradient"] = False  # nothing to choose there: an encoder of its own always learns
+    return sum(p.numel() for p in model_of(make_agent(plan.name, **settings), feed).parameters())
+
+
+def settings_of(plan: AgentPlan) -> dict[str, Any]:
+    """All settings of an agent, with their values."""
+    return {**kind_named(plan.name).settings, **dict(plan.settings)}
+
+
+def parts_of(model: "TwoTower | SummedTowers") -> list[tuple[str, int, str]]:
+    """Parts of a model that have parameters: name, how many, and the sizes of layers and tables in words."""
+    from feedgym.towers.two_tower import TwoTower
+
+    if isinstance(model, TwoTower):
+        counts = model.parameter_counts()
+        return [
+            (name, counts[name], ", ".join(sizes_of(part))) for name, part in model.named_children() if counts[name]
+        ]
+    both = (("first", model.first), ("second", model.second))
+    return [(f"{name}.{part}", count, sizes) for name, one in both for part, count, sizes in parts_of(one)]
+
+
+def sizes_of(part: "nn.Module") -> list[str]:
+    """Layers as ``in > out``, with those after it where they are a chain; tables as ``rows x width``; no biases."""
+    from torch import nn
+
+    from feedgym.towers.encoders import FeedForward
+
+    def first_layer(module: nn.Module) -> nn.Linear | None:
+        return next((each for each in module.modules() if isinstance(each, nn.Linear)), None)
+
+    if isinstance(part, FeedForward):
+        layers = [layer for layer in map(first_layer, part.children()) if layer is not None]
+        return [" > ".join(map(str, (layers[0].in_features, *(layer.out_features for layer in layers))))]
+    if isinstance(part, nn.Linear):
+        return [f"{part.in_features} > {part.out_features}"]
+    sizes = [f"{len(p):,} x {p.shape[1]}" for p in part.parameters(recurse=False) if p.ndim == 2]
+    return sizes + [size for child in part.children() for size in sizes_of(child)]
+
+
+def towers_text(config: TowersConfig) -> str:
+    """What the command prints."""
+    plan, feed = config.plan(), config.feed()
+    model = model_of(plan, feed)
+    parts = parts_of(model)
+    total = sum(count for _, count, _ in parts)
+    width = max(len(name) for name, _, _ in parts) + 2
+    lines = [f"{config.agent}: {kind_named(plan.name).description}", f"on the world {config.world}:", ""]
+    lines.append(f"{'part':<{width}}{'parameters':>12}  layers (in > out) and tables (rows x width)")
+    for name, count, sizes in parts:
+        first, *more = textwrap.wrap(sizes, 90) or [""]
+        lines.append(f"{name:<{width}}{count:>12,}  {first}".rstrip())
+        lines += [" " * (width + 14) + line for line in more]
+    lines += [f"{'total':<{width}}{total:>12,}", "", *_choices_text(model)]
+    num_ids = config.ids or int(settings_of(plan).get("author_buckets") or 0)
+    if num_ids:
+        lines += ["", *_ids_text(id_costs(plan, feed, num_ids), num_ids, settings_of(plan)["author_dim"])]
+    else:
+        lines += ["", f"What ids of high cardinality cost: feedgym towers {shlex.quote(config.agent)} --ids 1000000"]
+    return "\n".join(lines)
+
+
+def _choices_text(model: "TwoTower | SummedTowers") -> list[str]:
+    """What the parts do with each other."""
+    from feedgym.towers.two_tower import TwoTower
+
+    c = model.config
+    shared = {
+        "none": "nothing: the user tower has tables and layers of its own for what was clicked",
+        "embeddings": "the tables: of what was clicked, the user tower sees them through a layer of its own",
+        "item_encoder": "the item tower: what was clicked is its vector of the article",
+    }[c.share]
+    if c.share == "item_encoder":
+        shared += ", and learns through it" if c.history_gradient else ", and does not learn through it"
+    ids = (
+        []
+        if c.id_feature is None
+        else [f"ids           {c.id_feature} of the article, and of what was clicked, read, clicked last"]
+    )
+    stage = "one stage" if c.reranker is None else f"{c.reranker} reranks the shortlist"
+    return [
+        f"shared        {shared}",
+        f"encoders      {c.encoder} of the last {c.history_length} clicks; {c.item_encoder} of an article's features",
+        *ids,
+        f"prediction    {c.prediction}; {stage}",
+        f"age           {c.age_decay}" + ("; and in the item tower, at each tick" if c.age_in_item_tower else ""),
+        f"in the index  {model.augmented_dim} numbers an article: {c.dim} of the vector, its bias, columns of age"
+        + ("" if isinstance(model, TwoTower) else ", for each of two models"),
+    ]
+
+
+def _ids_text(costs: Sequence[IdCost], num_ids: int, width: int) -> list[str]:
+    """A row for each way to share, and what to think of the factor."""
+    lines = [f"A feature of {num_ids:,} hashed ids (author, {width} numbers each):"]
+    lines.append(f"{'share':<14}{'tables':>6}{'their parameters':>18}{'whole model':>14}{'MB':>8}{'times smaller':>15}")
+    for c in costs:
+        megabytes, factor = c.total * 4 / 1e6, costs[0].total / c.total  # float32
+        lines.append(f"{c.share:<14}{c.tables:>6}{c.id_parameters:>18,}{c.total:>14,}{megabytes:>8.1f}{factor:>15.2f}")
+    return [*lines, *textwrap.wrap(UBER, 110)]
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Command line."""
+    from feedgym.experiments.command import parsed, stopping
+
+    config = parsed(TowersConfig, args, "towers", __doc__)
+    with stopping("towers"):
+        print(towers_text(config))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,446 @@
+"""Contrastive losses: every loss with every sampler against plain loops over the rows and columns of a batch."""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from feedgym.agents import make_agent
+from feedgym.agents.learners.contrastive import ContrastiveLearner
+from feedgym.agents.learners.contrasts import CONTRASTS
+from feedgym.agents.learners.protocol import Learning
+from feedgym.agents.settings import ContrastiveConfig
+from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig, NewsroomConfig
+from feedgym.env.arrays import nest
+from feedgym.towers.negatives import NEGATIVES, Memory, NegativeContext, Negatives
+
+SITE = FeedConfig(num_readers=150, days=9.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=60))
+HOURS = 30.0
+SMALL: dict[str, Any] = {"batch_clicks": 12, "num_negatives": 9, "hard_negatives": 3}
+
+
+@dataclass
+class Logged:
+    """An agent after a day of random slates and some trainings, and what plain loops need of its site."""
+
+    agent: Any
+    expires_hours: np.ndarray
+    shortlists: list[np.ndarray] = field(default_factory=list)
+    """What retrieval returned for each visit of each tick, as acting saw it."""
+
+
+@pytest.fixture(scope="module")
+def logged() -> Logged:
+    feed = Feed(SITE, NewsReader(NewsReaderConfig(base_log_odds=-0.5)), seed=2)
+    settings: dict[str, Any] = {"negatives": "hard", "epsilon": 1.0, "shortlist_size": 12, "max_steps": 5}
+    agent: Any = make_agent("contrastive", replay_visits=200, **settings).start(feed)
+    shortlists = []
+    while feed.now < HOURS:
+        served = agent.act(feed.visits, feed.catalogue)
+        shortlists.append(agent._acted.shortlist.copy())
+        agent.learn(feed.serve(served.article_id))
+    assert agent._replay.total > len(agent._replay)  # wrapped
+    # Who subscribes is rare on so small a site: say that every third visit did.
+    agent._replay.column("subscribed")[::3] = True
+    # Nor are all slates as likely as each other under a policy that has learned.
+    propensity = agent._replay.column("slot_propensity")
+    propensity[:] = np.random.default_rng(1).uniform(0.01, 0.5, propensity.shape)
+    return Logged(agent, feed.catalogue.archive.column("expires_hours").copy(), shortlists)
+
+
+class Recorder:
+    """A generator that remembers its integers."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng, self.drawn = np.random.default_rng(seed), []
+
+    def integers(self, *args: Any, **named: Any) -> Any:
+        self.drawn.append(self._rng.integers(*args, **named))
+        return self.drawn[-1]
+
+    def random(self, *args: Any) -> Any:
+        return self._rng.random(*args)
+
+
+Draw = tuple[NegativeContext, Negatives]
+
+
+def learner_of(logged: Logged, **settings: Any) -> tuple[ContrastiveLearner, list[Draw]]:
+    """A learner that knows the agent's clicks, and the list that its negatives will be noted in."""
+    learner = ContrastiveLearner(ContrastiveConfig(**(SMALL | settings)))
+    sampler: Any = learner._sampler
+    memory = nest("memory", sampler.snapshot()) if isinstance(sampler, Memory) else {}
+    learner.restore(logged.agent._learner.snapshot() | memory)
+    learner.begin(logged.agent._learning, HOURS)
+    draws: list[Draw] = []
+    draw = sampler.draw
+
+    def noted(context: NegativeContext, rng: Any) -> Negatives:
+        draws.append((context, draw(context, rng)))
+        return draws[-1][1]
+
+    object.__setattr__(sampler, "draw", noted)
+    return learner, draws
+
+
+class Plain:
+    """u' and v' one by one, in batches of one, and inner products in float64."""
+
+    def __init__(self, logged: Logged) -> None:
+        self.agent, self._items = logged.agent, {}  # type: ignore[var-annotated]
+        self.t_ref = 0.0
+
+    @torch.no_grad()
+    def user(self, slot: int, now: float) -> np.ndarray:
+        agent = self.agent
+        row = agent._replay.take(np.array([slot]))
+        known = row.history_id >= 0
+        past = torch.from_numpy(agent.store.vector[np.where(known, row.history_id, 0)])
+        user = agent.model.embed_users(past, torch.from_numpy(known), torch.from_numpy(row.reader))
+        vector: np.ndarray = agent.model.augment_users(user, now, self.t_ref)[0].double().numpy()
+        return vector
+
+    @torch.no_grad()
+    def constant(self, slot: int, now: float) -> float:
+        """What the product of the columns lacks to be the score."""
+        row = self.agent._replay.take(np.array([slot]))
+        return float(self.agent.model.constant(self.agent._learning.users(row), now, self.t_ref))
+
+    @torch.no_grad()
+    def item(self, article: int) -> np.ndarray:
+        if article not in self._items:
+            store, one = self.agent.store, [article]
+            features = torch.from_numpy(store.numeric[one]), torch.from_numpy(store.categorical[one])
+            vector, bias = self.agent.model.embed_items(*features)
+            published = torch.from_numpy(store.published_hours[one])
+            both = self.agent.model.augment_items(vector, bias, published, self.t_ref)
+            self._items[article] = both[0].double().numpy()
+        found: np.ndarray = self._items[article]
+        return found
+
+
+def clicks_of(agent: Any) -> list[tuple[int, int]]:
+    """Slot and position of all clicks in the replay, oldest first."""
+    replay = agent._replay
+    order = np.roll(np.arange(len(replay)), -(replay.total % len(replay)))
+    return [(int(s), int(k)) for s in order for k in np.flatnonzero(replay.column("clicks")[s])]
+
+
+def rows_of(logged: Logged, config: ContrastiveConfig, task: str, start: int) -> list[tuple[int, int, int]]:
+    """Slot, position and slot that the reader is seen from, of each row of a batch."""
+    replay, clicks = logged.agent._replay, clicks_of(logged.agent)
+    every = replay.take(np.arange(len(replay)))
+    stretch = clicks[start : start + config.batch_clicks]
+    if task != "next":
+        return [(s, k, s) for s, k in stretch]
+    rows = []
+    for s, k in stretch:
+        earlier = [(every.now[b], b) for b in range(len(replay)) if every.row[b] == every.row[s]]
+        earlier = sorted(e for e in earlier if e[0] < every.now[s])
+        if earlier and not every.clicks[s, :k].any():
+            rows.append((s, k, int(earlier[-1][1])))
+    return rows
+
+
+def softplus(x: float) -> float:
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / math.sqrt(float(a @ a) * float(b @ b)))
+
+
+def log_sum(values: list[float]) -> float:
+    top = max(values)
+    return top + math.log(sum(math.exp(v - top) for v in values))
+
+
+def plain_loss(
+    logged: Logged, config: ContrastiveConfig, task: str, draw: Draw, start: int, mistake: str = ""
+) -> float:
+    """One task's loss, row by row and column by column; log q and drawn ids are those of ``draw``."""
+    agent, negatives, plain = logged.agent, draw[1], Plain(logged)
+    every = agent._replay.take(np.arange(len(agent._replay)))
+    rows = rows_of(logged, config, task, start)
+    ids = [int(every.article_id[s, k]) for s, k, _ in rows]
+    assert ids == draw[0].positive_ids.tolist()
+    plain.t_ref = float(every.now[rows[-1][0]])
+    published = agent.store.published_hours
+    live = [a for a in range(len(agent.store)) if published[a] <= plain.t_ref < logged.expires_hours[a] or a in ids]
+    total = mass = 0.0
+    for i, (s, k, seen_from) in enumerate(rows):
+        user = plain.user(s if mistake == "seen" else seen_from, float(every.now[s]))
+        own, own_q = float(user @ plain.item(ids[i])), float(negatives.log_q_positive[i])
+        columns = []  # article, its log q
+        if negatives.in_batch:
+            columns += [(ids[j], float(negatives.log_q_positive[j])) for j in range(len(rows)) if j != i]
+        columns += list(zip(negatives.shared_ids.tolist(), negatives.log_q_shared.tolist(), strict=True))
+        both = zip(negatives.row_ids[i].tolist(), negatives.log_q_row[i].tolist(), strict=True)
+        columns += [(a, q) for a, q in both if a >= 0]
+        apart = [(a, q) for a, q in columns if a != ids[i]]
+        scored = {a: float(user @ plain.item(a)) for a, _ in columns}
+        t = config.softmax_temperature
+        if config.loss == "softmax":
+            if config.correction == "nce":
+                others, own = [scored[a] / t - q for a, q in columns], own / t - own_q
+            elif config.correction == "full":
+                others, own = [scored[a] / t - q for a, q in apart], own / t
+            else:
+                others, own = [scored[a] / t for a, _ in columns], own / t
+            loss = log_sum([own, *others]) - own
+        elif config.loss == "sampled_softmax":
+            loss = log_sum([own / t, *(scored[a] / t for a, _ in columns)]) - own / t
+        elif config.loss == "full_softmax":
+            loss = log_sum([float(user @ plain.item(a)) / t for a in live]) - own / t
+        elif config.loss == "bpr":
+            if not apart:
+                continue
+            loss = sum(softplus(scored[a] - own) for a, _ in apart) / len(apart)
+        elif config.loss == "gbce":
+            m, n = len(columns), max(len(live), len(columns) + 1)
+            alpha = m / (n - 1)
+            beta = alpha * (config.gbce_t * (1 - 1 / alpha) + 1 / alpha)
+            lacking = plain.constant(s, float(every.now[s]))
+            own, scored = own + lacking, {a: score + lacking for a, score in scored.items()}
+            loss = (beta * softplus(-own) + sum(softplus(scored[a]) for a, _ in columns)) / (1 + m)
+        else:
+            if not apart:
+                continue
+            d = agent.model.config.dim  # of the vectors alone, without bias and age
+            push = [max(cosine(user[:d], plain.item(a)[:d]) - config.ccl_margin, 0.0) for a, _ in apart]
+            loss = 1 - cosine(user[:d], plain.item(ids[i])[:d]) + config.ccl_negative_weight * sum(push) / len(push)
+        weight = 1.0
+        if task == "dwell" or config.dwell_weight:
+            weight *= float(every.dwell_minutes[s, k])
+        if task == "subscription":
+            weight *= float(every.subscribed[s])
+        if config.propensity_cap is not None:
+            weight *= min(1 / float(every.slot_propensity[s, k]), config.propensity_cap)
+        if config.examination is not None:
+            weight /= config.examination**k
+        total, mass = total + weight * loss, mass + weight
+    return total / mass
+
+
+def both_losses(logged: Logged, seed: int = 6, **settings: Any) -> tuple[float, float]:
+    """The learner's loss, and that of plain loops."""
+    learner, draws = learner_of(logged, **settings)
+    rng: Any = Recorder(seed)
+    if isinstance(learner._sampler, Memory):
+        assert learner.loss(logged.agent._learning, rng) is not None  # something to remember
+        draws.clear()
+        rng.drawn.clear()
+    loss = learner.loss(logged.agent._learning, rng)
+    assert loss is not None
+    assert len(draws) == len(learner.tasks)
+    start = int(rng.drawn[0])
+    parts = [
+        weight * plain_loss(logged, learner.config, task, draw, start)
+        for (task, weight), draw in zip(learner.tasks, draws, strict=True)
+    ]
+    return loss.item(), sum(parts)
+
+
+PAIRS = [
+    *(("softmax", name) for name in NEGATIVES if name != "impressed"),
+    ("sampled_softmax", "uniform"),
+    ("full_softmax", "in_batch"),
+    ("full_softmax", "uniform"),
+    *(("bpr", name) for name in NEGATIVES),
+    ("gbce", "uniform"),
+    *(("ccl", name) for name in NEGATIVES if name != "impressed"),
+]
+
+
+@pytest.mark.parametrize(("loss", "negatives"), PAIRS)
+def test_every_loss_with_every_sampler_equals_plain_loops(logged: Logged, loss: str, negatives: str) -> None:
+    found, wanted = both_losses(logged, loss=loss, negatives=negatives)
+    assert found == pytest.approx(wanted, rel=2e-5)
+
+
+@pytest.mark.parametrize("negatives", [name for name in NEGATIVES if name != "impressed"])
+@pytest.mark.parametrize("correction", ["full", "none"])
+def test_corrections_of_the_softmax_equal_plain_loops(logged: Logged, correction: str, negatives: str) -> None:
+    found, wanted = both_losses(logged, correction=correction, negatives=negatives)
+    assert found == pytest.approx(wanted, rel=2e-5)
+    other, _ = both_losses(logged, correction="nce", negatives=negatives)
+    # Uniform draws have one log q for all: to take it off changes nothing.
+    assert (other == pytest.approx(found, rel=1e-5)) == (correction == "none" and negatives == "uniform")
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "softmax, cool": {"softmax_temperature": 0.4, "negatives": "mixed"},
+    "uniform softmax, cool": {"softmax_temperature": 0.4, "negatives": "uniform"},
+    "sampled softmax, cool": {"loss": "sampled_softmax", "softmax_temperature": 0.4, "negatives": "uniform"},
+    "full softmax, cool": {"loss": "full_softmax", "softmax_temperature": 0.4},
+    "popularity, steeper": {"popularity_alpha": 1.5, "negatives": "popularity"},
+    "gbce, uncalibrated": {"loss": "gbce", "gbce_t": 0.0, "negatives": "uniform"},
+    "gbce, more than are live": {"loss": "gbce", "num_negatives": 300, "negatives": "uniform"},
+    "ccl, margin": {"loss": "ccl", "ccl_margin": -0.4, "ccl_negative_weight": 3.0},
+    "dwell": {"task": "dwell"},
+    "dwell by weight": {"dwell_weight": True},
+    "subscription": {"task": "subscription", "batch_clicks": 20},
+    "next": {"task": "next", "batch_clicks": 30},
+    "next, bpr with slates": {"task": "next", "batch_clicks": 30, "loss": "bpr", "negatives": "impressed"},
+    "cap": {"propensity_cap": 20.0},
+    "no cap at work": {"propensity_cap": 1e6, "loss": "bpr"},
+    "examination": {"examination": 0.6, "loss": "ccl"},
+    "all weights": {"examination": 0.6, "propensity_cap": 1e6, "task": "dwell", "negatives": "uniform"},
+    "sum": {"task": "click+0.5*next+2*dwell", "negatives": "mixed", "batch_clicks": 30},
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_tasks_weights_and_settings_equal_plain_loops(logged: Logged, option: str) -> None:
+    settings = OPTIONS[option]
+    found, wanted = both_losses(logged, **settings)
+    assert found == pytest.approx(wanted, rel=2e-5)
+    # And each says something: without it the loss is another.
+    keep = ("negatives", "batch_clicks", "loss") if len(settings) > 1 else ()
+    without, _ = both_losses(logged, **{name: settings[name] for name in keep if name in settings})
+    assert found != pytest.approx(without, rel=1e-4)
+
+
+def test_the_full_softmax_also_knows_what_expired_between_its_click_and_the_end_of_the_batch(logged: Logged) -> None:
+    learner, draws = learner_of(logged, loss="full_softmax", batch_clicks=100)
+    rng: Any = Recorder(1)
+    loss = learner.loss(logged.agent._learning, rng)
+    assert loss is not None
+    rows = rows_of(logged, learner.config, "click", int(rng.drawn[0]))
+    end = float(logged.agent._replay.column("now")[rows[-1][0]])
+    expired = logged.expires_hours[draws[0][0].positive_ids] <= end
+    assert 0 < expired.sum() < len(rows) / 2
+    wanted = plain_loss(logged, learner.config, "click", draws[0], int(rng.drawn[0]))
+    assert loss.item() == pytest.approx(wanted, rel=2e-5)
+
+
+def test_the_next_article_is_foretold_from_the_visit_before(logged: Logged) -> None:
+    learner, draws = learner_of(logged, task="next", batch_clicks=30)
+    rng: Any = Recorder(6)
+    loss = learner.loss(logged.agent._learning, rng)
+    assert loss is not None
+    too_late = plain_loss(logged, learner.config, "next", draws[0], int(rng.drawn[0]), mistake="seen")
+    assert loss.item() != pytest.approx(too_late, rel=1e-4)
+    # A batch that begins amid a visit's clicks does not take its second click for the first.
+    clicks = clicks_of(logged.agent)
+    second = [n for n in range(1, len(clicks) - 30) if clicks[n][0] == clicks[n - 1][0]]
+    for start in second[-5:]:
+        draws.clear()
+        rng.integers = lambda *args, start=start, **named: start
+        learner.loss(logged.agent._learning, rng)
+        slots = [s for s, _, _ in rows_of(logged, learner.config, "next", start)]
+        assert clicks[start][0] not in slots
+        assert len(slots) > 1
+        assert len(draws[0][0].positive_ids) == len(slots)
+
+
+def test_hard_negatives_come_from_the_shortlists_of_the_clicks_own_visits(logged: Logged) -> None:
+    replay = logged.agent._replay
+    # What is kept of a visit is what retrieval gave it; of the first, some had less articles than a shortlist has.
+    served = [row for tick in logged.shortlists for row in tick]
+    order = np.roll(np.arange(len(replay)), -(replay.total % len(replay)))
+    for slot, shortlist in zip(order, served[-len(replay) :], strict=True):
+        np.testing.assert_array_equal(replay.column("shortlist")[slot], shortlist)
+    learner, draws = learner_of(logged, negatives="hard")
+    assert learner.uses_shortlists
+    rng: Any = Recorder(6)
+    learner.loss(logged.agent._learning, rng)
+    context, negatives = draws[0]
+    rows = rows_of(logged, learner.config, "click", int(rng.drawn[0]))
+    assert context.shortlist_ids is not None
+    for i, (slot, _, _) in enumerate(rows):
+        np.testing.assert_array_equal(context.shortlist_ids[i], replay.column("shortlist")[slot])
+        hard = negatives.row_ids[i, :3]
+        assert set(hard.tolist()) <= set(context.shortlist_ids[i].tolist()) | {-1}
+    assert len(np.unique(context.shortlist_ids, axis=0)) > 3
+    assert not ContrastiveLearner(ContrastiveConfig()).uses_shortlists
+
+
+def test_impressed_negatives_are_what_the_slate_showed_and_the_reader_did_not_open(logged: Logged) -> None:
+    learner, draws = learner_of(logged, negatives="impressed", loss="bpr")
+    rng: Any = Recorder(6)
+    learner.loss(logged.agent._learning, rng)
+    every = logged.agent._replay.take(np.arange(len(logged.agent._replay)))
+    for i, (slot, _, _) in enumerate(rows_of(logged, learner.config, "click", int(rng.drawn[0]))):
+        passed = [a for a, c in zip(every.article_id[slot], every.clicks[slot], strict=True) if not c and a >= 0]
+        assert [a for a in draws[0][1].row_ids[i].tolist() if a >= 0] == passed
+
+
+def test_memory_holds_the_batches_before(logged: Logged) -> None:
+    learner, draws = learner_of(logged, negatives="memory")
+    rng: Any = Recorder(6)
+    for _ in range(3):
+        learner.loss(logged.agent._learning, rng)
+    remembered = np.concatenate([context.positive_ids for context, _ in draws[:2]])
+    live = draws[2][0].is_live(remembered)
+    np.testing.assert_array_equal(draws[2][1].shared_ids, remembered[live])
+    assert live.any()
+    # And it is part of the state that runs resume from.
+    again = ContrastiveLearner(learner.config)
+    again.restore(learner.snapshot())
+    one, two = Recorder(9), Recorder(9)
+    assert learner.loss(logged.agent._learning, one) == again.loss(logged.agent._learning, two)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": "hinge"}, "loss: got 'hinge', needs one of softmax, sampled_softmax"),
+        *(
+            ({"loss": loss, "negatives": name}, f"negatives: got '{name}', needs uniform with loss={loss}")
+            for loss in ("sampled_softmax", "gbce")
+            for name in NEGATIVES
+            if name != "uniform"
+        ),
+        *(
+            ({"loss": loss, "negatives": "impressed"}, f"loss_name: got '{loss}', needs one of bce, bpr")
+            for loss in ("softmax", "full_softmax", "ccl")
+        ),
+        ({"negatives": "easy"}, "name: got 'easy', needs one of in_batch"),
+    ],
+)
+def test_what_does_not_fit_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ContrastiveLearner(ContrastiveConfig(**settings))
+
+
+def test_every_loss_and_sampler_is_tried_or_refused() -> None:
+    refused = {(loss, name) for loss in ("sampled_softmax", "gbce") for name in NEGATIVES if name != "uniform"}
+    refused |= {(loss, "impressed") for loss in ("softmax", "full_softmax", "ccl")}
+    # The other samplers of the full softmax draw what it does not look at.
+    unused = {("full_softmax", name) for name in NEGATIVES}
+    assert {(loss, name) for loss in CONTRASTS for name in NEGATIVES} == set(PAIRS) | refused | unused
+
+
+@pytest.mark.parametrize(("loss", "negatives"), PAIRS)
+def test_gradients_reach_both_towers(logged: Logged, loss: str, negatives: str) -> None:
+    learner, _ = learner_of(logged, loss=loss, negatives=negatives)
+    agent = logged.agent
+    learning = Learning(copy.deepcopy(agent.model), agent.store, agent._replay)
+    value = learner.loss(learning, np.random.default_rng(0))
+    assert value is not None
+    value.backward()  # type: ignore[no-untyped-call]
+    for part in (learning.model.item_tower, learning.model.user_tower, learning.model.item_features):
+        for parameter in part.parameters():
+            assert parameter.grad is not None
+            assert parameter.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("task", ["click", "subscription", "next"])
+@pytest.mark.parametrize(("loss", "negatives"), PAIRS)
+def test_a_newsroom_of_few_articles_breaks_none(
+    loss: str, negatives: str, task: str, drive: Callable[..., Any]
+) -> None:
+    """Fewer live articles than positions: slates without a negative, batches of one article."""
+    newsroom, eager = NewsroomConfig(articles_per_day=1.0), NewsReader(NewsReaderConfig(base_log_odds=4.0))
+    feed = Feed(FeedConfig(num_readers=20, days=0.5, tick_hours=1.0, slate_size=12, newsroom=newsroom), eager, seed=6)
+    settings: dict[str, Any] = {"loss": loss, "negatives": negatives, "task": task, "batch_clicks": 4}
+    if loss == "ccl":
+        settings["prediction"] = "cosine"
+    agent = make_agent("contrastive", max_steps=8, train_every_hours=2.0, **settings).start(feed)
+    drive(agent, feed)

@@ -1,0 +1,162 @@
+"""What holds for every choice inside the towers and the losses: it serves, it resumes, no reader notices another."""
+
+import copy
+import dataclasses
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from feedgym.agents import Agent, make_agent
+from feedgym.env import Feed, FeedConfig, NewsroomConfig
+from feedgym.towers.encoders import HISTORY_ENCODERS
+
+SITE = FeedConfig(
+    num_readers=120, days=0.55, tick_hours=0.5, slate_size=6, newsroom=NewsroomConfig(articles_per_day=60)
+)
+WHOLE = {"dropout": 0.2, "layer_norm": True, "residual": True, "widths": (16, 16)}
+CLICK, CONTRASTIVE, LTV = "regression-click", "contrastive", "ltv"
+OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{f"{e}, all layers' options": (CLICK, WHOLE | {"encoder": e}) for e in HISTORY_ENCODERS},
+    **{f"{e}, clicks foretold": (CONTRASTIVE, WHOLE | {"encoder": e}) for e in ("gru", "sasrec", "bert4rec")},
+    **{
+        f"{e}, two models, share={s}": (LTV, {"encoder": e, "share": s, "dropout": 0.1})
+        for e in HISTORY_ENCODERS
+        for s in ("none", "embeddings", "item_encoder")
+    },
+    "fields": (CLICK, {"item_encoder": "fields"}),
+    "fields, two models": (LTV, {"item_encoder": "fields", "history_gradient": True}),
+    "share nothing, authors": (CLICK, {"share": "none", "author_buckets": 32}),
+    "share embeddings, authors": (CONTRASTIVE, {"share": "embeddings", "author_buckets": 32}),
+    "authors, two models": (LTV, {"share": "embeddings", "author_buckets": 32}),
+    "columns of clicks": (CLICK, {"history_columns": True, "encoder": "nrms"}),
+    "columns of clicks, two models": (LTV, {"history_columns": True}),
+    "history gradient": (CONTRASTIVE, {"history_gradient": True, "encoder": "attention"}),
+    "cosine": (CONTRASTIVE, {"prediction": "cosine"}),
+    "cosine, two models": (LTV, {"prediction": "cosine"}),
+    "logistic": (CONTRASTIVE, {"prediction": "logistic"}),
+    "mlp": (CLICK, {"prediction": "mlp"}),
+    "product": (CONTRASTIVE, {"age_decay": "product"}),
+    "harmonic": (CLICK, {"age_decay": "harmonic"}),
+    "harmonic, two models": (LTV, {"age_decay": "harmonic"}),
+    "exponential+harmonic": (CONTRASTIVE, {"age_decay": "exponential+harmonic"}),
+    "age in the item tower": (CLICK, {"age_in_item_tower": True}),
+    "age in the item tower, two models": (LTV, {"age_in_item_tower": True, "item_encoder": "fields"}),
+    "example age": (CONTRASTIVE, {"example_age": True}),
+    "memory": (CONTRASTIVE, {"negatives": "memory", "num_negatives": 8, "batch_clicks": 8}),
+    "hard": (CONTRASTIVE, {"negatives": "hard", "num_negatives": 16}),
+    "learned examination": (CLICK, {"examination": "learned"}),
+    "two tasks": (CLICK, {"target": "click+0.5*dwell"}),
+    "next": (CONTRASTIVE, {"task": "click+0.5*next"}),
+}
+
+
+@pytest.fixture
+def quiet_torch() -> Iterator[None]:
+    """torch's global generator is not drawn from: no snapshot holds it."""
+    before = torch.get_rng_state().clone()
+    yield
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def start(option: str) -> tuple[Any, Feed]:
+    name, settings = OPTIONS[option]
+    feed = Feed(SITE, seed=3)
+    small = {"widths": (16,), "dim": 8, "max_steps": 2, "shortlist_size": 20, "train_every_hours": 3.0}
+    # A small ring, so that it has wrapped when the snapshot is taken.
+    return make_agent(name, replay_visits=50, **(small | settings)).start(feed), feed
+
+
+def served_bytes(run: list[tuple[Any, Any]]) -> list[tuple[bytes, ...]]:
+    columns = ("article_id", "slot_propensity", "log_propensity", "in_shortlist", "logit")
+    return [tuple(np.ascontiguousarray(getattr(s, name)).tobytes() for name in columns) for s, _ in run]
+
+
+@pytest.mark.usefixtures("quiet_torch")
+@pytest.mark.parametrize("option", OPTIONS)
+def test_serves_and_resumes_byte_for_byte_from_a_file_without_pickle(option: str, drive: Callable[..., Any]) -> None:
+    agent, feed = start(option)
+    drive(agent, feed, until=8.5)  # half an hour before a training
+    assert agent.policy_version == 2
+    assert agent._replay.total > 60
+    files = [io.BytesIO(), io.BytesIO()]
+    parts: tuple[Agent, Feed] = (agent, feed)
+    for file, part in zip(files, parts, strict=True):
+        np.savez(file, **part.snapshot())
+    rest = drive(agent, feed)
+
+    again, other = start(option)
+    for file, part in zip(files, (again, other), strict=True):
+        file.seek(0)
+        part.restore(dict(np.load(file, allow_pickle=False)))
+    resumed = drive(again, other)
+    assert served_bytes(resumed) == served_bytes(rest)
+    one, two = agent.snapshot(), again.snapshot()
+    assert one.keys() == two.keys()
+    assert {k for k in one if one[k].tobytes() != two[k].tobytes()} == set()
+    assert agent.policy_version == 4  # two trainings since
+    assert np.isfinite(agent.metrics()["loss"])
+    assert {k for k, v in one.items() if v.dtype.kind == "f" and not np.isfinite(v).all()} <= {"learner/departed"}
+    assert sum(len(served.article_id) for served, _ in rest) > 10
+    for served, _ in rest:
+        assert np.isfinite(served.log_propensity).all()
+        np.testing.assert_allclose(np.log(served.slot_propensity).sum(axis=1), served.log_propensity, atol=1e-9)
+        assert (served.article_id >= 0).all()
+
+
+@pytest.fixture(scope="module")
+def trained(drive: Callable[..., Any]) -> Callable[[str], tuple[Any, Feed]]:
+    """An agent of an option after two trainings, with three or more visits to come, one of a reader who has clicked."""
+    made: dict[str, tuple[Any, Feed]] = {}
+
+    def make(option: str) -> tuple[Any, Feed]:
+        if option not in made:
+            agent, feed = start(option)
+            drive(agent, feed, until=7.0)
+            while len(feed.visits) < 3 or not (feed.visits.history_id >= 0).any():
+                assert not feed.done
+                drive(agent, feed, until=feed.now + 0.25)
+            made[option] = agent, feed
+        return copy.deepcopy(made[option])
+
+    return make
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_no_reader_notices_another(option: str, trained: Callable[..., Any]) -> None:
+    """Shortlist and logits of a visit alone are those that it has among others."""
+    agent, feed = trained(option)
+    visits = feed.visits
+    # Those who have clicked most, and one of the others.
+    chosen = np.argsort(-(visits.history_id >= 0).sum(axis=1), kind="stable")[[0, 1, -1]]
+    alone = [copy.deepcopy((agent, feed.catalogue)) for _ in chosen]
+    logits, shortlist = agent.act(visits, feed.catalogue).drawn_from
+    for i, (single, catalogue) in zip(chosen.tolist(), alone, strict=True):
+        columns = ("rows", "reader_id", "visit", "gap_hours", "features")
+        row = {name: getattr(visits, name)[i : i + 1] for name in columns}
+        got, listed = single.act(dataclasses.replace(visits, _history=None, **row), catalogue).drawn_from
+        assert np.array_equal(np.sort(listed[0]), np.sort(shortlist[i]))
+        own, among = np.argsort(listed[0]), np.argsort(shortlist[i])
+        np.testing.assert_allclose(got[0][own], logits[i][among], atol=2e-4)
+    assert np.ptp(logits[chosen], axis=1).min() > 0.1
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if "share=" not in option])
+def test_a_loss_under_autocast_is_float32(option: str, trained: Callable[..., Any]) -> None:
+    agent, feed = trained(option)
+    learner, learning = agent._learner, agent._learning
+    learner.begin(learning, feed.now)
+    state = copy.deepcopy(learner)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = learner.loss(learning, np.random.default_rng(0))
+    whole = state.loss(learning, np.random.default_rng(0))
+    assert half.dtype == whole.dtype == torch.float32
+    assert half.item() == pytest.approx(whole.item(), rel=0.05)
+    assert half.item() != whole.item()  # halves were at work
+    half.backward()
+    gradients = [p.grad for p in agent.model.parameters() if p.grad is not None]
+    assert gradients
+    assert all(g.dtype == torch.float32 and bool(g.isfinite().all()) for g in gradients)
