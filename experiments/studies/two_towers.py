@@ -20,7 +20,7 @@ from feedgym.experiments.ranking import interval, markdown_table, number
 SEEDS = (500, 501, 502)
 OWN = tuple(name for name in AGENTS if agent_kinds()[name].learns and name not in ("regression", *SYSTEMS))
 AGENTS_RUN = ("random", "recent", "popular", *OWN, *SYSTEMS)
-READERS, DAYS = 3000, 14.0
+READERS, DAYS = 1500, 7.0
 COST_READERS, COST_DAYS = 1000, 2.0
 
 
