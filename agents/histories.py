@@ -9,7 +9,7 @@ from torch import Tensor
 
 from feedgym.agents.item_store import ItemStore
 from feedgym.env.arrays import Doubles, Floats, Ints
-from feedgym.towers.config import TwoTowerConfig
+from feedgym.towers.config import HISTORY_COLUMNS, TwoTowerConfig
 from feedgym.towers.summed_towers import SummedTowers
 from feedgym.towers.two_tower import TwoTower, UserOutput
 
@@ -26,6 +26,8 @@ def click_vectors(model: TwoTower | SummedTowers, store: ItemStore, history_id: 
     they are the store's.
     """
     safe = np.where(history_id >= 0, history_id, 0)
+    if len(store) == 0:
+        return torch.zeros(*safe.shape, model.history_dim)
     if not (learn and model.config.trains_history):
         return torch.from_numpy(store.click_vector.take(safe, axis=0))
     unique, place = np.unique(safe, return_inverse=True)
@@ -37,6 +39,8 @@ def click_vectors(model: TwoTower | SummedTowers, store: ItemStore, history_id: 
 def click_columns(store: ItemStore, history_id: Ints, minutes: Floats, now: Doubles) -> Tensor:
     """``HISTORY_COLUMNS`` of each click, float32 (B, L, 2), 0 where there is none; ``now`` (B,) in hours."""
     known = history_id >= 0
+    if not known.any():
+        return torch.zeros(*known.shape, HISTORY_COLUMNS)
     age = now[:, None] - store.published_hours[np.where(known, history_id, 0)]
     # At a reader's visit all of her clicks are past: an age below 0 is that of an id that stands for none.
     columns = np.stack([np.log1p(np.maximum(age, 0.0)), np.log1p(minutes)], axis=2).astype(np.float32)
@@ -72,7 +76,10 @@ def embed_readers(
         columns = click_columns(store, history_id, minutes, now)
     if config.id_feature is not None:
         place = [category.name for category in config.item.categories].index(config.id_feature)
-        ids = torch.from_numpy(store.categorical[np.where(history_id >= 0, history_id, 0), place])
+        known = history_id >= 0
+        ids = torch.zeros(known.shape, dtype=torch.int64)
+        if known.any():
+            ids = torch.from_numpy(store.categorical[np.where(known, history_id, 0), place])
     return model.embed_users(
         click_vectors(model, store, history_id, learn=learn),
         torch.from_numpy(history_id >= 0),

@@ -56,7 +56,7 @@ def test_the_reader_model_plugs_into_compare(tmp_path: Path, monkeypatch: pytest
 
 def test_the_agents_named_exist_and_all_are_named() -> None:
     table = README[README.index("## Agents") : README.index("## Your own readers")]
-    named = set(re.findall(r"`([a-z-]+)`", table))
+    named = set(re.findall(r"`([a-z0-9-]+)`", table))
     assert set(AGENTS) <= named
     for words in re.findall(r"--agents ([\w:=,.-]+)", README):
         for agent in split_agents([words]):

@@ -198,6 +198,8 @@ def test_the_loss_by_hand(my_towers: Any) -> None:
         weight=torch.tensor([1.0, 3.0]),
         catalogue=lambda: (table, ids),
         num_live=3,
+        constant=torch.zeros(2),
+        dim=2,
     )
     rows = []
     for row, own in enumerate((1, 2)):

@@ -38,7 +38,7 @@ def test_a_judged_episode_is_the_env_s_own(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(NewsFeedEnv, "reset", recording)
     judge(newest_slate, dataclasses.replace(SMALL, first_world=50))
-    judged = judge(newest_slate, SMALL)
+    judged = judge(newest_slate, dataclasses.replace(SMALL, first_world=0))
     assert seeds == [ppo.UNSEEN_WORLDS + world for world in (50, 51, 52, 0, 1, 2) for _ in range(2)]
     env = ppo.site(SMALL, reader_id=1)
     _, info = env.reset(seed=ppo.UNSEEN_WORLDS + 2)
