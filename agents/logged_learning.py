@@ -4,6 +4,7 @@ At every tick it acts as if it served (so it trains on the clock, embeds what is
 that it would have drawn from); then the log says what was served instead, at which chance, and what came of it.
 """
 
+import math
 from collections.abc import Callable
 
 from feedgym.agents.learners.contrastive import ContrastiveLearner
@@ -18,13 +19,16 @@ Progress = Callable[[float], None]
 """Called with the simulated days done, at the end of each."""
 
 
-def learn_from_log(agent: TwoTowerAgent, site: LoggedSite, report: Progress | None = None) -> None:
-    """Let an agent learn from a whole log.
+def learn_from_log(
+    agent: TwoTowerAgent, site: LoggedSite, report: Progress | None = None, *, until_hours: float = math.inf
+) -> None:
+    """Let an agent learn from a log.
 
     Args:
         agent: new, made for this site.
         site: the log, at its first tick.
         report: told of every day.
+        until_hours: visits from here on are not learned from.
 
     Raises:
         ValueError: the log lacks what this learner needs; whatever is wrong in the log.
@@ -32,7 +36,7 @@ def learn_from_log(agent: TwoTowerAgent, site: LoggedSite, report: Progress | No
     require(site.tick == 0 and len(agent.store) == 0, "site", f"tick {site.tick}", "its first tick, and a new agent")
     check_learnable(agent.learner, site)
     per_day = site.config.ticks_per_day
-    while not site.done:
+    while not site.done and site.now < until_hours - 1e-9:
         agent.act(site.visits, site.catalogue)
         agent.served_instead(site.logged)
         agent.learn(site.outcome)
@@ -40,7 +44,7 @@ def learn_from_log(agent: TwoTowerAgent, site: LoggedSite, report: Progress | No
         site.advance()
         if report is not None and site.tick > before and site.tick % per_day == 0:
             report(site.tick / per_day)
-    # What is due when the log ends.
+    # What is due at the end.
     agent.act(site.visits, site.catalogue)
 
 

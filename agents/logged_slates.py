@@ -18,7 +18,7 @@ _LEAST_LOG = -700.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoggedSlates:
+class LoggedTick:
     """Slates of one tick, as somebody else served them. NaN where the log does not say."""
 
     article_id: Ints
@@ -33,6 +33,14 @@ class LoggedSlates:
     """``t*`` of algorithms.md 2.5, (n,)."""
     greedy: Bools
     """Served deterministically, (n,)."""
+    epsilon: Doubles
+    """Share of uniform exploration, (n,)."""
+    num_live: Ints
+    """Live articles when the slate was made, (n,); -1 where the log does not say."""
+    made_hours: Doubles
+    """When that was, (n,)."""
+    slate_id: Ints
+    """Which slate, (n,); -1 where the log does not say."""
 
 
 def log_draw_weights(slot_propensity: Doubles, shown: Bools) -> Doubles:
@@ -53,7 +61,7 @@ def log_draw_weights(slot_propensity: Doubles, shown: Bools) -> Doubles:
     return weights
 
 
-def served_by_another(acted: Acted, logged: LoggedSlates) -> Acted:
+def served_by_another(acted: Acted, logged: LoggedTick) -> Acted:
     """The tick as an agent acted in it, but with what the log says was served.
 
     Shortlist, logits and scale are the agent's own of that moment: what its policy would have drawn from. Slates and

@@ -14,7 +14,7 @@ from feedgym.agents.agent import Served, Site, agent_stream, generator_state, re
 from feedgym.agents.histories import embed_readers, needs_minutes
 from feedgym.agents.item_store import NUM_COUNTERS, ItemStore
 from feedgym.agents.learners.protocol import Learner, Learning
-from feedgym.agents.logged_slates import LoggedSlates, served_by_another
+from feedgym.agents.logged_slates import LoggedTick, served_by_another
 from feedgym.agents.optimiser import optimiser_arrays, restore_optimiser
 from feedgym.agents.policy import serve
 from feedgym.agents.replay import Replay, VisitBatch
@@ -242,7 +242,7 @@ class TwoTowerAgent:
         """How the towers are trained."""
         return self._learner
 
-    def served_instead(self, logged: LoggedSlates) -> None:
+    def served_instead(self, logged: LoggedTick) -> None:
         """Before ``learn``: the outcome is that of these slates, which somebody else served to the same visits."""
         if self._acted is None:
             raise RuntimeError("served_instead: no slates are waiting for an outcome; needs act() first")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from feedgym.env.arrays import AnyArray, Bools, Floats, Ints
+from feedgym.env.arrays import AnyArray, Bools, Doubles, Floats, Ints
 from feedgym.env.articles import ArticleTable
 from feedgym.env.checks import require
 from feedgym.env.log_values import MAX_HOURS, MAX_ID
@@ -114,9 +114,10 @@ class LoggedNewsroom:
         first, last = np.searchsorted(self._table.published_hours, [start, 24.0 * day + 24.0])
         return self._table.take(np.arange(first, last))
 
-    def published_hours(self, article_id: int) -> float:
-        """When an article, by the replay's id, was published."""
-        return float(self._table.published_hours[article_id])
+    @property
+    def live_hours(self) -> tuple[Doubles, Doubles]:
+        """When articles were published and expired, by the replay's ids, (m,) each."""
+        return self._table.published_hours, self._table.expires_hours
 
     def own_id(self, article_id: Ints) -> Ints:
         """The replay's ids of a log's ids, any shape; -1 stays.

@@ -6,9 +6,9 @@ import sys
 COMMANDS = {
     "compare": "agents live through the same weeks: ranking, curves, report, TensorBoard",
     "train": "one run of one agent",
+    "show": "look inside a run: one slate, or one reader's life",
     "log": "a log to learn from: one run of a policy that explores",
     "offline": "learn from a log alone; where a simulator wrote it, see what that is worth there",
-    "show": "look inside a run: one slate, or one reader's life",
     "embed": "vectors of articles and readers out of a run, for use elsewhere",
     "agents": "the agents that ship, with their settings",
     "towers": "the model of an agent, part by part, and what tables of ids cost",

@@ -178,6 +178,9 @@ def test_what_has_been_learned_serves_frozen(tmp_path: Path) -> None:
     before = {name: values.copy() for name, values in agent.model.to_arrays().items()}
     for name, values in trained.model.to_arrays().items():
         np.testing.assert_array_equal(before[name], values, err_msg=name)
+    for name, values in trained.learner.snapshot().items():
+        np.testing.assert_array_equal(agent.learner.snapshot()[name], values, err_msg=name)
+    assert any(values.any() for name, values in trained.learner.snapshot().items() if name.startswith("correction/"))
     while not feed.done:
         served = agent.act(feed.visits, feed.catalogue)
         outcome = feed.serve(served.article_id)

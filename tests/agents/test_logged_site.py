@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import csv
 
 from feedgym.agents.logged_site import LoggedSite
 from feedgym.env import Feed, FeedConfig, RewardConfig
@@ -216,3 +217,44 @@ def test_a_log_without_articles_or_with_a_clock_of_its_own_says_so(tmp_path: Pat
     make_log(tmp_path / "own")
     with pytest.raises(ValueError, match=r"tick_hours: got 0.5, needs None: this log has its own clock"):
         LoggedSite(tmp_path / "own", tick_hours=0.5)
+
+
+OPEN_BANDIT = Path("../shared/data/open_bandit/bts_all.csv.gz")
+
+
+@pytest.mark.skipif(not OPEN_BANDIT.exists(), reason="no open_bandit beside the repository")
+def test_a_published_log_is_a_site(tmp_path: Path) -> None:
+    """One item of three places a row, with its true chance there: no slates, no clock, readers by their features."""
+    table = csv.read_csv(OPEN_BANDIT)
+    features = np.stack([table[f"user_feature_{k}"].to_numpy() for k in range(4)])
+    _, reader = np.unique(features, axis=1, return_inverse=True)
+    seconds = table["timestamp"].to_numpy().astype("datetime64[us]") - np.datetime64("2019-11-24")
+    order = np.argsort(seconds, kind="stable")
+    rows = {
+        "reader_id": reader.ravel(),
+        "time_hours": seconds / np.timedelta64(1, "h"),
+        "article_id": table["item_id"].to_numpy(),
+        "position": table["position"].to_numpy() - 1,
+        "clicked": table["click"].to_numpy(),
+        "slot_propensity": table["propensity_score"].to_numpy(),
+    }
+    items = np.unique(rows["article_id"])
+    always = {"published_hours": np.full(len(items), -1.0), "expires_hours": np.full(len(items), np.inf)}
+    write_site(tmp_path, {name: values[order] for name, values in rows.items()}, {"article_id": items} | always)
+    site = LoggedSite(tmp_path)
+    # Some rows share reader and time: they stand on one slate, at different places.
+    assert 0.9 * len(reader) < site.summary.num_visits <= len(reader) == site.summary.num_rows
+    # The last of seven days' visits comes at the tick after it: at the next midnight.
+    assert (site.summary.slate_size, site.config.days, site.summary.num_unknown) == (3, 8.0, 0)
+    clicks, chances = 0, []
+    while not site.done:
+        shown = site.logged.article_id >= 0
+        chances.append(site.logged.slot_propensity[shown])
+        clicks += int(site.outcome.clicks.sum())
+        site.advance()
+    # No minutes in the log: clicks are what pays.
+    assert site.config.reward == RewardConfig(click=1.0, dwell_minutes=0.0)
+    assert clicks == rows["clicked"].sum() > 20
+    np.testing.assert_allclose(np.sort(np.concatenate(chances)), np.sort(rows["slot_propensity"]))
+    counted = site.catalogue.impressions_of(np.arange(len(items)))
+    np.testing.assert_array_equal(counted, np.unique(rows["article_id"], return_counts=True)[1])

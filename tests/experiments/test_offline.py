@@ -2,14 +2,16 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from feedgym.agents.logged_learning import learn_from_log
+from feedgym.agents.logged_site import LoggedSite
 from feedgym.agents.registry import parse_agent
 from feedgym.env import RewardConfig, read_impressions
 from feedgym.env.log_reading import LogReader
@@ -17,6 +19,7 @@ from feedgym.experiments import offline
 from feedgym.experiments.checkpoint import load_arrays
 from feedgym.experiments.drive import make_drive
 from feedgym.experiments.log import LogConfig, make_log
+from feedgym.experiments.logged_truth import reward_on_logged_states
 from feedgym.experiments.offline import OfflineConfig, simulated_run
 from feedgym.experiments.run_config import RunConfig
 from feedgym.experiments.train import load_run
@@ -73,6 +76,22 @@ def test_the_truth_beside_what_the_log_earned(logged: Path, tmp_path: Path) -> N
     assert json.loads((tmp_path / offline.RESULT).read_text())["deployed_reward"] == result.deployed_reward
 
 
+def test_subscriptions_count_once_a_visit(logged: Path, tmp_path: Path) -> None:
+    settings = RunConfig(**SETTINGS).settings()
+    folder = copied(logged, tmp_path / "log", settings)
+    table = pq.read_table(folder / "day.parquet")
+    at = table.column_names.index("subscribed")
+    none, every = (table.set_column(at, table.schema.field(at), pa.array([yes] * len(table))) for yes in (False, True))
+    rewards = []
+    for changed in (none, every):
+        pq.write_table(changed, folder / "day.parquet")
+        rewards.append(offline.run(OfflineConfig(log=folder, agent=QUICK, deploy=False)))
+    before, after = (
+        float(result.logger_reward or 0.0) * len(LogReader(folder).summary.reader_id) for result in rewards
+    )
+    assert after - before == pytest.approx(3.0 * rewards[0].num_visits / 2.0)
+
+
 def test_what_was_learned_is_what_is_deployed(logged: Path) -> None:
     """A learner of the logged outcomes serves otherwise than one that was fed none of them."""
     one = offline.run(OfflineConfig(log=logged, agent=QUICK))
@@ -111,18 +130,32 @@ def test_a_world_that_cannot_be_made_again_is_not_deployed_in(change: dict[str, 
         simulated_run(settings)
 
 
-def test_deployment_can_be_left_out_and_estimates_asked_for(logged: Path) -> None:
-    seen: list[Path] = []
-
-    def evaluate(log: Path, agent: Any) -> Sequence[dict[str, Any]]:
-        seen.append(log)
-        return [{"estimator": "made up", "value": float(agent.policy_version)}]
-
-    result = offline.run(OfflineConfig(log=logged, agent=QUICK, deploy=False), evaluate=evaluate)
+def test_deployment_can_be_left_out(logged: Path) -> None:
+    result = offline.run(OfflineConfig(log=logged, agent=QUICK, deploy=False))
     assert (result.deployed_reward, result.difference, result.why_not_deployed) == (None, None, "not asked for")
-    assert result.estimates == ({"estimator": "made up", "value": 4.0},)
-    assert seen == [logged]
-    assert "estimator made up, value 4.0" in offline.result_text(result)
+    assert result.estimates == ()
+
+
+def test_estimates_stand_beside_the_truth(logged: Path) -> None:
+    result = offline.run(OfflineConfig(log=logged, agent=QUICK, estimate_days=1.0))
+    assert [row["estimator"] for row in result.estimates] == ["sniips", "snrips", "snsips"]
+    # The truth by hand, of what was learned on the first day.
+    world = simulated_run(LogReader(logged).config)
+    sizes = make_drive(world).feed.catalogue.category_sizes
+    agents: list[Any] = []
+    for until in (24.0, 0.0):
+        site: Any = LoggedSite(logged, category_sizes=sizes)
+        agents.append(parse_agent(QUICK).start(site))
+        if until:
+            learn_from_log(agents[0], site, until_hours=until)
+    agents[1].adopt(agents[0])
+    truth = reward_on_logged_states(agents[1], site, world, from_hours=24.0).mean()
+    assert {row["truth"] for row in result.estimates} == {truth}
+    text = offline.result_text(result)
+    assert "Reward a visit on the days kept back: logged" in text
+    assert "snrips" in text
+    with pytest.raises(ValueError, match=r"estimate_days: got 2.0, needs less than the log's 2 days"):
+        offline.run(OfflineConfig(log=logged, agent=QUICK, estimate_days=2.0))
 
 
 def test_agents_that_cannot_learn_are_refused() -> None:
