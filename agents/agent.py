@@ -62,7 +62,10 @@ class Served:
     drawn_from: tuple[Doubles, Ints] | None = None
     """Logits and shortlists, (n, M) each, as ``sample_slates`` got them; None if nothing was drawn (greedy)."""
     logged: SlateMarginals | None = None
-    """Of slates that somebody else served: their marginals, as a log has them (NaN where it has none)."""
+    """Of slates that somebody else served: their marginals, as a log has them (NaN where it has none). NaN too where
+    editorial rules leave them unknown."""
+    num_unfilled: int = 0
+    """Positions that rules, or a shortlist without exploration, left empty though enough articles are live."""
 
     @property
     def article_id(self) -> Ints:
@@ -135,7 +138,10 @@ def marginals_of(ticks: Sequence[Served]) -> SlateMarginals:
     rows, drawn, width, end = [], [], 0, 0
     for served, (n, _) in zip(ticks, shapes, strict=True):
         start, end = end, end + n
-        if served.drawn_from is not None and n > 0:
+        if served.logged is not None:
+            for into, values in zip(result, served.logged, strict=True):
+                into[start:end] = values
+        elif served.drawn_from is not None and n > 0:
             rows.append(np.arange(start, end))
             drawn.append(served)
             width = max(width, served.drawn_from[1].shape[1])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from feedgym.agents.agent import Served, Site, agent_stream, generator_state, restore_generator
-from feedgym.agents.policy import PolicyConfig, serve
+from feedgym.agents.policy import PolicyConfig, boosts, eligible, serve
 from feedgym.env.arrays import Arrays, Doubles, Ints
 from feedgym.env.catalogue import Catalogue
 from feedgym.env.checks import require
@@ -39,16 +39,20 @@ class BaselineAgent:
 
     def act(self, visits: Visits, catalogue: Catalogue) -> Served:
         """Slates from the M best live articles; a tie goes to the newer article."""
-        live, n, slate_size = catalogue.article_id, len(visits), self._site.slate_size
+        live, n, slate_size, policy = catalogue.article_id, len(visits), self._site.slate_size, self._policy
+        kept = eligible(policy, catalogue)
+        if kept is not None:
+            live = live[kept]
         best: Ints = np.full(1, -1, dtype=np.int64)
         logits = np.zeros(1)
         if self._logits is not None and n > 0 and len(live) > 0:
-            every = self._logits(catalogue) / self._policy.temperature
-            order = np.lexsort((-live, -every))[: max(self._policy.shortlist_size, slate_size)]
+            every = self._logits(catalogue) / policy.temperature
+            every = (every if kept is None else every[kept]) + boosts(policy, catalogue, live)
+            order = np.lexsort((-live, -every))[: max(policy.shortlist_size, slate_size)]
             best, logits = live[order], every[order]
         shape = (n, len(best))
         shortlist, rows = np.broadcast_to(best, shape), np.broadcast_to(logits, shape)
-        return serve(self._rng, self._policy, rows, shortlist, live, slate_size, 0)
+        return serve(self._rng, policy, rows, shortlist, live, slate_size, 0, catalogue)
 
     def score_all(self, visits: Visits, catalogue: Catalogue) -> Doubles:
         """The logits, for every reader; all 0 where there are none: a ranking at random."""

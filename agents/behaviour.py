@@ -5,10 +5,17 @@ does not depend on it (Chen et al., WSDM 2019, section 4.2).
 Shapes: B visits, C candidates (head, then tail draws), K positions, R numbers of a reader, D of an article.
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from feedgym.env.arrays import AnyArray, Arrays, Doubles
 from feedgym.env.checks import require
+from feedgym.towers.features import ItemFeaturesConfig, Standardise
+
+_HOURS = (6.0, 24.0)
+"""Of the exponentials by which the estimate sees ages; beside their logarithm."""
+_LARGEST = 1.0 - 1e-9
 
 
 class BehaviourHead(nn.Module):
@@ -54,6 +61,68 @@ class BehaviourHead(nn.Module):
             each: as in :meth:`forward`.
             column: which candidate stands at each position, int64 (B, K); -1 where nothing was shown.
         """
-        shown = column >= 0
-        log_chance = self(reader, article, each).gather(1, column.clamp(min=0))
-        return -torch.where(shown, log_chance, 0.0).sum() / shown.sum().clamp(min=1)
+        return cross_entropy(self(reader, article, each), column)
+
+
+def cross_entropy(log_chance: Tensor, column: Tensor) -> Tensor:
+    """Minus the mean log chance (B, C) of what was shown, candidates ``column`` (B, K); 0 where nothing was (-1)."""
+    shown = column >= 0
+    return -torch.where(shown, log_chance.gather(1, column.clamp(min=0)), 0.0).sum() / shown.sum().clamp(min=1)
+
+
+class EstimatedBehaviour(nn.Module):
+    """The head, and what it sees of articles: features, categories, age, and how the agent's own prior rates them.
+
+    Only what training does not move, but for the reader state: so what is learned stays true from training to training.
+
+    Args:
+        config: what an article's features are; hashed categories are left out.
+        reader_dim: R.
+    """
+
+    def __init__(self, config: ItemFeaturesConfig, reader_dim: int) -> None:
+        super().__init__()
+        self.numeric = Standardise(config.num_numeric)
+        self._sizes = tuple((k, c.size) for k, c in enumerate(config.categories) if not c.hashed)
+        static = config.num_numeric + sum(size for _, size in self._sizes)
+        self.head = BehaviourHead(reader_dim, static + 1 + len(_HOURS) + 1)
+
+    def articles(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        """What does not change of articles, (m, F): numeric columns and categories, one column for each."""
+        parts = [self.numeric(numeric)]
+        parts += [nn.functional.one_hot(categorical[:, k], size).float() for k, size in self._sizes]
+        return torch.cat(parts, dim=1)
+
+    def forward(self, reader: Tensor, article: Tensor, age: Tensor, prior: Tensor, each: Tensor) -> Tensor:
+        """Log chance of each candidate, float64 (B, C), see :class:`BehaviourHead`.
+
+        Args:
+            reader: (B, R); gradients stop here.
+            article: of :meth:`articles`, (B, C, F).
+            age: hours, (B, C).
+            prior: logits of the agent's own prior when the slate was made, (B, C).
+            each: live articles that a candidate stands for, (B, C); 0 at padding.
+        """
+        moving = [torch.log1p(age.clamp(min=0)), *(torch.exp(-age.clamp(min=0) / hours) for hours in _HOURS), prior]
+        seen = torch.stack([column.float() for column in moving], dim=2)
+        log_chance: Tensor = self.head(reader, torch.cat([article, seen], dim=2), each)
+        return log_chance
+
+    def to_arrays(self) -> Arrays:
+        """Its state."""
+        arrays: dict[str, AnyArray] = {name: t.numpy().copy() for name, t in self.state_dict().items()}
+        return arrays
+
+
+def estimated_log_weight(log_chance: Doubles, shown: AnyArray, time: Doubles) -> Doubles:
+    """Log draw weights with which ``1 - exp(-w t*)`` is the estimated inclusion ``K * chance``, (B, K).
+
+    Args:
+        log_chance: of the shown articles at a random position, float64 (B, K).
+        shown: where an article stands, bool (B, K).
+        time: t*, whatever is to be used with the weights, (B,).
+    """
+    size = np.count_nonzero(shown, axis=1)[:, None]
+    inclusion = np.clip(size * np.exp(np.where(shown, log_chance, 0.0)), 1e-12, _LARGEST)
+    weight: Doubles = np.where(shown, np.log(-np.log1p(-inclusion) / time[:, None]), 0.0)
+    return weight

@@ -62,6 +62,8 @@ def evaluate_on_log(
     greedy = agent.config.policy.greedy
     require(not greedy, "greedy", greedy, "False: of a greedy agent's slates few were ever logged")
     times = ArticleTimes(*site.newsroom.live_hours)
+    rules = agent.config.policy.rules
+    require(not rules, "rules", rules, "none: no estimator knows what they leave (estimate_days=0 asks for none)")
     block, logs, targets = _Block(), [], []
     while not site.done:
         served = agent.act(site.visits, site.catalogue)

@@ -56,8 +56,8 @@ def check_learnable(learner: Learner, site: LoggedSite) -> None:
     """
     summary = site.summary
     if isinstance(learner, ReinforceLearner) and learner.config.used_estimator != "none":
-        estimator = learner.config.used_estimator
-        require(not summary.num_unknown, "propensities of the log", _lacking(summary), _with(estimator))
+        estimator, logged = learner.config.used_estimator, learner.config.behaviour == "logged"
+        require(not (logged and summary.num_unknown), "propensities of the log", _lacking(summary), _with(estimator))
         require(
             not summary.num_greedy,
             "visits of the log that were served greedily",
@@ -65,7 +65,7 @@ def check_learnable(learner: Learner, site: LoggedSite) -> None:
             f"none with estimator={estimator}: log by a policy that explores (feedgym log), or learn a regression",
         )
         needed = {"inclusion": "inclusion_time", "marginal": "slot_marginal"}.get(estimator)
-        lacking = needed is not None and needed in summary.incomplete
+        lacking = logged and needed is not None and needed in summary.incomplete
         allowed = (
             f"known in every row with estimator={estimator}; chen, prefix and joint need no more than propensities"
         )
@@ -79,4 +79,5 @@ def _lacking(summary: LogSummary) -> str:
 
 
 def _with(estimator: str) -> str:
-    return f"known with estimator={estimator}: estimator=none corrects nothing, and needs none"
+    others = "behaviour=estimated estimates them; estimator=none corrects nothing, and needs none"
+    return f"known with estimator={estimator}: {others}"

@@ -6,8 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from feedgym.agents.agent import Served
+from feedgym.agents.editorial import Rule, Rules
+from feedgym.agents.exploration import is_new
+from feedgym.agents.inclusion import SlateMarginals
+from feedgym.agents.rule_syntax import rules_of
+from feedgym.agents.ruled_slates import ruled_slates
 from feedgym.agents.slate_policy import Slates, greedy_slates, sample_slates
-from feedgym.env.arrays import Doubles, Ints
+from feedgym.env.arrays import Bools, Doubles, Ints
+from feedgym.env.catalogue import Catalogue
 from feedgym.env.checks import require
 
 
@@ -25,6 +31,14 @@ class PolicyConfig:
     """kap: logits are this many times the score's z-score over the live catalogue (design.md, 7)."""
     greedy: bool = False
     """Serve the K best by logit instead of sampling."""
+    new_boost: float = 0.0
+    """Added to the logit of new articles of the shortlist, after the temperature: see the next two."""
+    new_hours: float = 1.0
+    """An article younger than this is new; 0: age does not matter."""
+    new_impressions: int = 0
+    """So is one that was shown less often than this."""
+    rules: str | tuple[Rule, ...] | None = None
+    """Editorial rules, such as ``exclude(topic=3)+cap(topic,2)+pin(812,0)+share(topic=1,0.2)`` (docs/editorial.md)."""
 
     def __post_init__(self) -> None:
         """Check once."""
@@ -33,6 +47,48 @@ class PolicyConfig:
         positive = math.isfinite(self.temperature) and self.temperature > 0
         require(positive, "temperature", self.temperature, "> 0")
         require(math.isfinite(self.sharpness), "sharpness", self.sharpness, "a finite number")
+        require(math.isfinite(self.new_boost), "new_boost", self.new_boost, "a finite number")
+        require(self.new_hours >= 0, "new_hours", self.new_hours, ">= 0 (hours)")
+        require(self.new_impressions >= 0, "new_impressions", self.new_impressions, ">= 0")
+        rules_of(self.rules)
+
+    @property
+    def editorial(self) -> Rules:
+        """The rules, read."""
+        return rules_of(self.rules)
+
+
+def eligible(config: PolicyConfig, catalogue: Catalogue) -> Bools | None:
+    """Which live articles the rules do not exclude, bool (N,), rows as ``catalogue.article_id``; None: all."""
+    rules = config.editorial
+    return ~rules.excluded(catalogue) if rules.exclude else None
+
+
+def boosts(config: PolicyConfig, catalogue: Catalogue, article_id: Ints) -> Doubles | float:
+    """What new articles gain in nats: float64 of the shape of ``article_id`` (-1: 0), or 0 where nothing is set."""
+    if config.new_boost == 0.0:
+        return 0.0
+    new = is_new(catalogue, article_id, config.new_hours, config.new_impressions)
+    gain: Doubles = np.where(new, config.new_boost, 0.0)
+    return gain
+
+
+def only_eligible(shortlist: Ints, logits: Doubles, live_ids: Ints, size: int) -> tuple[Ints, Doubles]:
+    """Shortlists (n, M) and logits without what is not among ``live_ids`` (N,), cut to ``size``; order is kept.
+
+    A row of which nothing is left lists the newest eligible articles, at equal logits: a softmax needs something to
+    choose from. Where the index was asked for as many more as are excluded, that happens to approximate ones only.
+    """
+    kept = (shortlist >= 0) & np.isin(shortlist, live_ids)
+    order = np.argsort(~kept, axis=1, kind="stable")[:, :size]
+    kept = np.take_along_axis(kept, order, axis=1)
+    left: Ints = np.where(kept, np.take_along_axis(shortlist, order, axis=1), -1)
+    scores: Doubles = np.where(kept, np.take_along_axis(logits, order, axis=1), 0.0)
+    none = ~kept.any(axis=1)
+    if none.any() and len(live_ids):
+        newest = np.sort(live_ids)[::-1][: left.shape[1]]
+        left[none, : len(newest)] = newest
+    return left, scores
 
 
 def serve(
@@ -43,11 +99,25 @@ def serve(
     live_ids: Ints,
     slate_size: int,
     policy_version: int,
+    catalogue: Catalogue | None = None,
 ) -> Served:
-    """Slates from logits (n, M), temperature included, over shortlists (n, M); -1 pads a shortlist."""
+    """Slates from logits (n, M), temperature and boosts included, over shortlists (n, M); -1 pads a shortlist.
+
+    ``live_ids`` (N,) and the shortlists are without what the rules exclude. Rules of other kinds need ``catalogue``.
+    Under those, inclusion, slot marginals and ``t*`` are unknown, and NaN in the log.
+    """
+    rules = config.editorial
     drawn = len(live_ids) > 0 and not config.greedy
+    unknown = None
     if len(live_ids) == 0:
         slates = _nothing(len(shortlist), slate_size)
+    elif rules.reshapes:
+        if catalogue is None:
+            raise ValueError("catalogue: got None, needs the catalogue whose categories the rules look at")
+        epsilon, greedily = config.epsilon, config.greedy
+        slates = ruled_slates(rng, rules, catalogue, logits, shortlist, live_ids, slate_size, epsilon, greedy=greedily)
+        if drawn:
+            drawn, unknown = False, _unknown(slates.article_id)
     elif config.greedy:
         slates = greedy(logits, shortlist, slate_size)
     else:
@@ -61,7 +131,22 @@ def serve(
         greedy=config.greedy,
         policy_version=policy_version,
         drawn_from=(logits, shortlist) if drawn else None,
+        logged=unknown,
+        num_unfilled=_unfilled(slates.article_id, len(catalogue)) if catalogue is not None else 0,
     )
+
+
+def _unknown(article_id: Ints) -> SlateMarginals:
+    """Marginals that nobody knows, of slates (n, K): NaN, but 1 at padding, as everywhere."""
+    chance: Doubles = np.where(article_id >= 0, np.nan, 1.0)
+    return SlateMarginals(chance, chance.copy(), np.full(len(article_id), np.nan))
+
+
+def _unfilled(article_id: Ints, num_live: int) -> int:
+    """Positions of slates (n, K) that stay empty though the catalogue holds articles for them."""
+    n, size = article_id.shape
+    wanted: int = n * min(size, num_live)
+    return wanted - int(np.count_nonzero(article_id >= 0))
 
 
 def _nothing(num_visits: int, slate_size: int) -> Slates:

@@ -212,6 +212,7 @@ def _learned() -> dict[str, AgentKind]:
     from feedgym.agents.published import SYSTEMS
     from feedgym.agents.settings import (
         ContrastiveConfig,
+        DirectConfig,
         FutureConfig,
         LtvConfig,
         RegressionConfig,
@@ -232,6 +233,7 @@ def _learned() -> dict[str, AgentKind]:
     regression = builder("RegressionLearner", RegressionConfig)
     contrastive = builder("ContrastiveLearner", ContrastiveConfig)
     reinforce = builder("ReinforceLearner", ReinforceConfig, FutureConfig, RegressionConfig)
+    direct = builder("DirectLearner", DirectConfig, FutureConfig, RegressionConfig)
     ltv = builder("LtvLearner", LtvConfig, FutureConfig)
     regressed = _fields(RegressionConfig, TwoTowerAgentConfig, PolicyConfig)
     contrasted = _fields(ContrastiveConfig, TwoTowerAgentConfig, PolicyConfig)
@@ -246,6 +248,8 @@ def _learned() -> dict[str, AgentKind]:
     acted = _fields(ReinforceConfig, FutureConfig, RegressionConfig, TwoTowerAgentConfig, PolicyConfig)
     # Chosen on seeds 100 to 102 over 28 days: a softer prior explores, and leaves the correction something to do.
     acted |= {"target": "dwell", "sharpness": 1.0}
+    modelled = _fields(DirectConfig, FutureConfig, RegressionConfig, TwoTowerAgentConfig, PolicyConfig)
+    modelled |= {"target": "dwell", "sharpness": 1.0}  # the prior of reinforce
     valued = _fields(LtvConfig, FutureConfig, TwoTowerAgentConfig, PolicyConfig) | {"sharpness": 1.0}
 
     def learned(description: str, settings: Mapping[str, Any], build: Builder) -> AgentKind:
@@ -267,6 +271,7 @@ def _learned() -> dict[str, AgentKind]:
         "contrastive": learned("two towers, in-batch softmax with logQ over clicks", in_batch, contrastive),
         "contrastive-uniform": learned("the same with uniform negatives mixed in", mixed, contrastive),
         "reinforce": learned("dwell regression corrected by off-policy REINFORCE on returns", acted, reinforce),
+        "direct": learned("dwell regression corrected towards what a reward model expects", modelled, direct),
         "ltv": learned("two regressions: minutes now, and what an opened article changes later", valued, ltv),
     }
     return own | published

@@ -1,6 +1,6 @@
 """Settings of the learned agents, apart from their code: reading them imports no torch. Time is in hours."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from feedgym.agents.off_policy import WEIGHT_METHODS, WeightMethod
@@ -250,6 +250,9 @@ class ReinforceConfig:
     """Live articles drawn uniformly for the normaliser, beside the shortlist; a tick's visits share them."""
     normalise_advantage: bool = False
     """Divide advantages by their deviation in the batch: only rescales the step."""
+    behaviour: Literal["logged", "estimated"] = "logged"
+    """Chances below the line of a ratio: those of the log, or those of a second softmax, trained on all that was shown,
+    that no tower learns from: for logs without propensities, with the estimators ``inclusion`` and ``chen``."""
 
     def __post_init__(self) -> None:
         """Check once."""
@@ -260,6 +263,10 @@ class ReinforceConfig:
         require(self.credit in ("clicked", "item", "slate"), "credit", self.credit, "'clicked', 'item' or 'slate'")
         joint = self.credit != "slate" or self.estimator in ("joint", "inclusion")
         require(joint, "estimator", self.estimator, "'joint' with credit='slate': no other estimator has it")
+        known = self.behaviour in ("logged", "estimated")
+        require(known, "behaviour", self.behaviour, "'logged' or 'estimated'")
+        without_order = self.behaviour == "logged" or self.used_estimator in ("inclusion", "chen")
+        require(without_order, "behaviour", self.behaviour, "'logged' but for the estimators inclusion and chen")
         require(self.correction in ("linear", "mlp"), "correction", self.correction, "'linear' or 'mlp'")
         for name in ("weight_cap", "clip_delta", "policy_learning_rate"):
             require(getattr(self, name) > 0, name, getattr(self, name), "> 0")
@@ -271,6 +278,38 @@ class ReinforceConfig:
     def used_estimator(self) -> Literal["inclusion", "marginal", "chen", "none", "prefix", "joint"]:
         """``credit="slate"`` goes with the joint estimator."""
         return "joint" if self.credit == "slate" else self.estimator
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectConfig:
+    """Covariance gradient with a reward model (algorithms.md, 3.4)."""
+
+    correction: Literal["linear", "mlp"] = "linear"
+    """What is learned: a weight for each article feature, or two small towers."""
+    correction_widths: tuple[int, ...] = (32,)
+    """Hidden layers of ``mlp``."""
+    correction_dim: int = 8
+    """Columns of ``mlp``."""
+    kl: float = 0.3
+    """Weight of the divergence from the regression's softmax, in units of the mean reward of a visit."""
+    policy_learning_rate: float = 0.02
+    """Of the correction."""
+    policy_visits: int = 20_000
+    """Latest visits whose readers the policy learns for."""
+    policy_batch: int = 256
+    """Visits in a batch."""
+    tail_draws: int = 64
+    """Live articles drawn uniformly beside the shortlist; a tick's visits share them."""
+
+    def __post_init__(self) -> None:
+        """Check once."""
+        _ = self.as_reinforce
+
+    @property
+    def as_reinforce(self) -> ReinforceConfig:
+        """The same policy, which checks what it shares; its estimator is not used."""
+        shared = {field.name: getattr(self, field.name) for field in fields(self)}
+        return ReinforceConfig(mode="residual", estimator="none", **shared)
 
 
 @dataclass(frozen=True, kw_only=True)

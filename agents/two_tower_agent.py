@@ -16,7 +16,7 @@ from feedgym.agents.item_store import NUM_COUNTERS, ItemStore
 from feedgym.agents.learners.protocol import Learner, Learning
 from feedgym.agents.logged_slates import LoggedTick, served_by_another
 from feedgym.agents.optimiser import optimiser_arrays, restore_optimiser
-from feedgym.agents.policy import serve
+from feedgym.agents.policy import boosts, eligible, only_eligible, serve
 from feedgym.agents.replay import Replay, VisitBatch
 from feedgym.agents.settings import TwoTowerAgentConfig
 from feedgym.agents.towers_of import OWN_READER_COLUMNS, towers_of
@@ -91,13 +91,16 @@ class TwoTowerAgent:
             self._train(visits.now)
         n, policy = len(visits), self.config.policy
         reader, history_id = self._reader_columns(visits), visits.history_id
-        if n == 0 or len(catalogue) == 0:
+        kept = eligible(policy, catalogue)
+        live = catalogue.article_id if kept is None else catalogue.article_id[kept]
+        if n == 0 or len(live) == 0:
             nothing: Ints = np.full((n, 1), -1, dtype=np.int64)
             shortlist, logits = nothing, np.zeros((n, 1))
             users, offset = np.zeros((n, self.store.augmented.shape[1]), dtype=np.float32), np.zeros(n)
         else:
             user, users = self._embed_users(reader, visits)
-            size = min(self._shortlist_size, len(catalogue))
+            # As many more as are excluded: what is left is what a search among the others would have found.
+            size = min(self._shortlist_size + len(catalogue) - len(live), len(catalogue))
             factor, mean = self._scale(users)
             if self._learner.num_columns:
                 # One inner product for both parts of the logit: the query carries the factor.
@@ -110,8 +113,12 @@ class TwoTowerAgent:
                 scores = self._rerank(user, shortlist, scores, visits.now)
                 logits = (scores.astype(np.float64) - mean[:, None]) * factor[:, None]
                 users, offset = users * factor[:, None].astype(np.float32), mean * factor
-        live = catalogue.article_id
-        served = serve(self._rng, policy, logits, shortlist, live, self._site.slate_size, self.policy_version)
+            if kept is not None:
+                shortlist, logits = only_eligible(shortlist, logits, live, self._shortlist_size)
+            logits = logits + boosts(policy, catalogue, shortlist)
+        served = serve(
+            self._rng, policy, logits, shortlist, live, self._site.slate_size, self.policy_version, catalogue
+        )
         self._acted = Acted(
             now=visits.now,
             row=visits.rows,

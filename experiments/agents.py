@@ -17,6 +17,7 @@ CONFIGS = (
     "feedgym.agents.settings:RegressionConfig",
     "feedgym.agents.settings:ContrastiveConfig",
     "feedgym.agents.settings:ReinforceConfig",
+    "feedgym.agents.settings:DirectConfig",
     "feedgym.agents.settings:LtvConfig",
     "feedgym.agents.settings:FutureConfig",
     "feedgym.agents.settings:TwoTowerAgentConfig",

@@ -9,6 +9,7 @@ COMMANDS = {
     "show": "look inside a run: one slate, or one reader's life",
     "log": "a log to learn from: one run of a policy that explores",
     "offline": "learn from a log alone; where a simulator wrote it, see what that is worth there",
+    "export": "a log as a Minari dataset, for other learners",
     "embed": "vectors of articles and readers out of a run, for use elsewhere",
     "agents": "the agents that ship, with their settings",
     "towers": "the model of an agent, part by part, and what tables of ids cost",

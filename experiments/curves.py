@@ -97,6 +97,8 @@ class Run:
     curves: Curves
     evaluation: Mapping[str, Any] | None = None
     """Ranking of the live catalogue and calibration, see ``Evaluation.summary``; None where it was not evaluated."""
+    editor: Mapping[str, Any] | None = None
+    """What was shown, see ``EditorView.summary``; None in runs from before there was one."""
 
 
 def write_curves(curves: Curves) -> str:

@@ -1,4 +1,4 @@
-"""What a run's agent knows, next to what it earns: ranking of the full live catalogue, and calibration.
+"""What a run's agent knows, next to what it earns: ranking of the full live catalogue, calibration, local regret.
 
 At some ticks of each day, after the agent has acted and before readers respond, its scores for all live articles are
 held against what is relevant to some of the visiting readers: the reader model's own chance of a click where it can say
@@ -30,6 +30,7 @@ from feedgym.experiments.ranking_metrics import (
     share_of_gain,
     top_weight,
 )
+from feedgym.experiments.regret import LocalRegret, local_regret
 from feedgym.experiments.reliability import Reliability
 
 METRICS = ("recall_at_10", "recall_at_100", "ndcg_at_10", "mrr")
@@ -61,6 +62,7 @@ class Evaluation:
         model = feed.reader_model
         self._expecting = model if isinstance(model, Expecting) else None
         self._reliability = Reliability()
+        self._regret = LocalRegret()
         shape = (len(METRICS), 1 + len(AGES))
         # Sums over visits and their number: of the run, and of the day so far, which checkpoints are never amid.
         self._run: Doubles = np.zeros((2, *shape))
@@ -70,17 +72,24 @@ class Evaluation:
         self._waiting: tuple[Doubles, Ints, Ints] | None = None
         self._chance: Doubles | None = None
 
-    def before_serving(self, visits: Visits) -> None:
-        """After ``act``, with the tick's visits and the catalogue that the agent has seen."""
+    def before_serving(self, visits: Visits, slates: Ints | None = None) -> None:
+        """After ``act``, with the tick's visits and the catalogue that the agent has seen.
+
+        With the slates (n, K) that it is about to serve, their local regret is evaluated too.
+        """
         if self._visits_per_day == 0 or not self._is_due(visits.tick):
             return
         if self._predicting is not None and len(visits) > 0:
             self._chance = self._predicting.served_click_chance()
         live = self._feed.catalogue.article_id
         row = self._drawn(visits)
-        if self._scoring is None or len(row) == 0 or len(live) == 0:
+        if len(row) == 0 or len(live) == 0:
             return
         some = visits_at(visits, row)
+        if slates is not None and self._expecting is not None:
+            self._regret.add(*local_regret(self._feed, some, slates[row]))
+        if self._scoring is None:
+            return
         score = self._scoring.score_all(some, self._feed.catalogue)
         if score is None:
             return
@@ -113,28 +122,34 @@ class Evaluation:
         if overall is not None:
             tags["calibration/prediction"] = overall.prediction
             tags["calibration/click_rate"] = overall.click_rate
+        regret = self._regret.end_day()
+        if regret is not None:
+            tags["regret/local"] = regret
         return tags
 
     def summary(self) -> dict[str, Any] | None:
         """The run's means and its reliability table, for JSON; None where nothing was evaluated."""
-        means, table = _means(self._run), self._reliability.table()
-        if not means and not table:
+        means, table, regret = _means(self._run), self._reliability.table(), self._regret.summary()
+        if not means and not table and regret is None:
             return None
         return {
             "relevance": EXPECTED if self._expecting is not None else CLICKED,
             "visits": int(self._run[1, 0, 0]),
             "ranking": means,
             "reliability": [dataclasses.asdict(row) for row in table],
+            "regret": regret,
         }
 
     def snapshot(self) -> Arrays:
         """Sums of the days that have ended."""
-        return {"run": self._run.copy()} | nest("reliability", self._reliability.snapshot())
+        sums = {"run": self._run.copy(), "regret": self._regret.snapshot()}
+        return sums | nest("reliability", self._reliability.snapshot())
 
     def restore(self, arrays: Arrays) -> None:
         """Go on from the end of a day."""
         self._run = arrays["run"].astype(np.float64)
         self._day = np.zeros_like(self._run)
+        self._regret.restore(arrays["regret"])
         self._taken, self._waiting, self._chance = 0, None, None
         self._reliability.restore(unnest("reliability", arrays))
 

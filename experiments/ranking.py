@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from math import isnan
 
 from feedgym.experiments.curves import Run
+from feedgym.experiments.editor_report import EditorFound, editor_csv_names, editor_csv_values, mean_editor
 from feedgym.experiments.evaluation_report import Evaluated, csv_names, csv_values, mean_evaluation
 from feedgym.experiments.run_table import RunTable, run_table, shown_name
 from feedgym.experiments.statistics import Paired, paired_difference, variance_factor
@@ -44,6 +45,8 @@ class Row:
     """Per reader per day, in the order of ``Ranking.seeds``."""
     evaluated: Evaluated = field(default_factory=Evaluated)
     """How it ranks the full live catalogue, and whether its predicted clicks come true."""
+    editor: EditorFound = field(default_factory=EditorFound)
+    """What was shown: ages, coverage, concentration, variety, repeats."""
 
     @property
     def name(self) -> str:
@@ -115,6 +118,7 @@ def _row(table: RunTable, agent: str, baseline: str | None) -> Row:
         versus=versus,
         reward_by_seed=tuple(map(float, reward)),
         evaluated=mean_evaluation([run.evaluation for run in table.runs[agent]]),
+        editor=mean_editor([run.editor for run in table.runs[agent]]),
     )
 
 
@@ -218,6 +222,7 @@ def ranking_csv(ranking: Ranking) -> str:
             *("agent", "is_oracle", "num_seeds", *metrics, "baseline"),
             *(f"difference_{name}" for name in paired),
             *csv_names(),
+            *editor_csv_names(),
         ]
     )
     for row in ranking.rows:
@@ -228,6 +233,7 @@ def ranking_csv(ranking: Ranking) -> str:
             [
                 *(row.agent, int(row.is_oracle), len(ranking.seeds), *values, ranking.baseline or "", *empty_nan),
                 *csv_values(row.evaluated),
+                *editor_csv_values(row.editor),
             ]
         )
     return out.getvalue()

@@ -10,6 +10,7 @@ from pathlib import Path
 from shlex import quote
 
 from feedgym.experiments.curves import Run
+from feedgym.experiments.editor_report import age_cells, editor_remarks, overall_cells
 from feedgym.experiments.evaluation_report import ranking_cells, ranking_remarks, reliability_cells
 from feedgym.experiments.ranking import (
     Ranking,
@@ -19,6 +20,7 @@ from feedgym.experiments.ranking import (
     ranking_markdown,
     shrinkage,
 )
+from feedgym.experiments.regret_report import regret_section
 from feedgym.experiments.run_table import run_table, shown_name
 
 ENOUGH_TO_LOOK = 5
@@ -88,6 +90,8 @@ def write_report(
         "## Each seed",
         f"Reward per reader per day. Seeds: {', '.join(map(str, ranking.seeds))}.",
         _per_seed(ranking),
+        *regret_section(runs, ranking),
+        *_editor(ranking),
         *_evaluation(ranking),
         "## Notes",
         _bullets([*notes, _shown(runs, ranking)]) or "None.",
@@ -140,6 +144,15 @@ def _per_seed(ranking: Ranking) -> str:
         for place, row in enumerate(ranking.rows, 1)
     ]
     return markdown_table(titles, rows)
+
+
+def _editor(ranking: Ranking) -> list[str]:
+    """A section where runs say what they have shown."""
+    remarks = editor_remarks(ranking.rows)
+    if not remarks:
+        return []
+    tables = [markdown_table(*cells(ranking.rows)) for cells in (overall_cells, age_cells)]
+    return ["## What an editor asks first", *tables, _bullets(remarks)]
 
 
 def _evaluation(ranking: Ranking) -> list[str]:

@@ -35,6 +35,7 @@ from feedgym.experiments.checkpoint import (
 )
 from feedgym.experiments.curves import Curves, Run, read_curves, write_curves
 from feedgym.experiments.drive import Drive, make_drive
+from feedgym.experiments.editor_view import EditorView
 from feedgym.experiments.embeddings import save_embeddings
 from feedgym.experiments.evaluation import Evaluation
 from feedgym.experiments.event_files import LiveEvents, Point, run_folder, run_points, write_run_events
@@ -104,7 +105,7 @@ def load_run(folder: Path) -> Run:
     """
     done = read_json(folder / DONE)
     curves = read_curves(folder / "curves.csv", done)
-    return Run(done["agent"], done["seed"], done["is_oracle"], curves, done["evaluation"])
+    return Run(done["agent"], done["seed"], done["is_oracle"], curves, done["evaluation"], done.get("editor"))
 
 
 @contextlib.contextmanager
@@ -132,6 +133,7 @@ class _Runner:
         self._drive: Drive = make_drive(config)
         self._agent: Agent = self._plan.start(self._drive.feed)
         self._evaluation = Evaluation(config.evaluate_visits, self._drive.feed, self._agent)
+        self._editor = EditorView(self._drive.feed)
         self._curves = Curves(config.readers, config.days)
         self._points: list[Point] = []
         self._settings = config.settings()
@@ -170,9 +172,10 @@ class _Runner:
         drive, agent = self._drive, self._agent
         visits, now = drive.visits, drive.feed.now
         served = agent.act(visits, drive.catalogue)
-        self._evaluation.before_serving(visits)
+        self._evaluation.before_serving(visits, served.article_id)
         outcome = drive.serve(served.article_id)
         self._evaluation.after_serving(served.article_id, outcome, now)
+        self._editor.after_serving(visits, served.article_id, outcome, now)
         # No more than a site can see: not who left, nor when readers will be back.
         agent.learn(Outcome(clicks=outcome.clicks, dwell_minutes=outcome.dwell_minutes, subscribed=outcome.subscribed))
         self._curves.record(now, outcome)
@@ -190,7 +193,7 @@ class _Runner:
             self._log.flush(self._folder / IMPRESSIONS / f"day-{day:04d}.parquet")
         step = round(feed.now)
         metrics = {f"train/{name}": value for name, value in self._agent.metrics().items()}
-        metrics |= self._evaluation.end_day()
+        metrics |= self._evaluation.end_day() | self._editor.end_day()
         last = self._points[-1][0] if self._points else -1
         new = [point for point in run_points(self._curves, feed.now) if point[0] > last]
         if new and metrics:
@@ -227,6 +230,7 @@ class _Runner:
             | nest("agent", self._agent.snapshot())
             | nest("curves", self._curves.snapshot())
             | nest("evaluation", self._evaluation.snapshot())
+            | nest("editor", self._editor.snapshot())
             | {"points": points}
         )
 
@@ -235,6 +239,7 @@ class _Runner:
         self._agent.restore(unnest("agent", arrays))
         self._curves.restore(unnest("curves", arrays))
         self._evaluation.restore(unnest("evaluation", arrays))
+        self._editor.restore(unnest("editor", arrays))
         self._points = [(step, values) for step, values in json.loads(arrays["points"].tobytes().decode())]
 
     def _finish(self) -> None:
@@ -255,6 +260,7 @@ class _Runner:
             "bin_hours": self._curves.bin_hours,
             "invalid_entries": feed.invalid_entries,
             "evaluation": self._evaluation.summary(),
+            "editor": self._editor.summary(),
         }
         if self._tensorboard is not None:
             finished = Run(plan.label, self._config.seed, plan.is_oracle, self._curves)

@@ -2,16 +2,26 @@
 
 from feedgym.agents.acted import Acted
 from feedgym.agents.learners.contrastive import ContrastiveLearner
+from feedgym.agents.learners.direct import DirectLearner
 from feedgym.agents.learners.ltv import LtvLearner
 from feedgym.agents.learners.protocol import Learner, Learning
 from feedgym.agents.learners.regression import RegressionLearner
 from feedgym.agents.learners.reinforce import ReinforceLearner
-from feedgym.agents.settings import ContrastiveConfig, FutureConfig, LtvConfig, RegressionConfig, ReinforceConfig
+from feedgym.agents.settings import (
+    ContrastiveConfig,
+    DirectConfig,
+    FutureConfig,
+    LtvConfig,
+    RegressionConfig,
+    ReinforceConfig,
+)
 
 __all__ = [
     "Acted",
     "ContrastiveConfig",
     "ContrastiveLearner",
+    "DirectConfig",
+    "DirectLearner",
     "FutureConfig",
     "Learner",
     "Learning",

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from feedgym.agents.acted import Acted
 from feedgym.agents.agent import Site
+from feedgym.agents.behaviour import EstimatedBehaviour
 from feedgym.agents.candidate_ring import candidate_ring, candidates_of, shown_columns
 from feedgym.agents.correction import LinearCorrection, MlpCorrection
 from feedgym.agents.fused_inclusion import inclusion_step
 from feedgym.agents.future import Future, Visited, slot_rewards
 from feedgym.agents.histories import needs_minutes
 from feedgym.agents.learners.averages import Averages
+from feedgym.agents.learners.estimated import unique_ids, with_estimates
 from feedgym.agents.learners.protocol import Learner, Learning
 from feedgym.agents.learners.regression import RegressionLearner
 from feedgym.agents.off_policy import effective_sample_size, importance_weight
@@ -32,6 +34,8 @@ from feedgym.env.readers.protocol import Outcome
 from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.two_tower import TwoTower, load_arrays
 
+_BEHAVIOUR_LEARNING_RATE = 0.003
+"""At .02 the estimate of a log of 700 slates swings by a third of its error from step to step."""
 _NOTE_EVERY = 8
 """Steps between two looks at entropy, weights and divergence: a look costs a tenth of a step."""
 
@@ -50,6 +54,8 @@ class ReinforceLearner(Learner):
     def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> None:
         """Correction, value head and ring."""
         require(not policy.greedy, "greedy", policy.greedy, "False: a policy gradient needs propensities")
+        ruled = policy.editorial.reshapes
+        require(not ruled, "rules", policy.rules, "exclude only: caps, pins and shares leave inclusion chances unknown")
         require(policy.epsilon < 1, "epsilon", policy.epsilon, "< 1: else nothing depends on the logits")
         c, self._policy, self._reward = self.config, policy, site.reward
         told = c.mode == "plain" and needs_minutes(towers)
@@ -66,12 +72,18 @@ class ReinforceLearner(Learner):
             self._correction = LinearCorrection(towers.item)
         elif c.mode == "residual":
             self._correction = MlpCorrection(towers.item, num_reader, c.correction_widths, c.correction_dim, generator)
+        self._behaviour: EstimatedBehaviour | None = None
+        if c.behaviour == "estimated":
+            # The reader state that the policy itself works on: in plain mode the user tower's.
+            self._behaviour = EstimatedBehaviour(towers.item, towers.dim if c.mode == "plain" else num_reader)
 
     def modules(self) -> Iterable[tuple[nn.Module, float, float]]:
-        """The correction and the value head."""
+        """The correction, the value head, and the estimate of the behaviour."""
         yield self._future, self._future_config.value_learning_rate, 0.0
         if self._correction is not None:
             yield self._correction, self.config.policy_learning_rate, 0.0
+        if self._behaviour is not None:
+            yield self._behaviour, _BEHAVIOUR_LEARNING_RATE, 0.0
 
     def article_columns(self, numeric: Tensor, categorical: Tensor) -> Tensor:
         """The correction's side of articles."""
@@ -104,11 +116,13 @@ class ReinforceLearner(Learner):
 
     def prepare(self, learning: Learning) -> None:
         """Normalisations of the correction, and the regression's bias."""
+        model = learning.model
+        assert isinstance(model, TwoTower)
         if self._correction is not None:
             self._regression.prepare(learning)
-            model = learning.model
-            assert isinstance(model, TwoTower)
             self._correction.start(model.item_features.numeric, model.reader_features)
+        if self._behaviour is not None:
+            self._behaviour.numeric.load_state_dict(model.item_features.numeric.state_dict())
 
     def begin(self, learning: Learning, now: float) -> None:
         """Returns of all visits kept, as they look now."""
@@ -142,7 +156,33 @@ class ReinforceLearner(Learner):
         """In closed form: a tensor whose gradient by the logits is right, and whose value is the loss's."""
         logits, prior, each = self._candidates(learning, batch)
         column = shown_columns(batch["article_id"].astype(np.int64), batch["head_id"].astype(np.int64))
-        kl = self.config.kl * self._mean_reward
+        c = self.config
+        kl = c.kl * self._mean_reward
+        if self._behaviour is not None:
+            batch, error = with_estimates(
+                self._behaviour,
+                learning,
+                batch,
+                prior,
+                each,
+                column,
+                c.mode == "plain",
+                c.used_estimator == "inclusion",
+            )
+            self._averages.note("behaviour_loss", float(error.detach()))
+            return error + self._gradient(logits, prior, each, column, batch, advantage, kl)
+        return self._gradient(logits, prior, each, column, batch, advantage, kl)
+
+    def _gradient(
+        self,
+        logits: Tensor,
+        prior: Doubles,
+        each: Doubles,
+        column: Ints,
+        batch: Arrays,
+        advantage: Doubles,
+        kl: float,
+    ) -> Tensor:
         if self.config.used_estimator != "inclusion" or type(self)._terms is not ReinforceLearner._terms:
             return self._autograd_loss(logits, prior, each, column, batch, advantage, kl)
         seen = logits.detach().numpy()
@@ -228,7 +268,7 @@ class ReinforceLearner(Learner):
         """Corrections of articles (B, C), whatever where the id is -1."""
         correction = self._correction
         assert correction is not None
-        unique, place = _unique(np.maximum(ids, 0))
+        unique, place = unique_ids(np.maximum(ids, 0))
         columns = correction.articles(*learning.features(unique))
         rows = torch.from_numpy(place)
         if self.num_columns == 1:
@@ -306,6 +346,8 @@ class ReinforceLearner(Learner):
         if self._correction is not None:
             own: Arrays = {name: t.numpy().copy() for name, t in self._correction.state_dict().items()}
             arrays |= nest("correction", own)
+        if self._behaviour is not None:
+            arrays |= nest("behaviour", self._behaviour.to_arrays())
         return arrays | nest("seen", self._averages.snapshot())
 
     def restore(self, snapshot: Arrays) -> None:
@@ -314,15 +356,9 @@ class ReinforceLearner(Learner):
         self._future.from_arrays(unnest("future", snapshot))
         if self._correction is not None:
             load_arrays(self._correction, unnest("correction", snapshot))
+        if self._behaviour is not None:
+            load_arrays(self._behaviour, unnest("behaviour", snapshot))
         self._averages.restore(unnest("seen", snapshot))
-
-
-def _unique(ids: Ints) -> tuple[Ints, Ints]:
-    """Distinct ids, rising, and where each of ``ids`` (B, C) stands among them: ``np.unique`` without its sort."""
-    present = np.zeros(int(ids.max(initial=0)) + 1, dtype=np.bool_)
-    present[ids] = True
-    place = np.cumsum(present) - 1
-    return np.flatnonzero(present), place[ids]
 
 
 def _logged(batch: Arrays) -> Logged:

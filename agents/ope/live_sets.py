@@ -75,7 +75,8 @@ def check_live_sets(log: LoggedSlates, articles: ArticleTimes | None) -> Article
     if (count != log.num_live).any():
         row = int(np.argmax(count != log.num_live))
         seen = f"{count[row]} live at {log.made_hours[row]:g} h, where row {row} logged {log.num_live[row]}"
-        require(False, "articles", seen, "the catalogue that the log was written with: it has changed since")
+        why = "it has changed since, or editorial rules excluded some of it"
+        require(False, "articles", seen, f"the catalogue that the log was written with: {why}")
     return articles
 
 

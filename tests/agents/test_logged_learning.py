@@ -19,6 +19,7 @@ from feedgym.env.impression_log import ImpressionLog, write_articles
 from feedgym.env.readers.protocol import Outcome
 from feedgym.env.worlds import WORLDS
 
+ESTIMATED = "reinforce:behaviour=estimated"
 CONFIG = FeedConfig(num_readers=60, tick_hours=1.0, days=2)
 
 
@@ -153,7 +154,9 @@ def test_learners_refuse_logs_that_they_cannot_correct(tmp_path: Path) -> None:
         learn_from_log(learner("reinforce", site), site)
 
 
-@pytest.mark.parametrize("agent_text", ["regression-click", "reinforce:estimator=none", "contrastive"])
+@pytest.mark.parametrize(
+    "agent_text", ["regression-click", "reinforce:estimator=none", "contrastive", "direct", ESTIMATED]
+)
 def test_who_needs_no_propensities_learns_without(agent_text: str, tmp_path: Path) -> None:
     live("popular", tmp_path)
     # Also without a clock, without positions, and without the ids of visits.

@@ -1,0 +1,110 @@
+"""Rules at work: every agent that draws by ``serve`` keeps them through a run, and the log says what it may."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from feedgym.agents import make_agent, parse_agent
+from feedgym.agents.editorial import CapPerCategory, Exclude, MinimumShare
+from feedgym.env import Feed, FeedConfig, NewsroomConfig
+from feedgym.env.log_reading import LogReader
+from feedgym.experiments.run_config import RunConfig
+from feedgym.experiments.train import run
+
+SITE = FeedConfig(
+    num_readers=30, days=0.75, tick_hours=0.5, slate_size=5, newsroom=NewsroomConfig(articles_per_day=150)
+)
+AGENTS = ("recent", "popular", "regression", "regression-click:index=ivf", "contrastive", "ltv")
+RULES = "exclude(topic=3)+exclude(age_hours>12)+cap(topic,2)+pin(topic=1,0)+share(topic=2,0.3)"
+
+
+def plan_of(name: str, rules: str, **more: Any) -> Any:
+    learned = name.startswith(("regression", "contrastive", "reinforce", "ltv"))
+    kind = parse_agent(name)
+    return make_agent(kind.name, **dict(kind.settings), rules=rules, **({"max_steps": 4} if learned else {}), **more)
+
+
+@pytest.mark.parametrize("greedy", [False, True])
+@pytest.mark.parametrize("name", AGENTS)
+def test_rules_hold_through_a_run(name: str, greedy: bool, drive: Callable[..., Any]) -> None:
+    feed = Feed(SITE, seed=2)
+    agent = plan_of(name, RULES, greedy=greedy).start(feed)
+    shown = 0
+    while not feed.done:
+        catalogue = feed.catalogue
+        served = agent.act(feed.visits, catalogue)
+        ids, live = served.article_id, catalogue.article_id
+        assert np.isin(ids[ids >= 0], live).all()
+        topic = np.where(ids >= 0, catalogue.archive.column("topic")[np.maximum(ids, 0)], -1)
+        assert not (topic == 3).any()
+        assert (feed.now - catalogue.published_hours_of(ids[ids >= 0]) <= 12).all()
+        for c in range(catalogue.category_sizes[0]):
+            assert ((topic == c).sum(axis=1) <= 2).all()
+        assert np.isin(topic[:, 0], [1, -1]).all()
+        assert ((topic == 2).sum(axis=1) + (topic == -1).sum(axis=1) >= 2).all()
+        assert served.num_live < len(live)
+        assert (served.slot_propensity <= 1).all()
+        shown += int((ids >= 0).sum())
+        agent.learn(feed.serve(ids))
+    assert shown > 100
+
+
+def test_an_agent_under_rules_resumes_byte_for_byte(drive: Callable[..., Any]) -> None:
+    plan = plan_of("regression", RULES, new_boost=1.0)
+    feed = Feed(SITE, seed=3)
+    agent = plan.start(feed)
+    drive(agent, feed, until=9.0)
+    snapshots = agent.snapshot(), feed.snapshot()
+    rest = drive(agent, feed)
+    other = Feed(SITE, seed=3)
+    again = plan.start(other)
+    again.restore(snapshots[0])
+    other.restore(snapshots[1])
+    resumed = drive(again, other)
+    assert sum(len(s.article_id) for s, _ in rest) > 10
+    for (one, _), (two, _) in zip(rest, resumed, strict=True):
+        assert one.article_id.tobytes() == two.article_id.tobytes()
+        assert one.slot_propensity.tobytes() == two.slot_propensity.tobytes()
+
+
+def test_a_search_is_as_wide_as_what_is_excluded_asks_for(drive: Callable[..., Any]) -> None:
+    # Without exploration all that is shown comes from the shortlist: it is as long as without the rule.
+    feed = Feed(SITE, seed=2)
+    agent = plan_of("regression", "exclude(topic=0)", shortlist_size=8, epsilon=0.0).start(feed)
+    sizes = [served.shortlist_size for served, _ in drive(agent, feed)]
+    assert set(np.concatenate(sizes).tolist()) == {8}
+
+
+def test_policy_gradients_refuse_what_leaves_inclusion_unknown(drive: Callable[..., Any]) -> None:
+    feed = Feed(SITE, seed=2)
+    with pytest.raises(ValueError, match=r"rules: got 'cap\(topic,2\)', needs exclude only"):
+        plan_of("reinforce", "cap(topic,2)").start(feed)
+    run = drive(plan_of("reinforce", "exclude(topic=3)").start(feed), feed)
+    assert run[-1][0].policy_version >= 2
+
+
+def test_rules_are_settings_from_the_command_line_and_from_python() -> None:
+    plan = parse_agent("popular:rules=exclude(topic=3)+cap(topic,2)+exclude(age_hours>24),epsilon=0.2")
+    assert dict(plan.settings) == {"rules": "exclude(topic=3)+cap(topic,2)+exclude(age_hours>24)", "epsilon": 0.2}
+    objects = (Exclude(column="topic", category=3), CapPerCategory("topic", 2), MinimumShare("author", 1, 0.2))
+    plan = make_agent("popular", rules=objects)
+    again = parse_agent(plan.label)
+    feed = Feed(SITE, seed=1)
+    one: Any = plan.start(feed)
+    two: Any = again.start(feed)
+    assert one._policy.editorial == two._policy.editorial
+    assert one._policy.editorial.shares == objects[2:]
+
+
+@pytest.mark.parametrize(("rules", "known"), [("exclude(topic=3)", True), ("cap(topic,1)", False)])
+def test_the_log_keeps_what_is_exact(rules: str, known: bool, tmp_path: Path) -> None:
+    run(RunConfig(agent=f"popular:rules={rules}", readers=20, days=0.5), tmp_path / "run")
+    found = list(LogReader(tmp_path / "run").visits())
+    shown = np.concatenate([c["article_id"] for c in found]) >= 0
+    for name in ("slot_marginal", "inclusion"):
+        values = np.concatenate([c[name] for c in found])
+        assert np.isfinite(values[shown]).all() if known else np.isnan(values[shown]).all()
+    assert np.isfinite(np.concatenate([c["slot_propensity"] for c in found])).all()

@@ -1,0 +1,335 @@
+"""The editor's view says what plain loops over the log say, goes on from a checkpoint, and comes back in tables."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from feedgym.agents import make_agent
+from feedgym.env import Feed, read_impressions
+from feedgym.env.arrays import Ints
+from feedgym.env.config import FeedConfig, NewsroomConfig
+from feedgym.experiments import editor_view, train
+from feedgym.experiments.checkpoint import CHECKPOINT
+from feedgym.experiments.curves import Curves, Run
+from feedgym.experiments.editor_metrics import age_bucket, gini, shown_less_than, slate_entropy
+from feedgym.experiments.editor_report import editor_csv_names, mean_editor
+from feedgym.experiments.editor_view import GROUPS, NAMES, EditorView
+from feedgym.experiments.ranking import rank, ranking_csv
+from feedgym.experiments.repeats import Repeats
+from feedgym.experiments.report import write_report
+from feedgym.experiments.run_config import RunConfig
+
+SMALL: dict[str, Any] = {"readers": 120, "days": 3.0, "tick_hours": 1.0, "articles_per_day": 24.0, "evaluate_visits": 0}
+EDGES = (0.0, 1.0, 3.0, 12.0, 24.0, math.inf)
+
+
+# ---- plain loops ----
+def plain_gini(counts: list[int]) -> float:
+    """Mean absolute difference of all pairs, over twice the mean."""
+    pairs = sum(abs(a - b) for a in counts for b in counts)
+    return pairs / (2 * len(counts) * sum(counts))
+
+
+def plain_values(rows: list[dict[str, Any]], articles: dict[int, dict[str, Any]], hours: float, days: int) -> Any:
+    """``NAMES`` by loops: ``rows`` are impressions in the order of time, with ``time_hours`` and so on."""
+    groups: dict[str, list[float]] = {group: [0.0, 0.0, 0.0] for group in GROUPS}
+    shown: Counter[int] = Counter()
+    shown_before: Counter[int] = Counter()
+    clicked: Counter[int] = Counter()
+    at, seen, repeats = -1.0, set(), 0
+    topics: dict[Any, list[int]] = defaultdict(list)
+    of_day: dict[int, set[int]] = defaultdict(set)
+    for row in rows:
+        now, article = row["time_hours"], row["article_id"]
+        if now != at:
+            at, shown_before = now, shown.copy()
+        age = now - articles[article]["published_hours"]
+        (bucket,) = [i for i in range(5) if EDGES[i] <= age < EDGES[i + 1]]
+        names = [GROUPS[bucket], "all"] + ["first_50"] * (shown_before[article] < 50)
+        for name in names:
+            for column, value in enumerate((1.0, row["clicked"], row["dwell_minutes"])):
+                groups[name][column] += value
+        shown[article] += 1
+        clicked[article] += row["clicked"]
+        repeats += (row["reader_id"], article) in seen
+        seen.add((row["reader_id"], article))
+        topics[row["reader_id"], row["visit"]].append(articles[article]["topic"])
+        of_day[int(now // 24)].add(article)
+
+    def live(first: float, last: float) -> list[int]:
+        """Live at one of the ticks from ``first`` to before ``last`` hours."""
+        ticks = [first + hours * i for i in range(round((last - first) / hours))]
+        return [i for i, a in articles.items() if any(a["published_hours"] <= t < a["expires_hours"] for t in ticks)]
+
+    every = live(0.0, 24.0 * days)
+    entropy = []
+    for slate in topics.values():
+        shares = [count / len(slate) for count in Counter(slate).values()]
+        entropy.append(-sum(p * math.log(p) for p in shares))
+    coverage = [len(of_day[day]) / len(live(24.0 * day, 24.0 * (day + 1))) for day in range(days)]
+    values = {
+        "coverage": len(shown) / len(every),
+        "daily_coverage": sum(coverage) / days,
+        "gini_exposure": plain_gini([shown[i] for i in every]),
+        "gini_clicks": plain_gini([clicked[i] for i in every]),
+        "topic_entropy": sum(entropy) / len(entropy),
+        "repeat_share": repeats / len(rows),
+    }
+    total = groups["all"]
+    for group, (impressions, clicks, reward) in groups.items():
+        if group != "all":
+            values[f"exposure_share/{group}"] = impressions / total[0]
+            values[f"click_share/{group}"] = clicks / total[1]
+            values[f"reward_share/{group}"] = reward / total[2]
+        if impressions:
+            values[f"click_rate/{group}"] = clicks / impressions
+            values[f"reward_per_impression/{group}"] = reward / impressions
+    return values
+
+
+@pytest.mark.parametrize("agent", ["random", "popular"])
+def test_a_runs_numbers_are_those_of_loops_over_its_log(agent: str, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    run = train.run(RunConfig(agent=agent, **SMALL), tmp_path)
+    rows = sorted(read_impressions(tmp_path / "impressions").to_pylist(), key=lambda row: row["time_hours"])
+    articles = {row["article_id"]: row for row in pq.read_table(tmp_path / "articles.parquet").to_pylist()}
+    assert run.editor is not None
+    values = run.editor["values"]
+    assert set(values) == set(NAMES)
+    assert values == pytest.approx(plain_values(rows, articles, 1.0, 3), rel=1e-6)
+    # Else the comparison would say little.
+    assert 0.01 < values["repeat_share"] < 0.9
+    assert 0.05 < values["exposure_share/first_50"] < 0.9
+    assert 0.5 < values["daily_coverage"] <= 1.0
+
+
+# ---- a run goes on ----
+def test_going_on_from_a_checkpoint_ends_with_the_same_numbers_and_tags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RunConfig(agent="recent", **SMALL)
+    monkeypatch.setattr(train, "CHECKPOINT_SHARE", 0.0)
+    whole = train.run(config, tmp_path / "whole", tensorboard=tmp_path / "tb")
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(progress: train.Progress) -> None:
+        if progress.day >= 2.0:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        train.run(config, tmp_path / "again", report=stop)
+    assert (tmp_path / "again" / CHECKPOINT).exists()
+    again = train.run(config, tmp_path / "again")
+    assert again.editor == whole.editor
+    done = [(tmp_path / name / "done.json").read_bytes() for name in ("whole", "again")]
+    assert done[0] == done[1]
+    assert json.loads(done[0])["editor"]["followed_readers"] == 120
+
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (folder,) = (tmp_path / "tb" / "seeds").glob("*/seed-0")
+    events = EventAccumulator(str(folder)).Reload()
+    tags = {tag for tag in events.Tags()["scalars"] if tag.startswith("editor/")}
+    # The coverage of a whole run is no day's number.
+    assert tags == {f"editor/{name.replace('/', '_')}" for name in NAMES} - {"editor/coverage"}
+    days = [event.value for event in events.Scalars("editor/daily_coverage")]
+    assert len(days) == 3
+    assert np.mean(days) == pytest.approx(whole.editor["values"]["daily_coverage"], rel=1e-5)
+
+
+def test_an_earlier_runs_file_is_read_without_a_view(tmp_path: Path) -> None:
+    train.run(RunConfig(agent="random", readers=10, days=1.0, tick_hours=4.0, log=False), tmp_path)
+    done = json.loads((tmp_path / "done.json").read_text())
+    del done["editor"]
+    (tmp_path / "done.json").write_text(json.dumps(done))
+    assert train.load_run(tmp_path).editor is None
+
+
+# ---- driven by hand ----
+def small_feed(readers: int = 80) -> Feed:
+    newsroom = NewsroomConfig(articles_per_day=8.0)
+    return Feed(FeedConfig(num_readers=readers, days=2.0, tick_hours=1.0, newsroom=newsroom), seed=5)
+
+
+def drive(feed: Feed, change: Any = None) -> tuple[EditorView, list[tuple[float, Ints, Ints, Any]]]:
+    """Serve all days; returns the view and what it was told."""
+    agent, view, told = make_agent("random").start(feed), EditorView(feed), []
+    while not feed.done:
+        now, visits = feed.now, feed.visits
+        slates = agent.act(visits, feed.catalogue).article_id
+        slates = slates if change is None else change(slates)
+        outcome = feed.serve(slates)
+        view.after_serving(visits, slates, outcome, now)
+        told.append((now, visits.rows.copy(), slates.copy(), outcome))
+        if feed.tick % feed.config.ticks_per_day == 0:
+            view.end_day()
+        slates[...] = -7  # an agent may reuse its buffer
+        agent.learn(outcome)
+    return view, told
+
+
+def holes(slates: Ints) -> Ints:
+    """Absent, unpublished and repeated entries, and slates that show nothing."""
+    changed = slates.copy()
+    changed[:, 2] = -1
+    changed[::3, 4] = 1 << 40
+    changed[:, 5] = changed[:, 0]
+    changed[::5] = -1
+    return changed
+
+
+def rows_of(told: list[tuple[float, Ints, Ints, Any]], followed: set[int] | None = None) -> list[dict[str, Any]]:
+    found = []
+    for now, rows, slates, outcome in told:
+        for i, k in zip(*np.nonzero(outcome.valid), strict=True):
+            if followed is None or int(rows[i]) in followed:
+                found.append(
+                    {
+                        "time_hours": now,
+                        "reader_id": int(rows[i]),
+                        "visit": now,
+                        "article_id": int(slates[i, k]),
+                        "clicked": bool(outcome.clicks[i, k]),
+                        "dwell_minutes": float(outcome.dwell_minutes[i, k]),
+                    }
+                )
+    return found
+
+
+def articles_of(feed: Feed) -> dict[int, dict[str, Any]]:
+    archive = feed.catalogue.archive
+    names = ("published_hours", "expires_hours", "topic")
+    return {i: {name: float(archive.column(name)[i]) for name in names} for i in range(archive.published)}
+
+
+@pytest.mark.parametrize("block", [1 << 17, 300])
+def test_entries_that_show_nothing_are_left_out_however_much_is_kept(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(editor_view, "BLOCK", block)
+    feed = small_feed(readers=250)
+    view, told = drive(feed, holes)
+    assert feed.invalid_entries > 1000
+    expected = plain_values(rows_of(told), articles_of(feed), 1.0, 2)
+    assert expected["exposure_share/first_50"] < 0.9
+    assert view.summary()["values"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_topics_and_repeats_are_exact_for_the_followed_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(editor_view, "FOLLOWED", 20)
+    feed = small_feed()
+    view, told = drive(feed)
+    followed = set(np.flatnonzero(view._follower >= 0).tolist())
+    assert len(followed) == 20
+    some = plain_values(rows_of(told, followed), articles_of(feed), 1.0, 2)
+    every = plain_values(rows_of(told), articles_of(feed), 1.0, 2)
+    values = view.summary()["values"]
+    for name in NAMES:
+        expected = some if name in ("topic_entropy", "repeat_share") else every
+        assert values[name] == pytest.approx(expected[name], rel=1e-6), name
+    assert some["repeat_share"] != pytest.approx(every["repeat_share"], rel=1e-3)
+    # Expired articles are forgotten.
+    assert feed.catalogue.archive.is_live[view._repeats._article].all()
+
+
+def test_a_site_without_visits_has_no_numbers() -> None:
+    feed = small_feed()
+    view = EditorView(feed)
+    assert view.end_day() == {}
+    assert view.summary()["values"] == {}
+
+
+# ---- the measures ----
+def test_gini_of_known_counts() -> None:
+    assert gini(np.array([3, 3, 3])) == 0.0
+    assert gini(np.array([0, 0, 0, 8])) == pytest.approx(0.75)
+    assert gini(np.array([1, 3])) == pytest.approx(0.25)
+    assert math.isnan(gini(np.zeros(4)))
+    assert math.isnan(gini(np.zeros(0)))
+
+
+def test_entropy_of_known_slates() -> None:
+    topic = np.array([[1, 1, 1, 1], [0, 1, 2, 3], [5, 5, 6, 6], [5, 5, 6, 6], [1, 2, 3, 4]])
+    valid = np.array([[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]], dtype=bool)
+    found = slate_entropy(topic, valid)
+    assert found[:4] == pytest.approx([0.0, math.log(4), math.log(2), 0.0], abs=1e-12)
+    assert math.isnan(found[4])
+
+
+def test_ages_at_the_edges() -> None:
+    ages = np.array([0.0, 0.999, 1.0, 2.9, 3.0, 11.9, 12.0, 23.9, 24.0, 500.0])
+    assert age_bucket(ages).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_few_is_what_had_been_shown_before_the_tick() -> None:
+    article = np.array([0, 0, 1, 0, 1, 1, 0, 2])
+    size = np.array([3, 0, 3, 2])
+    found = shown_less_than(3, article, size, np.array([1, 0, 9]))
+    # Article 0 had 1, 3, 4; article 1 had 0, 1; article 2 had 9.
+    assert found.tolist() == [True, True, True, False, True, True, False, False]
+
+
+def test_repeats_are_those_of_a_set_and_survive_a_snapshot() -> None:
+    rng = np.random.default_rng(1)
+    repeats, seen, is_live = Repeats(13), set(), np.ones(40, dtype=bool)
+    for step in range(20):
+        expected = 0
+        reader, article = rng.integers(0, 13, 30), rng.integers(step, 20 + step, 30)
+        for pair in zip(reader.tolist(), article.tolist(), strict=True):
+            expected += pair in seen
+            seen.add(pair)
+        assert repeats.count(reader, article) == expected
+        is_live[:step] = False
+        repeats.forget(is_live)
+        other = Repeats(13)
+        other.restore(repeats.snapshot())
+        repeats = other
+    assert repeats.count(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)) == 0
+
+
+# ---- tables ----
+def viewed_run(agent: str, seed: int, level: float) -> Run:
+    totals = {name: np.full(2, 10.0 * level) for name in Curves(10, 2.0, 24.0).totals}
+    values = {name: level + 0.1 * seed for name in NAMES if not name.endswith("over_24_h")}
+    if seed == 0:
+        values["click_rate/over_24_h"] = 0.25
+    return Run(agent, seed, False, Curves(10, 2.0, 24.0, totals), None, {"followed_readers": 256, "values": values})
+
+
+def report_of(runs: list[Run], folder: Path) -> str:
+    path = write_report(
+        folder, runs, rank(runs), config_text="", notes=[], command="", tensorboard_dir=folder / "tensorboard"
+    )
+    return path.read_text()
+
+
+def test_the_report_and_the_csv_show_means_over_seeds(tmp_path: Path) -> None:
+    runs = [viewed_run(agent, seed, level) for agent, level in (("popular", 0.2), ("learner", 0.5)) for seed in (0, 1)]
+    section = report_of(runs, tmp_path).split("## What an editor asks first")[1].split("\n## ")[0]
+    assert "| 1 | learner | 55.0 | 55.0 | 0.550 | 0.550 | 0.550 | 55.0 |" in section
+    assert "| 2 | popular | 25.0 |" in section
+    assert "| learner | exposure % | 55.0 | 55.0 | 55.0 | 55.0 | - | 55.0 | - |" in section
+    assert "|  | click rate % | 25.0 | 25.0 | 25.0 | 25.0 | 25.0 | 25.0 | 25.0 |" in section
+    assert "of 256 readers" in section
+    rows = list(csv.DictReader(io.StringIO(ranking_csv(rank(runs)))))
+    assert [float(row["editor_coverage"]) for row in rows] == pytest.approx([0.55, 0.25])
+    assert rows[0]["editor_click_rate_over_24_h"] == "0.25"
+    assert rows[0]["editor_click_share_over_24_h"] == ""
+    assert set(editor_csv_names()) <= rows[0].keys()
+
+
+def test_without_a_view_there_are_no_tables(tmp_path: Path) -> None:
+    run = dataclasses.replace(viewed_run("popular", 0, 0.5), editor=None)
+    assert "editor" not in report_of([run], tmp_path)
+    assert mean_editor([None, None]).values == {}
