@@ -61,6 +61,11 @@ def nothing_is_left() -> Iterator[None]:
     STARTED.clear()
 
 
+def allow_interrupts() -> None:
+    """A shell that runs the tests in the background lets them ignore Ctrl-C, and their children inherit it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(out: Path) -> "subprocess.Popen[str]":
     process = subprocess.Popen(
         [sys.executable, "-m", "feedgym.experiments.compare", *WORDS, "--out", str(out)],
@@ -68,6 +73,7 @@ def start(out: Path) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=allow_interrupts,
     )
     STARTED.append(process)
     return process
