@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from feedgym.env.arrays import AnyArray, Arrays, Doubles
 from feedgym.env.checks import require
 from feedgym.towers.features import ItemFeaturesConfig, Standardise
+from feedgym.towers.two_tower import arrays_of
 
 _HOURS = (6.0, 24.0)
 """Of the exponentials by which the estimate sees ages; beside their logarithm."""
@@ -110,8 +111,7 @@ class EstimatedBehaviour(nn.Module):
 
     def to_arrays(self) -> Arrays:
         """Its state."""
-        arrays: dict[str, AnyArray] = {name: t.numpy().copy() for name, t in self.state_dict().items()}
-        return arrays
+        return arrays_of(self)
 
 
 def estimated_log_weight(log_chance: Doubles, shown: AnyArray, time: Doubles) -> Doubles:

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from feedgym.agents.return_time import ReturnTime
 from feedgym.agents.returns import chain_order, lambda_returns, running_mean
-from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, nest, unnest
+from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, nest, unnest
 from feedgym.env.config import RewardConfig
 from feedgym.towers.encoders import FeedForward
 from feedgym.towers.features import Standardise
+from feedgym.towers.two_tower import arrays_of
 
 _PAST_RATE = 0.2
 """Weight of the newest visit in what is remembered of a reader's rewards and gaps."""
@@ -150,7 +151,7 @@ class Future(nn.Module):
 
     def to_arrays(self) -> Arrays:
         """What lasts from training to training."""
-        arrays: dict[str, AnyArray] = {name: t.numpy().copy() for name, t in self.state_dict().items()}
+        arrays = arrays_of(self)
         arrays["started"] = np.asarray(self._started)
         return arrays | nest("return_time", self.return_time.snapshot())
 

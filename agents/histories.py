@@ -31,9 +31,8 @@ def click_vectors(model: TwoTower | SummedTowers, store: ItemStore, history_id: 
     if not (learn and model.config.trains_history):
         return torch.from_numpy(store.click_vector.take(safe, axis=0))
     unique, place = np.unique(safe, return_inverse=True)
-    numeric, categorical = torch.from_numpy(store.numeric[unique]), torch.from_numpy(store.categorical[unique])
     rows = torch.from_numpy(place.ravel())
-    return model.embed_history(numeric, categorical).index_select(0, rows).view(*safe.shape, -1)
+    return model.embed_history(*store.features(unique)).index_select(0, rows).view(*safe.shape, -1)
 
 
 def click_columns(store: ItemStore, history_id: Ints, minutes: Floats, now: Doubles) -> Tensor:

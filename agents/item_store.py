@@ -92,6 +92,10 @@ class ItemStore:
         """What the user tower sees of a clicked article, a row per id: v where the item encoder is shared."""
         return self.vector if self._shares_vector else self._history
 
+    def features(self, article_id: Ints) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the item tower sees of articles (m,): numeric and categorical columns, copies."""
+        return torch.from_numpy(self.numeric[article_id]), torch.from_numpy(self.categorical[article_id])
+
     def follow(self, catalogue: Catalogue) -> None:
         """Take in what has come and gone at this tick."""
         gone, moved = catalogue.departed, catalogue.now > self._now
@@ -137,7 +141,7 @@ class ItemStore:
 
     @torch.no_grad()
     def _embed(self, ids: Ints) -> None:
-        numeric, categorical = torch.from_numpy(self.numeric[ids]), torch.from_numpy(self.categorical[ids])
+        numeric, categorical = self.features(ids)
         age = None
         if self._ages:
             age = torch.from_numpy((self._now - self.published_hours[ids]).astype(np.float32))
@@ -155,7 +159,7 @@ class ItemStore:
         width = self._model.augmented_dim
         self.augmented[ids, :width] = self._model.augment_items(vector, bias, published, self.t_ref).numpy()
         if self._extra is not None:
-            numeric, categorical = torch.from_numpy(self.numeric[ids]), torch.from_numpy(self.categorical[ids])
+            numeric, categorical = self.features(ids)
             self.augmented[ids, width:] = self._extra(numeric, categorical).numpy()
 
     def _scored(self, ids: Ints) -> Floats:

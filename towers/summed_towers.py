@@ -4,14 +4,13 @@ The first predicts what a visit pays at once, the second what it changes later; 
 Shapes as in ``two_tower``; an article's vector is [v1, v2, b2], a reader's parts stand side by side.
 """
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from feedgym.towers.age_decay import Hours
 from feedgym.towers.checks import require, require_shape
 from feedgym.towers.config import TwoTowerConfig
-from feedgym.towers.two_tower import Arrays, TwoTower, UserOutput, load_arrays
+from feedgym.towers.two_tower import Arrays, TwoTower, UserOutput, arrays_of, load_arrays
 
 
 class SummedTowers(nn.Module):
@@ -137,7 +136,7 @@ class SummedTowers(nn.Module):
 
     def to_arrays(self) -> Arrays:
         """All parameters and buffers as arrays (copies)."""
-        return {name: np.array(tensor.detach().cpu().numpy()) for name, tensor in self.state_dict().items()}
+        return arrays_of(self)
 
     def from_arrays(self, arrays: Arrays) -> None:
         """Take over what :meth:`to_arrays` gave."""

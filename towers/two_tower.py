@@ -339,7 +339,7 @@ class TwoTower(nn.Module):
 
     def to_arrays(self) -> Arrays:
         """All parameters and buffers as arrays (copies), for an npz without pickle."""
-        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.state_dict().items()}
+        return arrays_of(self)
 
     def from_arrays(self, arrays: Arrays) -> None:
         """Take over what ``to_arrays`` of a model of the same config gave.
@@ -356,6 +356,11 @@ def _age_columns(age_hours: Tensor | None, count: int) -> Tensor:
     require_shape(age, (count,), "age_hours")
     fading = [torch.exp(-age / tau) for tau in (2.0, 8.0, 32.0)]
     return torch.stack([torch.log1p(age.clamp(min=0)), *fading], dim=1)
+
+
+def arrays_of(model: nn.Module) -> Arrays:
+    """All parameters and buffers of ``model`` as arrays (copies): what :func:`load_arrays` takes."""
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in model.state_dict().items()}
 
 
 def load_arrays(model: nn.Module, arrays: Arrays) -> None:

@@ -162,7 +162,9 @@ class ContrastiveLearner(Learner):
             if part is not None:
                 parts.append(c.sequence_weight * part)
         if isinstance(model, TwoTower) and model.reranker is not None:
-            parts.append(self._rerank_loss(learning, rng))
+            part = self._rerank_loss(learning, rng)
+            if part is not None:
+                parts.append(part)
         return torch.stack(parts).sum() if parts else None
 
     def _stretch(self, replay: Replay, rng: np.random.Generator) -> "_Clicks | None":
@@ -266,19 +268,20 @@ class ContrastiveLearner(Learner):
             weight /= np.float32(c.examination) ** position.astype(np.float32)
         return None if bool((weight == 1.0).all()) else torch.from_numpy(weight)
 
-    def _rerank_loss(self, learning: Learning, rng: np.random.Generator) -> Tensor:
-        """Cross-entropy of clicks on whole slates, by the second stage with positions (YouTube 2016, 4)."""
+    def _rerank_loss(self, learning: Learning, rng: np.random.Generator) -> Tensor | None:
+        """Cross-entropy of clicks on whole slates, by the second stage with positions (YouTube 2016, 4).
+
+        None where the slates showed nothing.
+        """
         model, replay = learning.model, learning.replay
         assert isinstance(model, TwoTower)
         batch = replay.take(rng.integers(0, len(replay), self.config.batch_clicks))
-        shown = batch.article_id >= 0
-        ids = np.where(shown, batch.article_id, batch.article_id.max())
-        vector, bias = learning.items(ids.ravel(), np.repeat(batch.now, ids.shape[1]))
-        item, age = vector.view(*ids.shape, -1), learning.ages(batch.article_id, batch.now)
-        user = learning.users(batch)
-        score = model.score(user, item, bias.view(ids.shape), age)
-        logits = model.rerank(score, user, item, age, torch.arange(ids.shape[1]))
-        weight = shown.astype(np.float32)
+        slates = learning.slates(batch)
+        if slates is None:
+            return None
+        score = model.score(slates.user, slates.item, slates.bias, slates.age)
+        logits = model.rerank(score, slates.user, slates.item, slates.age, torch.arange(score.shape[1]))
+        weight = slates.shown.astype(np.float32)
         if any(task == "dwell" for task, _ in self.tasks) or self.config.dwell_weight:
             # Weighted logistic regression: the odds are expected minutes.
             weight = np.where(batch.clicks, batch.dwell_minutes, weight).astype(np.float32)

@@ -29,7 +29,7 @@ from feedgym.agents.tasks import parse_tasks
 from feedgym.env.arrays import Arrays, Doubles, Ints, nest, unnest
 from feedgym.env.checks import require
 from feedgym.towers.config import TwoTowerConfig
-from feedgym.towers.two_tower import TwoTower, load_arrays
+from feedgym.towers.two_tower import TwoTower, arrays_of, load_arrays
 
 _LATER_LEARNING_RATE = 0.01
 
@@ -157,7 +157,7 @@ class DirectLearner(ReinforceLearner):
         """That of ``reinforce``, and the later model."""
         arrays = super().snapshot()
         if self._later is not None:
-            arrays |= nest("later", {name: t.numpy().copy() for name, t in self._later.state_dict().items()})
+            arrays |= nest("later", arrays_of(self._later))
         return arrays
 
     def restore(self, snapshot: Arrays) -> None:

@@ -73,19 +73,12 @@ class LtvLearner(Learner):
             return None
         slots = rng.integers(0, len(replay), c.batch_visits)
         batch = replay.take(slots)
-        shown = batch.article_id >= 0
-        if not shown.any():
+        slates = learning.slates(batch)
+        if slates is None:
             return None
-        article_id = np.where(shown, batch.article_id, batch.article_id.max())
-        vector, bias = learning.items(article_id.ravel(), np.repeat(batch.now, article_id.shape[1]))
-        now, later = model.scores(
-            learning.users(batch),
-            vector.reshape(*article_id.shape, -1),
-            bias.reshape(article_id.shape),
-            learning.ages(batch.article_id, batch.now),
-        )
+        now, later = model.scores(slates.user, slates.item, slates.bias, slates.age)
         value_loss, value = self._future.loss(slots)
-        weight = torch.from_numpy(shown.astype(np.float32))
+        weight = torch.from_numpy(slates.shown.astype(np.float32))
         minutes = mse_loss(now, torch.from_numpy(self._slot_reward[slots]), weight=weight)
         target = torch.from_numpy(self._target(batch.clicks, slots, value).astype(np.float32))
         advantage = mse_loss(later, target, weight=weight)

@@ -18,12 +18,28 @@ from feedgym.agents.histories import embed_readers
 from feedgym.agents.item_store import ItemStore
 from feedgym.agents.policy import PolicyConfig
 from feedgym.agents.replay import Replay, VisitBatch
-from feedgym.env.arrays import Arrays, Doubles, Floats, Ints
+from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints
 from feedgym.env.catalogue import Catalogue
 from feedgym.env.readers.protocol import Outcome
 from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.summed_towers import SummedTowers
 from feedgym.towers.two_tower import TwoTower, UserOutput
+
+
+@dataclass(frozen=True)
+class EmbeddedSlates:
+    """A batch of visits with what the towers make of them; positions that showed nothing hold a stand-in."""
+
+    shown: Bools
+    """(B, K)"""
+    user: UserOutput
+    """B readers."""
+    item: Tensor
+    """v, (B, K, d)"""
+    bias: Tensor
+    """(B, K)"""
+    age: Tensor
+    """Hours at the impression, (B, K)."""
 
 
 @dataclass
@@ -68,9 +84,24 @@ class Learning:
         rows = torch.from_numpy(place)
         return vector.index_select(0, rows), bias.index_select(0, rows)
 
+    def slates(self, batch: VisitBatch) -> EmbeddedSlates | None:
+        """Both towers, with gradients, on all that a batch of visits showed; None if it showed nothing."""
+        shown: Bools = batch.article_id >= 0
+        if not shown.any():
+            return None
+        article_id = np.where(shown, batch.article_id, batch.article_id.max())
+        vector, bias = self.items(article_id.ravel(), np.repeat(batch.now, article_id.shape[1]))
+        return EmbeddedSlates(
+            shown=shown,
+            user=self.users(batch),
+            item=vector.reshape(*article_id.shape, -1),
+            bias=bias.reshape(article_id.shape),
+            age=self.ages(batch.article_id, batch.now),
+        )
+
     def features(self, article_id: Ints) -> tuple[Tensor, Tensor]:
         """What the item tower sees of articles (m,): numeric and categorical columns."""
-        return torch.from_numpy(self.store.numeric[article_id]), torch.from_numpy(self.store.categorical[article_id])
+        return self.store.features(article_id)
 
     def ages(self, article_id: Ints, now: Doubles) -> Tensor:
         """Ages in hours of articles (B, C) at each row's time (B,), float32; 0 where the id is -1.

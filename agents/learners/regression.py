@@ -21,7 +21,7 @@ from feedgym.env.arrays import Arrays, Doubles, Ints, nest, unnest
 from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.examination import LearnedExamination
 from feedgym.towers.losses import bce_loss, ips_bce_loss, mse_loss, slate_bpr_loss, slate_softmax_loss
-from feedgym.towers.two_tower import TwoTower, load_arrays
+from feedgym.towers.two_tower import TwoTower, arrays_of, load_arrays
 
 _HEAD_LEARNING_RATE = 0.01
 
@@ -95,19 +95,16 @@ class RegressionLearner(Learner):
             return None
         slots = rng.integers(0, len(replay), c.batch_visits)
         batch = replay.take(slots)
-        shown = batch.article_id >= 0
-        if not shown.any():
+        slates = learning.slates(batch)
+        if slates is None:
             return None
-        article_id = np.where(shown, batch.article_id, batch.article_id.max())
-        vector, bias = learning.items(article_id.ravel(), np.repeat(batch.now, article_id.shape[1]))
-        item, age = vector.reshape(*article_id.shape, -1), learning.ages(batch.article_id, batch.now)
-        user = learning.users(batch)
-        score = learning.model.score(user, item, bias.reshape(article_id.shape), age)
+        model, shown = learning.model, slates.shown
+        score = model.score(slates.user, slates.item, slates.bias, slates.age)
         stages = [score]
-        model = learning.model
         if isinstance(model, TwoTower) and model.reranker is not None:
             # Both stages learn the same; the second is told the position, which serving holds at the top.
-            stages.append(model.rerank(score, user, item, age, torch.arange(shown.shape[1])))
+            position = torch.arange(shown.shape[1])
+            stages.append(model.rerank(score, slates.user, slates.item, slates.age, position))
         rate = c.negative_keep_rate
         chosen = None if rate == 1.0 else rng.random(shown.shape) < rate
         parts = []
@@ -170,7 +167,7 @@ class RegressionLearner(Learner):
 
     def snapshot(self) -> Arrays:
         """Scales of the tasks, and the examination."""
-        return {name: value for part, module in self._parts() for name, value in nest(part, _arrays(module)).items()}
+        return {name: value for part, module in self._parts() for name, value in nest(part, arrays_of(module)).items()}
 
     def restore(self, snapshot: Arrays) -> None:
         """Go on from a snapshot."""
@@ -182,7 +179,3 @@ class RegressionLearner(Learner):
         if self._examination is not None:
             parts.append(("examination", self._examination))
         return parts
-
-
-def _arrays(module: nn.Module) -> Arrays:
-    return {name: tensor.detach().numpy().copy() for name, tensor in module.state_dict().items()}

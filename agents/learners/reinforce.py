@@ -32,7 +32,7 @@ from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, nest, unnest
 from feedgym.env.checks import require
 from feedgym.env.readers.protocol import Outcome
 from feedgym.towers.config import TwoTowerConfig
-from feedgym.towers.two_tower import TwoTower, load_arrays
+from feedgym.towers.two_tower import TwoTower, arrays_of, load_arrays
 
 _BEHAVIOUR_LEARNING_RATE = 0.003
 """At .02 the estimate of a log of 700 slates swings by a third of its error from step to step."""
@@ -344,8 +344,7 @@ class ReinforceLearner(Learner):
         """Ring, value head, correction, and what the curves have not seen yet."""
         arrays = nest("ring", self._ring.snapshot()) | nest("future", self._future.to_arrays())
         if self._correction is not None:
-            own: Arrays = {name: t.numpy().copy() for name, t in self._correction.state_dict().items()}
-            arrays |= nest("correction", own)
+            arrays |= nest("correction", arrays_of(self._correction))
         if self._behaviour is not None:
             arrays |= nest("behaviour", self._behaviour.to_arrays())
         return arrays | nest("seen", self._averages.snapshot())

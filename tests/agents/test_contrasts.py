@@ -442,5 +442,8 @@ def test_a_newsroom_of_few_articles_breaks_none(
     settings: dict[str, Any] = {"loss": loss, "negatives": negatives, "task": task, "batch_clicks": 4}
     if loss == "ccl":
         settings["prediction"] = "cosine"
-    agent = make_agent("contrastive", max_steps=8, train_every_hours=2.0, **settings).start(feed)
+    agent: Any = make_agent("contrastive", max_steps=8, train_every_hours=2.0, **settings).start(feed)
     drive(agent, feed)
+    assert feed.done
+    assert agent.policy_version >= 5
+    assert all(bool(p.isfinite().all()) for p in agent.model.parameters())

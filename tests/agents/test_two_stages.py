@@ -241,3 +241,13 @@ def test_both_stages_are_trained(made: Callable[..., Made]) -> None:
         # One stage alone is another loss.
         agent.model.reranker = None
         assert not torch.equal(agent._learner.loss(agent._learning, np.random.default_rng(0)), loss)
+
+
+def test_slates_that_showed_nothing_teach_the_second_stage_nothing(drive: Callable[..., Any]) -> None:
+    feed = Feed(FeedConfig(num_readers=60, days=1.0), seed=3)
+    agent: Any = make_agent("contrastive", prediction="logistic", max_steps=1).start(feed)
+    drive(agent, feed, until=8.0)
+    rng = np.random.default_rng(0)
+    assert agent._learner._rerank_loss(agent._learning, rng) is not None
+    agent._replay.column("article_id")[:] = -1
+    assert agent._learner._rerank_loss(agent._learning, rng) is None
