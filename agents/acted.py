@@ -4,10 +4,14 @@ Shapes: n visits, M shortlist, N live articles, K positions, L clicks of history
 v', X columns of the learner's own.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
 
 from feedgym.agents.agent import Served
-from feedgym.env.arrays import Doubles, Floats, Ints
+from feedgym.agents.inclusion import SlateMarginals
+from feedgym.agents.slate_policy import Slates
+from feedgym.env.arrays import Bools, Doubles, Floats, Ints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,3 +39,32 @@ class Acted:
     live: Ints
     """The live catalogue, (N,)."""
     served: Served
+
+    def take(self, kept: Bools) -> "Acted":
+        """Only the visits that are kept, bool (n,): as they were served, drawn ahead or not."""
+        served = self.served
+        slates = Slates(*(getattr(served.slates, f.name)[kept] for f in fields(Slates)))
+        return Acted(
+            now=self.now,
+            row=self.row[kept],
+            reader=self.reader[kept],
+            history_id=self.history_id[kept],
+            history_minutes=None if self.history_minutes is None else self.history_minutes[kept],
+            queries=self.queries[kept],
+            offset=self.offset[kept],
+            shortlist=self.shortlist[kept],
+            logits=self.logits[kept],
+            live=self.live,
+            served=replace(
+                served,
+                slates=slates,
+                shortlist_size=served.shortlist_size[kept],
+                epsilon=np.broadcast_to(served.epsilon, len(kept))[kept],
+                greedy=np.broadcast_to(served.greedy, len(kept))[kept],
+                drawn_from=None if served.drawn_from is None else (self.logits[kept], self.shortlist[kept]),
+                logged=None if served.logged is None else SlateMarginals(*(values[kept] for values in served.logged)),
+                drawn=None,
+                made_hours=None,
+                first_visit=None,
+            ),
+        )

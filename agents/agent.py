@@ -3,6 +3,7 @@
 Shapes: n visits, K positions.
 """
 
+import dataclasses
 import functools
 import json
 from collections.abc import Sequence
@@ -10,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from feedgym.agents.inclusion import SlateMarginals, slate_marginals
 from feedgym.agents.slate_policy import Slates
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Ints
 from feedgym.env.catalogue import Catalogue
 from feedgym.env.config import RewardConfig
+from feedgym.env.impression_log import visit_ids
 from feedgym.env.readers.protocol import Outcome
 from feedgym.env.visits import Visits
 
@@ -50,13 +53,13 @@ class Served:
     shortlist_size: Ints
     """M, articles really returned, (n,)."""
     num_live: int
-    """N"""
-    epsilon: float
-    """Share of uniform exploration."""
+    """N, when the slates were drawn."""
+    epsilon: float | Doubles
+    """Share of uniform exploration, of all or (n,)."""
     temperature: float
     """What the logits were divided by: already in ``slates.logit``."""
-    greedy: bool
-    """The K best by logit, deterministically: log propensity 0."""
+    greedy: bool | Bools
+    """The K best by logit, deterministically: log propensity 0. Of all or (n,)."""
     policy_version: int
     """Grows with every training."""
     drawn_from: tuple[Doubles, Ints] | None = None
@@ -66,6 +69,23 @@ class Served:
     editorial rules leave them unknown."""
     num_unfilled: int = 0
     """Positions that rules, or a shortlist without exploration, left empty though enough articles are live."""
+    drawn: Slates | None = None
+    """Of slates that were drawn ahead: as they were drawn. ``slates`` then lacks what has expired since."""
+    made_hours: Doubles | None = None
+    """When slates that were drawn ahead were drawn, (n,)."""
+    first_visit: Ints | None = None
+    """Number of the visit at which each reader first gets the slate that was drawn ahead for her, (n,)."""
+
+    @property
+    def as_drawn(self) -> "Served":
+        """What a log keeps: the slates as they were drawn, whose propensities these are."""
+        return self if self.drawn is None else dataclasses.replace(self, slates=self.drawn, drawn=None)
+
+    def log_columns(self, reader_id: Ints) -> Arrays:
+        """What the log of visits by ``reader_id`` (n,) has besides, of slates that were drawn ahead."""
+        if self.made_hours is None or self.first_visit is None:
+            return {}
+        return {"slate_made_hours": self.made_hours, "slate_id": visit_ids(reader_id, self.first_visit)}
 
     @property
     def article_id(self) -> Ints:
@@ -156,12 +176,20 @@ def marginals_of(ticks: Sequence[Served]) -> SlateMarginals:
         start, end = end, end + len(listed)
         logits[start:end, : z.shape[1]], shortlist[start:end, : z.shape[1]] = z, listed
     lengths = [len(served.article_id) for served in drawn]
+
+    def each(values: Sequence[ArrayLike]) -> AnyArray:
+        """One value a slate."""
+        return np.concatenate([np.broadcast_to(value, n) for value, n in zip(values, lengths, strict=True)])
+
+    # A greedy slate among them was not drawn.
+    sampled = ~each([served.greedy for served in drawn])
+    where = where[sampled]
     found = slate_marginals(
-        np.concatenate([served.article_id for served in drawn]),
-        logits,
-        shortlist,
-        np.repeat([served.num_live for served in drawn], lengths),
-        np.repeat([served.epsilon for served in drawn], lengths),
+        np.concatenate([served.article_id for served in drawn])[sampled],
+        logits[sampled],
+        shortlist[sampled],
+        each([served.num_live for served in drawn])[sampled],
+        each([served.epsilon for served in drawn])[sampled],
         size,
         check=False,
     )
@@ -187,7 +215,7 @@ class Agent(Protocol):
         ...
 
     def metrics(self) -> dict[str, float]:
-        """Numbers worth a curve, since the last call."""
+        """Numbers worth a curve, since the last call: tag ``train/NAME``, or the name itself where it has a "/"."""
         ...
 
     def snapshot(self) -> Arrays:
@@ -222,6 +250,15 @@ class Predicting(Protocol):
         None where there is no prediction, such as before the first training. Asked between ``act`` and ``learn``;
         changes no state and draws nothing.
         """
+        ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """Optional: an agent that counts what serving costs."""
+
+    def serving_counts(self) -> dict[str, int]:
+        """Since hour 0, by name, see ``ServingCost``."""
         ...
 
 

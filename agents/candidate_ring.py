@@ -101,7 +101,8 @@ def candidates_of(
         "tail_id": tail_id,
         "tail_prior": tail_prior.astype(np.float32),
         "num_live": np.full(n, len(live)),
-        "log_weight": np.where(shown >= 0, served.log_weight, 0.0),
+        # Greedy slates, which only ``none`` learns from, have none.
+        "log_weight": np.where((shown >= 0) & ~np.isnan(served.log_weight), served.log_weight, 0.0),
         "time": np.ones(n),
         "slot_propensity": served.slot_propensity,
         "slot_marginal": np.ones(shown.shape),

@@ -1,7 +1,8 @@
 """What a two-tower agent keeps of articles: features, item vectors, the index, the logit scale.
 
 Vectors are written when an article appears and when the model has changed; age enters by the decay's columns,
-so that time alone moves nothing. Expired articles stay for the histories that name them.
+so that time alone moves nothing. Expired articles stay for the histories that name them. Where items lag, newcomers
+are held back from the index until they are released.
 Shapes: m articles, F numeric columns, d dimensions of an item vector, E of v'.
 """
 
@@ -12,7 +13,7 @@ import torch
 
 from feedgym.agents.logit_scale import LogitScale
 from feedgym.agents.retrieval import ItemIndex, make_index
-from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, nest, unnest
+from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, nest, unnest
 from feedgym.env.catalogue import Catalogue
 from feedgym.towers.summed_towers import SummedTowers
 from feedgym.towers.two_tower import TwoTower
@@ -49,6 +50,9 @@ class ItemStore:
         num_extra: X.
         num_counters: columns of the site's counters at the end of the numeric ones: ``NUM_COUNTERS``, or none. They are
             those of the latest refresh, 0 for newcomers, so that no vector has to be written anew between refreshes.
+        holds_back: newcomers wait for :meth:`release`; else they are found at once.
+        keeps_queries: queries are kept for later: whoever keeps them calls :meth:`rebase` when they are done with; else
+            :meth:`follow` does.
     """
 
     def __init__(
@@ -60,6 +64,8 @@ class ItemStore:
         extra: Extra | None = None,
         num_extra: int = 0,
         num_counters: int = 0,
+        holds_back: bool = False,
+        keeps_queries: bool = False,
     ) -> None:
         self._model = model
         self._extra = extra if num_extra else None
@@ -68,7 +74,14 @@ class ItemStore:
         self.scale = LogitScale(model.augmented_dim)
         self.t_ref = 0.0
         """Reference of the age columns, hours: rebased after each training, and daily without one."""
+        self.num_embedded = 0
+        """Times that the item tower has seen an article."""
+        self.num_written = 0
+        """Articles that the index has taken in, overwritten or let go."""
         self._size = 0
+        self._holds_back, self._keeps_queries = holds_back, keeps_queries
+        self._held: Ints = np.zeros(0, dtype=np.int64)
+        self.is_live: Bools = np.zeros(0, dtype=np.bool_)
         self._ages, self._now = model.config.age_in_item_tower, 0.0
         item = model.config.item
         self._num_counters, self._num_static = num_counters, item.num_numeric - num_counters
@@ -96,16 +109,28 @@ class ItemStore:
         """What the item tower sees of articles (m,): numeric and categorical columns, copies."""
         return torch.from_numpy(self.numeric[article_id]), torch.from_numpy(self.categorical[article_id])
 
+    @property
+    def held(self) -> Ints:
+        """Live articles that no search finds yet, int64 (m,), rising."""
+        return self._held
+
+    def are_live(self, article_id: Ints) -> Bools:
+        """Which of these ids are live, bool of their shape; -1 is not."""
+        known = (article_id >= 0) & (article_id < self._size)
+        live: Bools = np.zeros(article_id.shape, dtype=np.bool_)
+        live[known] = self.is_live[article_id[known]]
+        return live
+
     def follow(self, catalogue: Catalogue) -> None:
         """Take in what has come and gone at this tick."""
         gone, moved = catalogue.departed, catalogue.now > self._now
         self._now, self._catalogue = catalogue.now, catalogue
         if len(gone):
-            self.scale.remove(self._scored(gone))
-            self.index.remove(gone)
-        if catalogue.now - self.t_ref > _REBASE_HOURS:
-            self._rebase(catalogue.now)
-        if self._ages and moved and len(self.index):
+            self.is_live[gone] = False
+            self._let_go(gone)
+        if not self._keeps_queries:
+            self.rebase(catalogue.now)
+        if self._ages and moved and len(self.index) and not self._holds_back:
             # The ablation's price: whoever has aged is embedded anew, at each tick.
             self._embed(self.index.ids.copy())
             self._rebase(catalogue.now)
@@ -116,10 +141,42 @@ class ItemStore:
         self.numeric[ids, : self._num_static] = catalogue.features_of(ids)
         self.categorical[ids] = catalogue.categories_of(ids)[:, : self.categorical.shape[1]]
         self.published_hours[ids] = catalogue.published_hours_of(ids)
+        self.is_live[ids] = True
         self._embed(ids)
         self._augment(ids)
+        if self._holds_back:
+            self._held = np.concatenate([self._held, ids])
+        else:
+            self._enter(ids)
+
+    def release(self, now: float) -> None:
+        """Let those be found who were held back; with ages and counters of this moment, where the item tower has them.
+
+        Nothing where nobody is held back: there all this happens in :meth:`follow`.
+        """
+        if not self._holds_back:
+            return
+        self._now = now
+        held, self._held = self._held, self._held[:0]
+        if len(held):
+            self._enter(held)
+        if self._ages or self._num_counters:
+            self.refresh(now)
+
+    def _enter(self, ids: Ints) -> None:
         self.index.add(ids, self.augmented[ids], self.published_hours[ids])
         self.scale.add(self._scored(ids))
+        self.num_written += len(ids)
+
+    def _let_go(self, gone: Ints) -> None:
+        if len(self._held):
+            waiting = np.isin(gone, self._held)
+            self._held = np.setdiff1d(self._held, gone, assume_unique=True)
+            gone = gone[~waiting]
+        if len(gone):
+            self.scale.remove(self._scored(gone))
+            self.index.remove(gone)
+            self.num_written += len(gone)
 
     def refresh(self, now: float) -> None:
         """Embed anew all live and remembered articles, after the model has changed, with the counts of this moment."""
@@ -131,16 +188,25 @@ class ItemStore:
         self._embed(np.union1d(remembered, self.index.ids))
         self._rebase(now)
 
+    def rebase(self, now: float) -> None:
+        """Once a day: write all live v' anew, with ages referred to ``now``. Queries made before are worth nothing."""
+        if now - self.t_ref > _REBASE_HOURS:
+            self._rebase(now)
+
     def _rebase(self, now: float) -> None:
         """Write all live v' anew, with ages referred to ``now``: no embedding, and no score changes."""
         self.t_ref = now
         live = self.index.ids.copy()
         self._augment(live)
+        if len(self._held):
+            self._augment(self._held)
         self.index.update(live, self.augmented[live])
         self.scale.reset(self._scored(live))
+        self.num_written += len(live)
 
     @torch.no_grad()
     def _embed(self, ids: Ints) -> None:
+        self.num_embedded += len(ids)
         numeric, categorical = self.features(ids)
         age = None
         if self._ages:
@@ -177,11 +243,15 @@ class ItemStore:
             new = np.zeros((capacity, *old.shape[1:]), dtype=old.dtype)
             new[: len(old)] = old
             setattr(self, name, new)
+        live = np.zeros(capacity, dtype=np.bool_)
+        live[: len(self.is_live)] = self.is_live
+        self.is_live = live
 
     def snapshot(self) -> Arrays:
         """Everything but the model."""
         arrays: Arrays = {name: getattr(self, name)[: self._size].copy() for name in _COLUMNS}
-        arrays |= {"t_ref": np.asarray(self.t_ref), "now": np.asarray(self._now)}
+        arrays |= {"t_ref": np.asarray(self.t_ref), "now": np.asarray(self._now), "held": self._held.copy()}
+        arrays |= {"counted": np.array([self.num_embedded, self.num_written])}
         return arrays | nest("index", self.index.snapshot()) | nest("scale", self.scale.snapshot())
 
     def restore(self, snapshot: Arrays) -> None:
@@ -193,4 +263,9 @@ class ItemStore:
             getattr(self, name)[:size] = snapshot[name]
         self.t_ref, self._now = float(snapshot["t_ref"]), float(snapshot["now"])
         self.index.restore(unnest("index", snapshot))
+        self._held = snapshot["held"].copy()
+        self.is_live[:] = False
+        self.is_live[self.index.ids] = True
+        self.is_live[self._held] = True
+        self.num_embedded, self.num_written = (int(count) for count in snapshot["counted"])
         self.scale.restore(unnest("scale", snapshot))

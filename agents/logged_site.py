@@ -233,6 +233,7 @@ class LoggedSite:
             num_live=batch["num_live"],
             made_hours=batch["slate_made_hours"],
             slate_id=batch["slate_id"],
+            expired=(batch["slate_made_hours"] < self.now)[:, None] & (article_id >= 0) & ~self._valid,
         )
         minutes = np.where(clicks, np.nan_to_num(batch["dwell_minutes"]), 0.0).astype(np.float32)
         self.outcome = Outcome(clicks=clicks, dwell_minutes=minutes, subscribed=batch["subscribed"])

@@ -11,6 +11,7 @@ from feedgym.agents.acted import Acted
 from feedgym.agents.draw_weights import columns_in_shortlist
 from feedgym.agents.inclusion import SlateMarginals
 from feedgym.agents.slate_policy import Slates
+from feedgym.agents.slates_ahead import without_expired
 from feedgym.env.arrays import Bools, Doubles, Ints
 
 _LEAST_LOG = -700.0
@@ -41,6 +42,8 @@ class LoggedTick:
     """When that was, (n,)."""
     slate_id: Ints
     """Which slate, (n,); -1 where the log does not say."""
+    expired: Bools
+    """Entries of slates drawn ahead whose article had expired by the visit, (n, K): nothing was shown there."""
 
 
 def log_draw_weights(slot_propensity: Doubles, shown: Bools) -> Doubles:
@@ -73,7 +76,7 @@ def served_by_another(acted: Acted, logged: LoggedTick) -> Acted:
     """
     shown = logged.article_id >= 0
     propensity = logged.slot_propensity
-    slates = Slates(
+    drawn = Slates(
         article_id=logged.article_id,
         slot_propensity=propensity,
         log_propensity=np.log(propensity).sum(axis=1),
@@ -83,4 +86,12 @@ def served_by_another(acted: Acted, logged: LoggedTick) -> Acted:
         log_weight=log_draw_weights(propensity, shown),
     )
     marginals = SlateMarginals(logged.slot_marginal, logged.inclusion, logged.inclusion_time)
-    return replace(acted, served=replace(acted.served, slates=slates, drawn_from=None, logged=marginals))
+    served = replace(
+        acted.served,
+        slates=without_expired(drawn, ~logged.expired),
+        greedy=logged.greedy,
+        drawn=None,
+        drawn_from=None,
+        logged=marginals,
+    )
+    return replace(acted, served=served)

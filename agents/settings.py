@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
+from feedgym.agents.clocks import Clocks, ServingMode, clocks_of
 from feedgym.agents.off_policy import WEIGHT_METHODS, WeightMethod
 from feedgym.agents.policy import PolicyConfig
 from feedgym.agents.tasks import parse_tasks
@@ -54,8 +55,18 @@ class TwoTowerAgentConfig:
     """An ablation: age as an input of the item tower; every article is embedded anew at each tick."""
     example_age: bool = False
     """Tell the user tower in training how old each example is, and 0 when serving (YouTube 2016, 3.3)."""
-    train_every_hours: float = 6.0
-    """Simulated hours between trainings; item vectors are refreshed after each."""
+    serving: ServingMode = "realtime"
+    """What is fresh when: ``realtime`` (all at request), ``streaming`` (articles and readers' features lag), ``batch``
+    (slates are drawn each night for known readers, and one for the rest). Each sets the four clocks that follow, those
+    of them that are None: see docs/serving.md."""
+    item_refresh_hours: float | None = None
+    """New articles enter the index, and a trained model serves, at multiples of this; 0: at once."""
+    reader_refresh_hours: float | None = None
+    """Readers are served by their vectors (``batch``: slates) of the latest multiple of this; 0: made at request."""
+    feature_lag_hours: float | None = None
+    """What a reader has done is known this much later."""
+    train_every_hours: float | None = None
+    """Simulated hours between trainings, 6 in real time; item vectors are refreshed after each."""
     passes: float = 10.0
     """Each training takes as many steps as would see the visits since the last one this many times, at 256 a step."""
     max_steps: int = 400
@@ -71,7 +82,7 @@ class TwoTowerAgentConfig:
 
     def __post_init__(self) -> None:
         """Check once."""
-        require(self.train_every_hours > 0, "train_every_hours", self.train_every_hours, "> 0 (hours)")
+        _ = self.clocks
         require(self.passes > 0, "passes", self.passes, "> 0")
         require(self.max_steps >= 1, "max_steps", self.max_steps, ">= 1")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "> 0")
@@ -79,6 +90,12 @@ class TwoTowerAgentConfig:
         require(self.replay_visits >= 1, "replay_visits", self.replay_visits, ">= 1")
         require(self.author_buckets >= 0, "author_buckets", self.author_buckets, ">= 0")
         require(self.author_dim >= 1, "author_dim", self.author_dim, ">= 1")
+
+    @property
+    def clocks(self) -> Clocks:
+        """The mode's clocks, and those set one by one."""
+        hours = (self.item_refresh_hours, self.reader_refresh_hours, self.feature_lag_hours, self.train_every_hours)
+        return clocks_of(self.serving, *hours)
 
 
 @dataclass(frozen=True, kw_only=True)

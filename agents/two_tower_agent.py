@@ -1,33 +1,39 @@
 """The learned agents: TwoTower x Learner x slate policy x serving, one composition for all of them (design.md, 8).
 
-Serving is in real time: readers are embedded at request, articles when they appear and when the model changes.
+What is fresh when is up to the clocks of ``Serving``. In real time readers are embedded at request, articles when they
+appear and when the model changes.
 Shapes: n visits, M shortlist, K positions, L clicks of history, E columns of v'. Time is in hours.
 """
 
 import math
+import time
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from feedgym.agents.acted import Acted
 from feedgym.agents.agent import Served, Site, agent_stream, generator_state, restore_generator
+from feedgym.agents.drawing import Drawer
 from feedgym.agents.histories import embed_readers, needs_minutes
 from feedgym.agents.item_store import NUM_COUNTERS, ItemStore
 from feedgym.agents.learners.protocol import Learner, Learning
 from feedgym.agents.logged_slates import LoggedTick, served_by_another
 from feedgym.agents.optimiser import optimiser_arrays, restore_optimiser
-from feedgym.agents.policy import boosts, eligible, only_eligible, serve
+from feedgym.agents.policy import eligible
 from feedgym.agents.replay import Replay, VisitBatch
+from feedgym.agents.serving import Serving
 from feedgym.agents.settings import TwoTowerAgentConfig
-from feedgym.agents.towers_of import OWN_READER_COLUMNS, towers_of
+from feedgym.agents.slates_ahead import SlatesAhead, without_expired
+from feedgym.agents.towers_of import towers_of
 from feedgym.agents.vectors import Vectors, article_vectors, latest_visits
 from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, nest, unnest
 from feedgym.env.catalogue import Catalogue
 from feedgym.env.checks import require
 from feedgym.env.readers.protocol import Outcome
-from feedgym.env.visits import Visits
+from feedgym.env.visits import ReaderRecords, Visits
 from feedgym.towers.summed_towers import SummedTowers
-from feedgym.towers.two_tower import TwoTower, UserOutput
+from feedgym.towers.two_tower import TwoTower
 
 
 class TwoTowerAgent:
@@ -58,17 +64,26 @@ class TwoTowerAgent:
             extra=learner.article_columns,
             num_extra=learner.num_columns,
             num_counters=NUM_COUNTERS * config.site_counters,
+            # What was drawn ahead goes with the articles' vectors of that moment: until the next draw they stay.
+            holds_back=config.clocks.item_refresh_hours > 0 or config.clocks.slates_ahead,
+            keeps_queries=config.clocks.slates_ahead,
         )
-        self._shortlist_size = max(config.policy.shortlist_size, site.slate_size)
+        self.serving = Serving(
+            config.clocks, site.num_reader_features, site.history_length, example_age=config.example_age
+        )
+        whole = not (config.clocks.slates_ahead and learner.whole_slates)
+        require(whole, "serving", config.serving, "not 'batch' with estimator 'joint' or 'prefix': entries expire")
+        listed = max(config.policy.shortlist_size, site.slate_size)
         self._replay = Replay(
             config.replay_visits,
             site.slate_size,
             site.history_length,
             num_reader,
             with_minutes=needs_minutes(towers),
-            shortlist_size=self._shortlist_size if learner.uses_shortlists else 0,
+            shortlist_size=listed if learner.uses_shortlists else 0,
         )
         self._learning = Learning(self.model, self.store, self._replay)
+        self.drawer = Drawer(self._learning, learner, self.serving, config.policy, site.slate_size, self._rng)
         if config.example_age:
             self._learning.example_age = num_reader - 1
         trained = ((self.model, config.learning_rate, config.weight_decay), *learner.modules())
@@ -77,76 +92,63 @@ class TwoTowerAgent:
             foreach=True,
         )
         self.policy_version = 0
-        self._next_training = config.train_every_hours
+        self._next_training = config.clocks.train_every_hours
         self._visits_trained = 0
         self._acted: Acted | None = None
+        self._features: Floats = np.zeros((0, site.num_reader_features), dtype=np.float32)
         self._losses: list[float] = []
 
     # Acting
 
     def act(self, visits: Visits, catalogue: Catalogue) -> Served:
-        """Shortlists by exact inner product, logits on the common scale, slates with their propensities."""
+        """Shortlists by inner product, logits on the common scale, slates with their propensities.
+
+        All of it for the visits of this tick, or, where slates are drawn ahead, at the readers' clock.
+        """
+        self.serving.catch_up(visits)
         self._follow(catalogue)
-        if visits.now >= self._next_training:
-            self._train(visits.now)
-        n, policy = len(visits), self.config.policy
-        reader, history_id = self._reader_columns(visits), visits.history_id
-        kept = eligible(policy, catalogue)
-        live = catalogue.article_id if kept is None else catalogue.article_id[kept]
-        if n == 0 or len(live) == 0:
-            nothing: Ints = np.full((n, 1), -1, dtype=np.int64)
-            shortlist, logits = nothing, np.zeros((n, 1))
-            users, offset = np.zeros((n, self.store.augmented.shape[1]), dtype=np.float32), np.zeros(n)
+        self._features, ahead = visits.features, self.serving.clocks.slates_ahead
+        due = not ahead or self.serving.slates_due(visits.now)
+        if ahead and due:
+            self.store.rebase(visits.now)
+        if due and self.serving.items_due(visits.now):
+            self._refresh_items(visits.now)
+        if ahead and due:
+            self._draw_ahead(visits.records, visits.now, catalogue)
+        if ahead:
+            acted = self._drawn_ahead(visits, catalogue)
         else:
-            user, users = self._embed_users(reader, visits)
-            # As many more as are excluded: what is left is what a search among the others would have found.
-            size = min(self._shortlist_size + len(catalogue) - len(live), len(catalogue))
-            factor, mean = self._scale(users)
-            if self._learner.num_columns:
-                # One inner product for both parts of the logit: the query carries the factor.
-                users = np.hstack([users * factor[:, None].astype(np.float32), self._own_columns(reader)])
-                shortlist, scores = self.store.index.search(users, size)
-                offset = mean * factor
-                logits = scores.astype(np.float64) - offset[:, None]
-            else:
-                shortlist, scores = self.store.index.search(users, size)
-                scores = self._rerank(user, shortlist, scores, visits.now)
-                logits = (scores.astype(np.float64) - mean[:, None]) * factor[:, None]
-                users, offset = users * factor[:, None].astype(np.float32), mean * factor
-            if kept is not None:
-                shortlist, logits = only_eligible(shortlist, logits, live, self._shortlist_size)
-            logits = logits + boosts(policy, catalogue, shortlist)
-        served = serve(
-            self._rng, policy, logits, shortlist, live, self._site.slate_size, self.policy_version, catalogue
-        )
-        self._acted = Acted(
-            now=visits.now,
-            row=visits.rows,
-            reader=reader,
-            history_id=history_id,
-            history_minutes=visits.history_dwell.copy() if needs_minutes(self.model.config) else None,
-            queries=users,
-            offset=offset,
-            shortlist=shortlist,
-            logits=logits,
-            # The catalogue's own array changes with the next tick.
-            live=live.copy(),
-            served=served,
-        )
-        return served
+            acted = self.drawer.draw(self.serving.requests(visits), catalogue, self.policy_version)
+        self.serving.asked(visits)
+        self._acted = acted
+        return acted.served
 
-    def _scale(self, users: Floats) -> tuple[Doubles, Doubles]:
-        """Factor and mean that turn each reader's scores into logits, (n,) each."""
-        policy = self.config.policy
-        if self._learner.raw_logits:
-            return np.full(len(users), 1.0 / policy.temperature), np.zeros(len(users))
-        mean, sd = self.store.scale.mean_and_sd(users)
-        return (policy.sharpness / policy.temperature) / sd, mean
+    def _refresh_items(self, now: float) -> None:
+        """Let new articles be found, and train, where it is time to."""
+        self.store.release(now)
+        if self._training_due(now):
+            start = time.process_time()
+            self._train(now)
+            self.serving.cost.training_seconds += time.process_time() - start
 
-    @torch.no_grad()
-    def _own_columns(self, reader: Floats) -> Floats:
-        columns: Floats = self._learner.reader_columns(torch.from_numpy(reader)).numpy()
-        return columns
+    def _draw_ahead(self, records: ReaderRecords, now: float, catalogue: Catalogue) -> None:
+        """Slates for all known readers, and last the one for everybody else."""
+        version = self.policy_version
+        drawn = [self.drawer.draw(known, catalogue, version) for known in self.serving.known_readers(records, now)]
+        drawn.append(self.drawer.draw(self.serving.unknown_reader(now), catalogue, version, greedy=True))
+        self.serving.ahead = SlatesAhead(drawn, self.serving.num_visits, now)
+
+    def _drawn_ahead(self, visits: Visits, catalogue: Catalogue) -> Acted:
+        """What was drawn for these readers, less what has expired since, or may not be shown at this age."""
+        assert self.serving.ahead is not None
+        acted = self.serving.ahead.of(visits.rows, visits.now)
+        drawn = acted.served.slates
+        stays, allowed = self.store.are_live(drawn.article_id), eligible(self.config.policy, catalogue)
+        if allowed is not None:
+            stays &= np.isin(drawn.article_id, catalogue.article_id[allowed])
+        left = without_expired(drawn, stays)
+        self.serving.cost.expired += int(np.count_nonzero(left.article_id != drawn.article_id))
+        return replace(acted, served=replace(acted.served, slates=left, drawn=drawn))
 
     def _follow(self, catalogue: Catalogue) -> None:
         if len(self.store) == 0 and len(catalogue.arrived) and self.policy_version == 0:
@@ -159,58 +161,24 @@ class TwoTowerAgent:
         self.store.follow(catalogue)
         self._learner.follow(catalogue)
 
-    @torch.no_grad()
-    def _embed_users(self, reader: Floats, visits: Visits) -> tuple[UserOutput, Floats]:
-        """Readers as the towers see them, and u' (n, E)."""
-        now = np.full(len(reader), visits.now)
-        user = embed_readers(self.model, self.store, visits.history_id, visits.history_dwell, reader, now)
-        users: Floats = self.model.augment_users(user, visits.now, self.store.t_ref).numpy()
-        return user, users
-
-    @torch.no_grad()
-    def _rerank(self, user: UserOutput, shortlist: Ints, scores: Floats, now: float) -> Floats:
-        """The second stage's logits of shortlists (n, M), on the scale of retrieval's; those themselves without one."""
-        model = self.model
-        if not isinstance(model, TwoTower) or model.reranker is None:
-            return scores
-        known = np.where(shortlist >= 0, shortlist, 0)
-        age = self._learning.ages(shortlist, np.full(len(shortlist), now))
-        items = torch.from_numpy(self.store.vector[known])
-        # What retrieval's product leaves out of the score is left out here too: the mean is of such products.
-        constant = model.constant(user, now, self.store.t_ref)[:, None]
-        full = torch.from_numpy(np.where(shortlist >= 0, scores, 0.0).astype(np.float32)) + constant
-        logits: Floats = (model.rerank(full, user, items, age) - constant).numpy()
-        return np.where(shortlist >= 0, logits, scores)
-
-    def _reader_columns(self, visits: Visits) -> Floats:
-        """What the user tower sees besides the history, (n, R)."""
-        own, extra = OWN_READER_COLUMNS, visits.features.shape[1]
-        # What stays 0 is the age of the example: of what is served now.
-        columns = np.zeros((len(visits), own + extra + self.config.example_age), dtype=np.float32)
-        known = visits.history_id >= 0
-        count = np.count_nonzero(known, axis=1)
-        angle = 2.0 * math.pi * (visits.now % 24.0) / 24.0
-        columns[:, 0] = np.log1p(visits.gap_hours)
-        columns[:, 1] = np.log1p(visits.visit)
-        columns[:, 2] = math.sin(angle)
-        columns[:, 3] = math.cos(angle)
-        columns[:, 4] = np.log1p(count)
-        columns[:, 5] = np.log1p(visits.history_dwell).sum(axis=1) / np.maximum(count, 1)
-        columns[:, own : own + extra] = visits.features
-        return columns
-
     # Looked at from outside: nothing changes
 
     def score_all(self, visits: Visits, catalogue: Catalogue) -> Doubles:
-        """What retrieval searches by, float64 (n, N), columns as ``catalogue.article_id``; after ``act``."""
-        reader = self._reader_columns(visits)
-        _, users = self._embed_users(reader, visits)
-        if self._learner.num_columns:
-            factor, _ = self._scale(users)
-            users = np.hstack([users * factor[:, None].astype(np.float32), self._own_columns(reader)])
+        """What retrieval searches by, float64 (n, N), columns as ``catalogue.article_id``; after ``act``.
+
+        Articles that no search finds yet score -inf.
+        """
+        if self.serving.ahead is not None:
+            ahead = self.serving.ahead
+            users = ahead.of(visits.rows, visits.now).queries
+        else:
+            users = self.drawer.queries(self.serving.requests(visits))
+        hidden = np.isin(catalogue.article_id, self.store.held)
         live = self.store.augmented[catalogue.article_id]
         # No BLAS: its sums depend on the number of threads, and reports are compared byte for byte.
         scores: Doubles = np.einsum("ne,me->nm", users.astype(np.float64), live.astype(np.float64))
+        if hidden.any():
+            scores[:, hidden] = -np.inf
         return scores
 
     @torch.no_grad()
@@ -268,6 +236,7 @@ class TwoTowerAgent:
         if self._acted is None:
             raise RuntimeError("learn: no slates are waiting for an outcome; needs act() first")
         acted, self._acted = self._acted, None
+        self.serving.note(acted.row, acted.now, outcome.clicks.sum(axis=1), self._features)
         self._learner.observe(acted, outcome, self._learning, self._rng)
         self._replay.append(
             VisitBatch(
@@ -281,14 +250,24 @@ class TwoTowerAgent:
                 subscribed=outcome.subscribed,
                 slot_propensity=acted.served.slot_propensity.astype(np.float32),
                 history_minutes=acted.history_minutes,
-                shortlist=_padded(acted.shortlist, self._shortlist_size) if self._learner.uses_shortlists else None,
+                shortlist=self._padded(acted.shortlist) if self._learner.uses_shortlists else None,
             )
         )
 
+    def _padded(self, shortlist: Ints) -> Ints:
+        """Shortlists (n, M) with M columns, -1 where there were fewer."""
+        rows: Ints = np.full((len(shortlist), self.drawer.shortlist_size), -1, dtype=np.int64)
+        rows[:, : shortlist.shape[1]] = shortlist
+        return rows
+
+    def _training_due(self, now: float) -> bool:
+        # A tick may miss the hours that it stands for by a rounding: in a nightly job that would cost a day.
+        return now >= self._next_training - 1e-6
+
     def _train(self, now: float) -> None:
         """Steps in proportion to what is new, then all vectors anew."""
-        while self._next_training <= now:
-            self._next_training += self.config.train_every_hours
+        while self._training_due(now):
+            self._next_training += self.serving.clocks.train_every_hours
         new = self._replay.total - self._visits_trained
         if new == 0:
             return
@@ -328,8 +307,18 @@ class TwoTowerAgent:
         losses, self._losses = self._losses, []
         metrics = ({"loss": float(np.mean(losses))} if losses else {}) | self._learner.metrics()
         if not self.store.index.exact and math.isfinite(recall := self.store.index.recall()):
-            metrics["recall_at_k"] = recall
-        return metrics
+            metrics["retrieval/recall_at_k"] = recall
+        self._count_items()
+        return metrics | self.serving.metrics()
+
+    def serving_counts(self) -> dict[str, int]:
+        """What serving has cost so far, see :class:`ServingCost`."""
+        self._count_items()
+        return self.serving.cost.counts
+
+    def _count_items(self) -> None:
+        cost = self.serving.cost
+        cost.item_embeddings, cost.index_writes = self.store.num_embedded, self.store.num_written
 
     def snapshot(self) -> Arrays:
         """Towers, optimiser, store, replay, learner, stream and clocks."""
@@ -346,6 +335,7 @@ class TwoTowerAgent:
             "store": self.store.snapshot(),
             "replay": self._replay.snapshot(),
             "learner": self._learner.snapshot(),
+            "serving": self.serving.snapshot(),
         }
         for name, part in parts.items():
             arrays |= nest(name, part)
@@ -364,10 +354,4 @@ class TwoTowerAgent:
         self.store.restore(unnest("store", snapshot))
         self._replay.restore(unnest("replay", snapshot))
         self._learner.restore(unnest("learner", snapshot))
-
-
-def _padded(shortlist: Ints, size: int) -> Ints:
-    """Shortlists (n, M) with ``size`` columns, -1 where there were fewer."""
-    rows: Ints = np.full((len(shortlist), size), -1, dtype=np.int64)
-    rows[:, : shortlist.shape[1]] = shortlist
-    return rows
+        self.serving.restore(unnest("serving", snapshot))

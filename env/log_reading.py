@@ -56,17 +56,27 @@ class LogSummary:
     """Impressions without a propensity."""
     num_greedy: int
     """Visits that were served deterministically."""
+    num_ahead: int
+    """Visits whose slate had been drawn at an earlier time."""
     num_unexplored: int
     """Visits that were served with ``epsilon = 0``: most articles could not have been shown."""
     incomplete: frozenset[str]
     """Columns of numbers that are unknown for some article shown."""
 
     @property
+    def has_default_slates(self) -> bool:
+        """Slates were drawn ahead for known readers; whoever was unknown got the one greedy slate of the day.
+
+        Which of both a visit gets depends on the reader alone, so that the rest of the log is as good as any.
+        """
+        return self.num_ahead > 0 and self.num_greedy < self.num_visits
+
+    @property
     def why_unsupported(self) -> str | None:
         """Why no other policy can be estimated from this log as it is; None if one can."""
         if self.num_unknown:
             return f"{self.num_unknown:,} of {self.num_rows:,} impressions have no propensity"
-        if self.num_greedy:
+        if self.num_greedy and not self.has_default_slates:
             return f"{self.num_greedy:,} of {self.num_visits:,} visits were served greedily: nothing else had a chance"
         if self.num_unexplored:
             return f"{self.num_unexplored:,} of {self.num_visits:,} visits were served with epsilon = 0"
@@ -117,7 +127,7 @@ class LogReader:
     @cached_property
     def summary(self) -> LogSummary:
         """Sizes, clock and what is missing: a pass over the whole log, once."""
-        rows = visits = unknown = greedy = unexplored = slate_size = 0
+        rows = visits = unknown = greedy = ahead = unexplored = slate_size = 0
         readers, last, per_day = np.zeros(0, dtype=np.int64), 0.0, None
         incomplete: set[str] = set()
         has_sessions = False
@@ -130,9 +140,12 @@ class LogReader:
             shown = columns["article_id"] >= 0
             has_sessions |= bool((columns["session"] >= 0).any())
             floats = [name for name, values in columns.items() if values.dtype == np.float64]
-            incomplete |= {name for name in floats if np.isnan(columns[name][shown]).any()}
+            # Nothing was drawn for a greedy slate: it has no t*.
+            drawn = {"inclusion_time": shown & ~columns["greedy"]}
+            incomplete |= {name for name in floats if np.isnan(columns[name][drawn.get(name, shown)]).any()}
             unknown += int(np.count_nonzero(np.isnan(columns["slot_propensity"]) & shown))
             greedy += int(np.count_nonzero(columns["greedy"][starts]))
+            ahead += int(np.count_nonzero((columns["slate_made_hours"] < columns["time_hours"])[starts]))
             unexplored += int(np.count_nonzero((columns["epsilon"][starts] == 0.0) & ~columns["greedy"][starts]))
         require(visits > 0, str(self.path), "a log without a row", "a log of at least one visit")
         return LogSummary(
@@ -146,6 +159,7 @@ class LogReader:
             device_names=tuple(self._devices),
             num_unknown=unknown,
             num_greedy=greedy,
+            num_ahead=ahead,
             num_unexplored=unexplored,
             incomplete=frozenset(incomplete),
         )

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from feedgym.agents import drawing as module
 from feedgym.agents import make_agent
-from feedgym.agents import two_tower_agent as module
 from feedgym.agents.two_tower_agent import TwoTowerAgent
 from feedgym.env.config import FeedConfig, NewsroomConfig
 from feedgym.env.feed import Feed
@@ -109,7 +109,7 @@ def _instrument(watch: Stopwatch, feed: Feed, agent: TwoTowerAgent) -> None:
     watch.wrap(agent.store.scale, "mean_and_sd", "logit scale")
     watch.wrap(agent.store, "follow", "articles that come and go")
     watch.wrap(agent.store, "refresh", "item vectors anew after training")
-    watch.wrap(agent, "_embed_users", "user tower")
-    watch.wrap(agent, "_reader_columns", "reader columns, histories")
+    watch.wrap(agent.serving, "vectors", "user tower")
+    watch.wrap(agent.serving, "requests", "reader columns, histories")
     watch.wrap(agent, "_train", "training")
     watch.wrap(agent, "learn", "replay")

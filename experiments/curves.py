@@ -99,6 +99,8 @@ class Run:
     """Ranking of the live catalogue and calibration, see ``Evaluation.summary``; None where it was not evaluated."""
     editor: Mapping[str, Any] | None = None
     """What was shown, see ``EditorView.summary``; None in runs from before there was one."""
+    serving: Mapping[str, int] | None = None
+    """What serving has cost, counted, see ``ServingCost``; None of an agent that retrieves nothing."""
 
 
 def write_curves(curves: Curves) -> str:

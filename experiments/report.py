@@ -22,6 +22,7 @@ from feedgym.experiments.ranking import (
 )
 from feedgym.experiments.regret_report import regret_section
 from feedgym.experiments.run_table import run_table, shown_name
+from feedgym.experiments.serving_report import serving_section
 
 ENOUGH_TO_LOOK = 5
 """Seeds below which even a look is uncertain (algorithms.md, 4.6)."""
@@ -93,6 +94,7 @@ def write_report(
         *regret_section(runs, ranking),
         *_editor(ranking),
         *_evaluation(ranking),
+        *serving_section(runs, ranking),
         "## Notes",
         _bullets([*notes, _shown(runs, ranking)]) or "None.",
         "## Limits",

@@ -122,6 +122,8 @@ class Learner(ABC):
     """Logits are the scores themselves, not their z-scores: the learner trains their scale."""
     reranks = False
     """Trains a second stage, where the model has one."""
+    whole_slates = False
+    """Learns from the chance of whole slates: of none that have lost an entry."""
     uses_shortlists = False
     """Wants shortlists in the replay."""
     num_columns = 0

@@ -46,6 +46,7 @@ class ReinforceLearner(Learner):
     def __init__(self, config: ReinforceConfig, future: FutureConfig, regression: RegressionConfig) -> None:
         self.config, self._future_config = config, future
         self.raw_logits = config.mode == "plain"
+        self.whole_slates = config.used_estimator in ("joint", "prefix")
         self._regression = RegressionLearner(regression)
         if config.mode == "residual":
             self.num_columns = 1 if config.correction == "linear" else config.correction_dim + 1
@@ -97,6 +98,15 @@ class ReinforceLearner(Learner):
 
     def observe(self, acted: Acted, outcome: Outcome, learning: Learning, rng: np.random.Generator) -> None:
         """Keep the tick's candidates with what their slates earned."""
+        sampled = ~np.broadcast_to(acted.served.greedy, len(acted.row))
+        if self.config.used_estimator != "none" and not sampled.all():
+            # What is served to unknown readers out of a nightly job has no chance to learn from.
+            acted = acted.take(sampled)
+            outcome = Outcome(
+                clicks=outcome.clicks[sampled],
+                dwell_minutes=outcome.dwell_minutes[sampled],
+                subscribed=outcome.subscribed[sampled],
+            )
         if len(acted.row) == 0:
             return
         c = self.config
@@ -127,6 +137,8 @@ class ReinforceLearner(Learner):
     def begin(self, learning: Learning, now: float) -> None:
         """Returns of all visits kept, as they look now."""
         self._steps, ring = 0, self._ring
+        if len(ring) == 0:  # a nightly job's first day: greedy slates only
+            return
         visited = Visited(
             now=ring.column("now"),
             row=ring.column("row"),
@@ -141,8 +153,10 @@ class ReinforceLearner(Learner):
         """Policy, value and (in residual mode) regression; their parameters are disjoint."""
         ring, c = self._ring, self.config
         total = self._regression.loss(learning, rng) if c.mode == "residual" else torch.zeros(())
-        if len(ring) == 0 or total is None:
+        if total is None:
             return None
+        if len(ring) == 0:
+            return total if c.mode == "residual" else None
         slots = rng.integers(0, len(ring), c.policy_batch)
         value_loss, value = self._future.loss(slots)
         self._averages.note("value_loss", float(value_loss.detach()))

@@ -46,6 +46,7 @@ def logged_by(logger: Any, agent: Any, feed: Feed, until: float, *, known: bool 
                 num_live=np.full(n, served.num_live),
                 made_hours=np.full(n, feed.now),
                 slate_id=np.full(n, -1),
+                expired=np.zeros(served.article_id.shape, dtype=np.bool_),
             )
         )
         outcome = feed.serve(served.article_id)

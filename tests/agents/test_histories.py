@@ -231,7 +231,7 @@ def plain_scores(agent: Any, feed: Feed) -> np.ndarray:
             torch.from_numpy(catalogue.categories_of(live)[:, :2].astype(np.int64)),
             age,
         )
-        reader, now = agent._reader_columns(visits), np.full(len(visits), visits.now)
+        reader, now = agent.serving.requests(visits).reader, np.full(len(visits), visits.now)
         user = embed_readers(model, agent.store, visits.history_id, None, reader, now)
         scores: np.ndarray = model.score(user, item, bias, age.expand(len(visits), -1)).numpy()
         return scores - model.constant(user, visits.now, agent.store.t_ref).numpy()[:, None]

@@ -29,7 +29,7 @@ def fresh_ratios(agent: Any, estimator: str) -> Doubles:
     learner, ratios = agent._learner, []
     ring = learner._ring
     batch = ring.take(np.arange(len(ring)))
-    fresh = batch["now"] >= agent._next_training - agent.config.train_every_hours - 1e-9
+    fresh = batch["now"] >= agent._next_training - agent.config.clocks.train_every_hours - 1e-9
     batch = {name: values[fresh] for name, values in batch.items()}
     assert fresh.sum() > 50
 
@@ -62,7 +62,7 @@ def test_a_shortlist_is_what_they_differ_by(drive: Callable[..., Any]) -> None:
     learner = agent._learner
     ring = learner._ring
     batch = ring.take(np.arange(len(ring)))
-    fresh = batch["now"] >= agent._next_training - agent.config.train_every_hours - 1e-9
+    fresh = batch["now"] >= agent._next_training - agent.config.clocks.train_every_hours - 1e-9
     batch = {name: values[fresh] for name, values in batch.items()}
     logits, _, each = learner._candidates(agent._learning, batch)
     mass = np.where(each > 0, each * np.exp(logits.detach().numpy()), 0.0)

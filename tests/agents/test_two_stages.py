@@ -85,7 +85,7 @@ def plain_logits(agent: Any, feed: Feed, position: int = 0) -> tuple[np.ndarray,
             torch.from_numpy(catalogue.features_of(live)),
             torch.from_numpy(catalogue.categories_of(live)[:, :2].astype(np.int64)),
         )
-        reader, now = agent._reader_columns(visits), np.full(n, visits.now)
+        reader, now = agent.serving.requests(visits).reader, np.full(n, visits.now)
         user = embed_readers(model, agent.store, visits.history_id, None, reader, now)
         age = catalogue.age_hours
         score = model.score(user, item, bias, torch.from_numpy(age.astype(np.float32)).expand(n, -1)).double().numpy()
@@ -209,7 +209,7 @@ def test_predicted_clicks_are_the_module_s_at_each_position(module: str, made: C
     constant = agent.model.constant
     visits = feed.visits
     with torch.no_grad():
-        reader, now = agent._reader_columns(visits), np.full(len(visits), visits.now)
+        reader, now = agent.serving.requests(visits).reader, np.full(len(visits), visits.now)
         user = embed_readers(agent.model, agent.store, visits.history_id, None, reader, now)
         offset = constant(user, visits.now, agent.store.t_ref).double().numpy()
     served = agent.act(visits, feed.catalogue)

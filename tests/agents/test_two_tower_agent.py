@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
-from feedgym.agents import make_agent, two_tower_agent
+from feedgym.agents import drawing, make_agent
 from feedgym.agents.slate_policy import slate_log_propensity
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.catalogue import Catalogue
@@ -57,8 +57,8 @@ def test_serves_the_full_computation(
     name: str, decay: str, drive: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[np.ndarray] = []
-    serve = two_tower_agent.serve
-    monkeypatch.setattr(two_tower_agent, "serve", lambda *args: seen.append(args[3]) or serve(*args))
+    serve = drawing.serve
+    monkeypatch.setattr(drawing, "serve", lambda *args: seen.append(args[3]) or serve(*args))
     feed = Feed(SITE, seed=7)
     plan = make_agent(name, age_decay=decay, shortlist_size=SIZE, sharpness=2.0, temperature=0.8, max_steps=30)
     agent: Any = plan.start(feed)
@@ -151,7 +151,7 @@ def test_greedy_serves_the_best_of_the_full_computation(drive: Callable[..., Any
 def test_a_reader_is_served_alike_whoever_else_visits(trained: tuple[Any, Feed]) -> None:
     """Logits by the bytes: scores and scale are computed row by row."""
     agent, feed = copy.deepcopy(trained)
-    users = agent._embed_users(agent._reader_columns(feed.visits), feed.visits)[1]
+    users = agent.drawer.queries(agent.serving.requests(feed.visits))
     every = agent.store.scale.mean_and_sd(users), agent.store.index.search(users, 10)
     alone = agent.store.scale.mean_and_sd(users[1:2]), agent.store.index.search(users[1:2], 10)
     for a, b in zip([*every[0], *every[1]], [*alone[0], *alone[1]], strict=True):

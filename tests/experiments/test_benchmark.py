@@ -130,9 +130,9 @@ def test_shares_sum_to_one_and_name_the_parts() -> None:
     assert sum(figures.shares.values()) == pytest.approx(1.0)
     assert {"the Feed", "training", "retrieval", "user tower"} <= set(figures.shares)
     assert all(share >= 0 for share in figures.shares.values())
-    from feedgym.agents import policy, two_tower_agent
+    from feedgym.agents import drawing, policy
 
-    assert vars(two_tower_agent)["serve"] is policy.serve  # put back
+    assert vars(drawing)["serve"] is policy.serve  # put back
 
 
 def test_the_command_writes_its_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

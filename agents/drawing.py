@@ -1,0 +1,159 @@
+"""From readers to slates: embed, search, put scores on the scale of logits, draw.
+
+Shapes: n readers, M shortlist, N live articles, E columns of v', X columns of the learner's own.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from feedgym.agents.acted import Acted
+from feedgym.agents.histories import embed_readers, needs_minutes
+from feedgym.agents.learners.protocol import Learner, Learning
+from feedgym.agents.policy import PolicyConfig, boosts, eligible, only_eligible, serve
+from feedgym.agents.requests import Requests
+from feedgym.agents.serving import Serving
+from feedgym.env.arrays import Doubles, Floats, Ints
+from feedgym.env.catalogue import Catalogue
+from feedgym.towers.two_tower import TwoTower, UserOutput
+
+
+@dataclass(frozen=True)
+class Drawer:
+    """What slates are drawn with. It has no state of its own."""
+
+    learning: Learning
+    """Towers, and the store with its index."""
+    learner: Learner
+    """Whose columns go with v' and u'."""
+    serving: Serving
+    """Which vectors of readers are kept, and what all this costs."""
+    policy: PolicyConfig
+    """How slates are drawn."""
+    slate_size: int
+    """K"""
+    rng: np.random.Generator
+    """The agent's stream."""
+
+    @property
+    def shortlist_size(self) -> int:
+        """M, at least K."""
+        return max(self.policy.shortlist_size, self.slate_size)
+
+    def draw(self, requests: Requests, catalogue: Catalogue, version: int, *, greedy: bool = False) -> Acted:
+        """Slates from what the index finds for these readers now.
+
+        Args:
+            requests: the readers.
+            catalogue: what is live.
+            version: of the towers.
+            greedy: serve the K best, whatever the policy.
+        """
+        policy = replace(self.policy, greedy=True) if greedy else self.policy
+        store = self.learning.store
+        n, reader, now = len(requests), requests.reader, requests.now
+        kept = eligible(policy, catalogue)
+        live = catalogue.article_id if kept is None else catalogue.article_id[kept]
+        if n == 0 or len(live) == 0 or len(store.index) == 0:
+            shortlist, logits = _newest(live, n, self.shortlist_size)
+            users, offset = np.zeros((n, store.augmented.shape[1]), dtype=np.float32), np.zeros(n)
+        else:
+            user, users = self._embed_users(requests, version)
+            # As many more as are excluded: what is left is what a search among the others would have found.
+            size = min(self.shortlist_size + len(catalogue) - len(live), len(catalogue))
+            factor, mean = self.scale(users)
+            self.serving.cost.queries += n
+            if self.learner.num_columns:
+                # One inner product for both parts of the logit: the query carries the factor.
+                users = np.hstack([users * factor[:, None].astype(np.float32), self._own_columns(reader)])
+                shortlist, scores = store.index.search(users, size)
+                offset = mean * factor
+                logits = scores.astype(np.float64) - offset[:, None]
+            else:
+                shortlist, scores = store.index.search(users, size)
+                scores = self._rerank(user, shortlist, scores, now)
+                logits = (scores.astype(np.float64) - mean[:, None]) * factor[:, None]
+                users, offset = users * factor[:, None].astype(np.float32), mean * factor
+            if kept is not None:
+                shortlist, logits = only_eligible(shortlist, logits, live, self.shortlist_size)
+            logits = logits + boosts(policy, catalogue, shortlist)
+        self.serving.cost.slates += n
+        served = serve(self.rng, policy, logits, shortlist, live, self.slate_size, version, catalogue)
+        return Acted(
+            now=now,
+            row=requests.row,
+            reader=reader,
+            history_id=requests.history_id,
+            history_minutes=requests.history_minutes.copy() if needs_minutes(self.learning.model.config) else None,
+            queries=users,
+            offset=offset,
+            shortlist=shortlist,
+            logits=logits,
+            # The catalogue's own array changes with the next tick.
+            live=live.copy(),
+            served=served,
+        )
+
+    def queries(self, requests: Requests) -> Floats:
+        """What is searched for, made anew: nothing is kept of it."""
+        users = self._augmented(self.embed(requests), requests.now)
+        if self.learner.num_columns:
+            factor, _ = self.scale(users)
+            users = np.hstack([users * factor[:, None].astype(np.float32), self._own_columns(requests.reader)])
+        return users
+
+    def scale(self, users: Floats) -> tuple[Doubles, Doubles]:
+        """Factor and mean that turn each reader's scores into logits, (n,) each."""
+        policy = self.policy
+        if self.learner.raw_logits:
+            return np.full(len(users), 1.0 / policy.temperature), np.zeros(len(users))
+        mean, sd = self.learning.store.scale.mean_and_sd(users)
+        return (policy.sharpness / policy.temperature) / sd, mean
+
+    @torch.no_grad()
+    def _own_columns(self, reader: Floats) -> Floats:
+        columns: Floats = self.learner.reader_columns(torch.from_numpy(reader)).numpy()
+        return columns
+
+    @torch.no_grad()
+    def _embed_users(self, requests: Requests, version: int) -> tuple[UserOutput, Floats]:
+        """Readers as the towers see them, and u' (n, E)."""
+        user = self.serving.vectors(requests, version, self.embed)
+        users = self._augmented(user, requests.now)
+        return user, users
+
+    @torch.no_grad()
+    def _augmented(self, user: UserOutput, now: float) -> Floats:
+        users: Floats = self.learning.model.augment_users(user, now, self.learning.store.t_ref).numpy()
+        return users
+
+    @torch.no_grad()
+    def embed(self, requests: Requests) -> UserOutput:
+        """What the user tower says of these readers."""
+        learning, now = self.learning, np.full(len(requests), requests.now)
+        minutes = requests.history_minutes
+        return embed_readers(learning.model, learning.store, requests.history_id, minutes, requests.reader, now)
+
+    @torch.no_grad()
+    def _rerank(self, user: UserOutput, shortlist: Ints, scores: Floats, now: float) -> Floats:
+        """The second stage's logits of shortlists (n, M), on the scale of retrieval's; those themselves without one."""
+        model, store = self.learning.model, self.learning.store
+        if not isinstance(model, TwoTower) or model.reranker is None:
+            return scores
+        known = np.where(shortlist >= 0, shortlist, 0)
+        age = self.learning.ages(shortlist, np.full(len(shortlist), now))
+        items = torch.from_numpy(store.vector[known])
+        # What retrieval's product leaves out of the score is left out here too: the mean is of such products.
+        constant = model.constant(user, now, store.t_ref)[:, None]
+        full = torch.from_numpy(np.where(shortlist >= 0, scores, 0.0).astype(np.float32)) + constant
+        logits: Floats = (model.rerank(full, user, items, age) - constant).numpy()
+        return np.where(shortlist >= 0, logits, scores)
+
+
+def _newest(live: Ints, n: int, size: int) -> tuple[Ints, Doubles]:
+    """Shortlists (n, M) of the newest live articles at equal logits, where no search finds anything."""
+    newest = np.sort(live)[::-1][:size]
+    if n == 0 or len(newest) == 0:
+        return np.full((n, 1), -1, dtype=np.int64), np.zeros((n, 1))
+    return np.tile(newest, (n, 1)), np.zeros((n, len(newest)))

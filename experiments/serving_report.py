@@ -1,0 +1,41 @@
+"""What serving cost the agents of a comparison, counted: how fresh an agent was has a price (docs/serving.md)."""
+
+from collections.abc import Mapping, Sequence
+
+from feedgym.experiments.curves import Run
+from feedgym.experiments.ranking import Ranking, markdown_table, number
+from feedgym.experiments.run_table import run_table
+
+TITLES = {
+    "reader_embeddings": "readers embedded",
+    "item_embeddings": "articles embedded",
+    "index_writes": "written to the index",
+    "queries": "searches",
+    "slates": "slates drawn",
+    "expired": "positions expired",
+}
+EXPLAINED = (
+    "Embedded: runs of the user tower and of the item tower, of new articles and after each training. Written to the "
+    "index: articles that it took in, overwrote or let go. Positions expired: empty because the slate had been drawn "
+    "before the article expired. Counts are the same on any machine; for CPU seconds see `feedgym benchmark`."
+)
+
+
+def serving_section(runs: Sequence[Run], ranking: Ranking) -> list[str]:
+    """A section with counts per 1,000 visits, over all seeds; nothing where no agent retrieves."""
+    table = run_table(runs)
+    rows = []
+    for place, row in enumerate(ranking.rows, 1):
+        counts = [run.serving for run in table.runs[row.agent] if run.serving is not None]
+        if counts:
+            rows.append([str(place), row.name, *_cells(counts)])
+    if not rows:
+        return []
+    return ["## What serving costs, per 1,000 visits", markdown_table(["", "agent", *TITLES.values()], rows), EXPLAINED]
+
+
+def _cells(counts: Sequence[Mapping[str, int]]) -> list[str]:
+    visits = sum(count["visits"] for count in counts)
+    if visits == 0:
+        return ["-"] * len(TITLES)
+    return [number(1000.0 * sum(count[name] for count in counts) / visits, 0) for name in TITLES]

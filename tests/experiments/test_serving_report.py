@@ -1,0 +1,31 @@
+"""What serving costs, as the report says it."""
+
+from pathlib import Path
+
+from feedgym.experiments import compare
+from feedgym.experiments.compare import CompareConfig
+
+AGENTS = ("recent", "regression:max_steps=1", "regression:max_steps=1,serving=batch")
+
+
+def test_the_report_counts_what_serving_cost_over_all_seeds(tmp_path: Path) -> None:
+    config = CompareConfig(agents=AGENTS, seeds=(0, 1), readers=40, days=2, tick_hours=1.0, out=tmp_path, log=False)
+    result = compare.run(config)
+    text = (tmp_path / "report.md").read_text()
+    section = text.split("## What serving costs, per 1,000 visits")[1].split("\n## ")[0]
+    rows = {line.split("|")[2].strip(): line.split("|")[3:-1] for line in section.splitlines() if line.startswith("| ")}
+    assert "recent" not in rows
+    assert len(rows) == 4  # titles and rule, two agents
+    for name in AGENTS[1:]:
+        counts = [run.serving for run in result.runs if run.agent == name and run.serving is not None]
+        assert len(counts) == 2
+        visits = sum(count["visits"] for count in counts)
+        visited = sum(float(run.curves.totals["visits"].sum()) for run in result.runs if run.agent == name)
+        assert visits == visited > 0
+        names = ("reader_embeddings", "item_embeddings", "index_writes", "queries", "slates", "expired")
+        for cell, part in zip(rows[name], names, strict=True):
+            assert float(cell) == round(1000.0 * sum(count[part] for count in counts) / visits), part
+    whole, ahead = ([float(cell) for cell in rows[name]] for name in AGENTS[1:])
+    assert whole[0] == whole[3] == whole[4] == 1000
+    assert whole[5] == 0 < ahead[5]
+    assert ahead[0] < 1000
