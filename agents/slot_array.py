@@ -1,4 +1,4 @@
-"""Exact retrieval from a slot array: one row per live article, searched whole by faiss (towers.md 3.3).
+"""Exact retrieval from a slot array: one row per live article, all of which are searched (towers.md 3.3).
 
 Letters: B queries, n articles in the index, d coordinates, k articles wanted, m articles of one update.
 """
@@ -7,30 +7,31 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
+from feedgym.agents.indexes.by_id import ById
 from feedgym.agents.indexes.checks import (
     check_ids,
+    check_queries,
     check_rows,
-    check_vectors,
     check_whole,
     refuse_absent,
     refuse_present,
 )
-from feedgym.agents.indexes.order import best, sort_by_score
+from feedgym.agents.indexes.flat import largest_products
+from feedgym.agents.indexes.order import best, nothing
+from feedgym.agents.indexes.scores import faiss_scores, row_scores
 from feedgym.env.arrays import Doubles, Floats, Ints
 from feedgym.env.checks import require
 
 Array = TypeVar("Array", Ints, Floats)
 
 _SPARE = 8
-"""Articles fetched beyond k: faiss orders near ties by rounding, and rescoring may swap the last few."""
-_BLOCK = 1 << 21
-"""Floats gathered at a time while rescoring (8 MiB), so that memory does not grow with B k d."""
+"""Articles fetched beyond k: near ties are ordered by rounding, and rescoring may swap the last few."""
+_BLOCK = 1 << 20
+"""Scores of all articles that are kept at a time (4 MiB)."""
 _UNIT_ROUNDOFF = 2.0**-24
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 class SlotArrayIndex:
@@ -59,9 +60,9 @@ class SlotArrayIndex:
         self._count = 0
         self._ids: Ints = np.empty(capacity, dtype=np.int64)
         self._vectors: Floats = np.empty((capacity, dim), dtype=np.float32)
-        # Ids are dense and grow, so a plain array maps them to slots: 4 bytes per article ever published.
-        self._slot_of: npt.NDArray[np.int32] = np.full(capacity, -1, dtype=np.int32)
-        self._largest_norm = 0.0
+        self._slot_of = ById()
+        self.largest_norm = 0.0
+        """Bound of the norms of the vectors."""
 
     def __len__(self) -> int:
         """Number of articles in the index."""
@@ -83,12 +84,12 @@ class SlotArrayIndex:
         ``published_hours`` is not looked at: see ``ItemIndex``.
         """
         self._check(ids, vectors)
-        refuse_present(ids, self._slots(ids) >= 0)
+        refuse_present(ids, self._slot_of[ids] >= 0)
         count = self._count + len(ids)
-        self._grow(count, int(ids.max(initial=-1)) + 1)
+        self._grow(count)
         self._ids[self._count : count] = ids
         self._vectors[self._count : count] = vectors
-        self._slot_of[ids] = np.arange(self._count, count, dtype=np.int32)
+        self._slot_of[ids] = np.arange(self._count, count)
         self._count = count
 
     def update(self, ids: Ints, vectors: Floats) -> None:
@@ -123,60 +124,61 @@ class SlotArrayIndex:
             scores -inf.
         """
         norm = self.check_queries(queries, k)
-        ids: Ints = np.full((len(queries), k), -1, dtype=np.int64)
-        scores: Floats = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        return self.search_checked(np.ascontiguousarray(queries), norm, k)
+
+    def search_checked(self, queries: Floats, norm: Doubles, k: int) -> tuple[Ints, Floats]:
+        """As ``search``, for C-contiguous queries (B, d) that have been checked, and their norms (B,)."""
         if self._count == 0 or len(queries) == 0:
+            scores, ids = nothing(len(queries), k)
             return ids, scores
-        queries = np.ascontiguousarray(queries)
-        live = self._vectors[: self._count]
-        wanted, fetched = min(k, self._count), min(k + _SPARE, self._count)
-        approximate, slots = _faiss_search(queries, live, fetched, self.search_threads)
-        step = max(1, _BLOCK // (fetched * self.dim))
-        for start in range(0, len(queries), step):
-            rows = slice(start, start + step)
-            exact = np.einsum("bd,bkd->bk", queries[rows], live[slots[rows]])
-            ids[rows, :wanted], scores[rows, :wanted] = sort_by_score(exact, self._ids[slots[rows]], wanted)
-        if fetched < self._count:
-            # Whatever was not fetched scores at most the last fetched one, plus the rounding of two sums of d
-            # products (Higham 2002, eq. 3.5). Where that reaches the k-th score, as with many equal vectors,
-            # look at all.
-            slack = 2 * self.dim * _UNIT_ROUNDOFF * norm * self._largest_norm
-            doubtful: Ints = np.flatnonzero(approximate[:, -1] + slack >= scores[:, wanted - 1])
-            self._search_all(queries, doubtful, ids, scores)
+        candidates, of_candidates, bound = self.candidates(queries, norm, k)
+        ids, scores = best(of_candidates, candidates, k)
+        # Where the bound reaches the k-th score, as with many equal vectors, look at all.
+        doubtful = bound >= scores[:, min(k, self._count) - 1]
+        if np.count_nonzero(doubtful):
+            self._search_all(queries, np.flatnonzero(doubtful), ids, scores)
         return ids, scores
 
-    def rescore(self, queries: Floats, candidates: Ints, k: int) -> tuple[Ints, Floats]:
+    def candidates(self, queries: Floats, norm: Doubles, k: int) -> tuple[Ints, Floats, Doubles]:
+        """A little more than the k best, up to rounding, where there is something to find.
+
+        Returns:
+            Article ids (B, w) and exact scores (B, w) in any order, and what all others score at most, (B,): -inf where
+            there are none.
+        """
+        live, fetched = self._vectors[: self._count], min(k + _SPARE, self._count)
+        least, slots = largest_products(queries, live, fetched, self.search_threads)
+        # Whatever was not fetched scores at most the last fetched one, plus the rounding of two sums of d products
+        # (Higham 2002, eq. 3.5).
+        slack = (2 * self.dim * _UNIT_ROUNDOFF * self.largest_norm) * norm
+        bound = least + slack if fetched < self._count else np.full(len(queries), -np.inf)
+        return self._ids.take(slots), row_scores(queries, live, slots), bound
+
+    def answer(self, queries: Floats, candidates: Ints, k: int, scores: Floats | None = None) -> tuple[Ints, Floats]:
         """As ``search``, but among each query's candidates alone: what an approximate index has found.
 
         Args:
             queries: float32 (B, d), see ``check_queries``.
             candidates: article ids (B, w), distinct in a row; -1 and articles that are absent are passed over.
             k: articles wanted.
+            scores: of the candidates, (B, w), where faiss has computed them from the very same vectors; else they are
+                computed here, with the same kernel of faiss and so the same bytes.
 
         Returns:
             Article ids int64 (B, k) and scores float32 (B, k), padded with -1 and -inf.
         """
-        ids: Ints = np.full((len(queries), k), -1, dtype=np.int64)
-        scores: Floats = np.full((len(queries), k), -np.inf, dtype=np.float32)
-        queries = np.ascontiguousarray(queries)  # einsum adds up in the order of the memory
-        slots = np.where(candidates >= 0, self._slots(np.maximum(candidates, 0)), np.int32(-1))
-        step = max(1, _BLOCK // max(1, slots.shape[1] * self.dim))
-        for start in range(0, len(queries), step):
-            rows = slice(start, start + step)
-            # Slot 0 stands in for what is not there.
-            exact = np.einsum("bd,bkd->bk", queries[rows], self._vectors[np.maximum(slots[rows], 0)])
-            exact[slots[rows] < 0] = -np.inf
-            ids[rows], scores[rows] = best(exact, candidates[rows], k)
-        return ids, scores
+        slots = self._slot_of[candidates]
+        absent = slots < 0
+        if scores is None:
+            scores = faiss_scores(np.ascontiguousarray(queries), self._vectors, slots)
+        if np.count_nonzero(absent):
+            scores = np.where(absent, -np.inf, scores)
+            candidates = np.where(absent, -1, candidates)
+        return best(scores, candidates, k)
 
     def check_queries(self, queries: Floats, k: int) -> Doubles:
         """Refuse what cannot be searched for; the norms of the queries (B,)."""
-        check_vectors(queries, self.dim, "queries")
-        check_whole(k, "k")
-        norm: Doubles = np.sqrt(np.einsum("bd,bd->b", queries, queries, dtype=np.float64))
-        reach = float(norm.max(initial=0.0)) * self._largest_norm
-        require(reach < _LARGEST, "queries", f"scores up to {reach:.3g}", f"scores below {_LARGEST:.3g}")
-        return norm
+        return check_queries(queries, self.dim, k, self.largest_norm)
 
     def recall(self) -> float:
         """1: exact search misses nothing."""
@@ -203,24 +205,19 @@ class SlotArrayIndex:
         step = max(1, _BLOCK // self._count)
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
-            # The same subscripts as above, so the same bytes; all rows read one array, nothing is gathered.
+            # The same subscripts as in row_scores, so the same bytes; all rows read one array, nothing is gathered.
             everyone = np.broadcast_to(live, (len(part), *live.shape))
-            exact = np.einsum("bd,bkd->bk", queries[part], everyone)
+            exact = np.einsum("bd,bwd->bw", queries[part], everyone)
             who = np.broadcast_to(self._ids[: self._count], exact.shape)
-            ids[part, :k], scores[part, :k] = sort_by_score(exact, who, k)
+            ids[part, :k], scores[part, :k] = best(exact, who, k)
 
-    def _slots(self, ids: Ints) -> npt.NDArray[np.int32]:
-        """Slot of each article (m,), -1 if absent."""
-        known = ids < len(self._slot_of)
-        return np.where(known, self._slot_of[np.where(known, ids, 0)], np.int32(-1))
-
-    def _present(self, ids: Ints) -> npt.NDArray[np.int32]:
-        slots = self._slots(ids)
+    def _present(self, ids: Ints) -> Ints:
+        slots = self._slot_of[ids]
         refuse_absent(ids, slots < 0)
         return slots
 
-    def _grow(self, count: int, num_ids: int) -> None:
-        """Make room for ``count`` slots and for the ids below ``num_ids``, by doubling."""
+    def _grow(self, count: int) -> None:
+        """Make room for ``count`` slots, by doubling."""
         if count > len(self._ids):
             capacity = max(count, 2 * len(self._ids))
             ids, vectors = self._ids, self._vectors
@@ -228,28 +225,10 @@ class SlotArrayIndex:
             self._vectors = np.empty((capacity, self.dim), dtype=np.float32)
             self._ids[: self._count] = ids[: self._count]
             self._vectors[: self._count] = vectors[: self._count]
-        if num_ids > len(self._slot_of):
-            slot_of = np.full(max(num_ids, 2 * len(self._slot_of)), -1, dtype=np.int32)
-            slot_of[: len(self._slot_of)] = self._slot_of
-            self._slot_of = slot_of
 
     def _check(self, ids: Ints, vectors: Floats) -> None:
-        check_rows(ids, vectors, self.dim)
-        norms = np.einsum("md,md->m", vectors, vectors, dtype=np.float64)
         # Only ever raised, so O(m): too large a bound costs a few rows of _search_all, no correctness.
-        self._largest_norm = max(self._largest_norm, float(np.sqrt(norms.max(initial=0.0))))
-
-
-def _faiss_search(queries: Floats, live: Floats, k: int, threads: int) -> tuple[Floats, Ints]:
-    """Scores (B, k) up to rounding, and slots (B, k), of the k largest inner products."""
-    faiss.omp_set_num_threads(threads)
-    # faiss >= 1.15 avoids BLAS while B d < 128000: 3.8 times slower at 64 queries of 100k articles (towers.md
-    # 3, trap 2). Eight queries are the measured crossover. Older versions have no such global, and take BLAS
-    # from 20 queries on.
-    if hasattr(faiss.cvar, "distance_compute_blas_threshold"):
-        faiss.cvar.distance_compute_blas_threshold = 8 * live.shape[1]
-    scores, slots = faiss.knn(queries, live, k, metric=faiss.METRIC_INNER_PRODUCT)
-    return scores, slots
+        self.largest_norm = max(self.largest_norm, check_rows(ids, vectors, self.dim))
 
 
 def _read_only(view: Array) -> Array:

@@ -9,7 +9,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from feedgym.agents.indexes.checks import check_ids, check_rows, check_whole, kind, refuse_absent, refuse_present
+from feedgym.agents.indexes.by_id import ById
+from feedgym.agents.indexes.checks import (
+    check_ids,
+    check_queries,
+    check_rows,
+    check_whole,
+    kind,
+    refuse_absent,
+    refuse_present,
+)
 from feedgym.agents.indexes.order import best
 from feedgym.agents.slot_array import SlotArrayIndex
 from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints
@@ -38,7 +47,7 @@ class AgeShardsIndex:
         require(0 < shard_hours < np.inf, "shard_hours", shard_hours, "> 0 (hours)")
         self.dim, self.shard_hours, self.search_threads = dim, shard_hours, search_threads
         self._shards: dict[int, SlotArrayIndex] = {}
-        self._shard_of: Ints = np.full(1024, _NOWHERE, dtype=np.int64)  # by article id
+        self._shard_of = ById(_NOWHERE, np.int64)
 
     def __len__(self) -> int:
         """Number of articles in the index."""
@@ -57,17 +66,13 @@ class AgeShardsIndex:
     def add(self, ids: Ints, vectors: Floats, published_hours: Doubles | None = None) -> None:
         """Insert new articles (m,) with vectors (m, d), published at these hours (m,); without hours in one shard."""
         check_rows(ids, vectors, self.dim)
-        refuse_present(ids, self._shards_of(ids) != _NOWHERE)
+        refuse_present(ids, self._shard_of[ids] != _NOWHERE)
         shards: Ints = np.full(len(ids), _UNDATED, dtype=np.int64)
         if published_hours is not None:
             hours = np.asarray(published_hours)
             fits = hours.shape == ids.shape and bool(np.isfinite(hours).all())
             require(fits, "published_hours", kind(published_hours), f"{len(ids)} finite hours, one per id")
             shards = np.floor(hours / self.shard_hours).astype(np.int64)
-        if len(ids) and int(ids.max()) >= len(self._shard_of):
-            longer = np.full(max(int(ids.max()) + 1, 2 * len(self._shard_of)), _NOWHERE, dtype=np.int64)
-            longer[: len(self._shard_of)] = self._shard_of
-            self._shard_of = longer
         self._shard_of[ids] = shards
         for name in np.unique(shards).tolist():
             if name not in self._shards:
@@ -97,10 +102,26 @@ class AgeShardsIndex:
             Article ids int64 (B, k) and scores float32 (B, k); beyond n articles the ids are -1 and the
             scores -inf.
         """
+        largest = max((shard.largest_norm for shard in self._shards.values()), default=0.0)
+        norm = check_queries(queries, self.dim, k, largest)
         if not self._shards:
             return SlotArrayIndex(self.dim, capacity=1).search(queries, k)
-        found = [shard.search(queries, k) for shard in self._shards.values()]
-        return best(np.hstack([scores for _, scores in found]), np.hstack([ids for ids, _ in found]), k)
+        queries = np.ascontiguousarray(queries)
+        if len(queries) == 0:
+            return np.zeros((0, k), dtype=np.int64), np.zeros((0, k), dtype=np.float32)
+        # Sorted once, not in each shard.
+        ids, scores, bounds = zip(*(s.candidates(queries, norm, k) for s in self._shards.values()), strict=True)
+        found_ids, found = best(np.hstack(scores), np.hstack(ids), k)
+        # Near ties beyond what some shard has brought forward, see SlotArrayIndex.
+        doubtful = np.flatnonzero(np.max(bounds, axis=0) >= found[:, min(k, len(self)) - 1])
+        if len(doubtful):
+            found_ids[doubtful], found[doubtful] = self._merged(queries[doubtful], norm[doubtful], k)
+        return found_ids, found
+
+    def _merged(self, queries: Floats, norm: Doubles, k: int) -> tuple[Ints, Floats]:
+        """The top k of each shard, in full, merged."""
+        ids, scores = zip(*(s.search_checked(queries, norm, k) for s in self._shards.values()), strict=True)
+        return best(np.hstack(scores), np.hstack(ids), k)
 
     def rebuild(self) -> None:
         """Do nothing: exact search loses no recall under churn."""
@@ -136,11 +157,7 @@ class AgeShardsIndex:
         for name in np.unique(shards).tolist():
             change(self._shards[name], shards == name)
 
-    def _shards_of(self, ids: Ints) -> Ints:
-        known = ids < len(self._shard_of)
-        return np.where(known, self._shard_of[np.where(known, ids, 0)], _NOWHERE)
-
     def _present(self, ids: Ints) -> Ints:
-        shards = self._shards_of(ids)
+        shards = self._shard_of[ids]
         refuse_absent(ids, shards == _NOWHERE)
         return shards

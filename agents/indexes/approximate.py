@@ -16,6 +16,8 @@ from feedgym.agents.indexes.upkeep import Schedule, Upkeep
 from feedgym.agents.slot_array import SlotArrayIndex
 from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, nest, unnest
 
+_STILL = 1e-3
+"""Articles that have moved less, see ``Geometry.following``, lie where they lay."""
 _SPARE = 8
 """Candidates beyond k: those of equal score are told apart by id afterwards."""
 
@@ -26,6 +28,11 @@ class Finder(Protocol):
     @property
     def worn(self) -> bool:
         """Whether what was removed has become so much that a build pays."""
+        ...
+
+    @property
+    def keeps_vectors(self) -> bool:
+        """Whether it keeps vectors as they were given, so that its scores are those of the very same vectors."""
         ...
 
     def build(self, ids: Ints, vectors: Floats) -> None:
@@ -40,8 +47,15 @@ class Finder(Protocol):
         """Let articles (m,) go."""
         ...
 
-    def find(self, queries: Floats, count: int) -> Ints:
-        """Ids of about the ``count`` best for each query (B, d): int64 (B, count), -1 pads; the same in any batch."""
+    def place(self, ids: Ints, vectors: Floats) -> None:
+        """All articles (n,), sorted by id, have moved a little, to vectors (n, d): learn no more than is needed."""
+        ...
+
+    def find(self, queries: Floats, count: int) -> tuple[Floats, Ints]:
+        """About the ``count`` best for each query (B, d): scores (B, count) and ids int64 (B, count), -1 pads.
+
+        The same bytes in any batch.
+        """
         ...
 
     def snapshot(self) -> Arrays:
@@ -97,7 +111,12 @@ class ApproximateIndex:
 
     def update(self, ids: Ints, vectors: Floats) -> None:
         """Overwrite the vectors of articles (m,) that are present, as a re-embedding does."""
+        everywhere = 0 < len(ids) == len(self._live)
+        former = self._live.vectors.copy() if everywhere else None
         self._live.update(ids, vectors)
+        if former is not None:
+            self._move(former)
+            return
         self._upkeep.change(len(ids))
 
         def overwrite() -> None:
@@ -129,11 +148,10 @@ class ApproximateIndex:
 
     def rebuild(self) -> None:
         """Build anew from the stored vectors: the same bytes whatever the history."""
-        order = np.argsort(self._live.ids)
-        vectors = self._live.vectors[order]
-        self._geometry = Geometry.of(vectors)
-        self._finder.build(self._live.ids[order], self._geometry.items(vectors))
-        self._upkeep.built(len(order), self.recall())
+        # Sorted, so that not even the order of a sum depends on the history.
+        self._geometry = Geometry.of(self._live.vectors[np.argsort(self._live.ids)])
+        self._finder.build(*self._placed())
+        self._upkeep.built(len(self._live), self.recall())
 
     def recall(self) -> float:
         """Share of the true top k that ``search`` finds for the latest queries; NaN before the first one."""
@@ -166,12 +184,29 @@ class ApproximateIndex:
         if len(self._live) == 0 or len(queries) == 0:
             return self._live.search(queries, k)
         count = min(max(self._rescored * k, k + _SPARE), len(self._live))
-        ids, scores = self._live.rescore(queries, self._finder.find(self._geometry.queries(queries), count), k)
+        found, candidates = self._finder.find(self._geometry.queries(queries), count)
+        final = self._finder.keeps_vectors and self._geometry.is_identity
+        ids, scores = self._live.answer(queries, candidates, k, found if final else None)
         # Too few: the lists that were looked into hold less than k, or the graph falls apart.
         short = np.flatnonzero(ids[:, min(k, len(self._live)) - 1] < 0)
         if len(short):
-            ids[short], scores[short] = self._live.search(queries[short], k)
+            left = queries[short]
+            all_found, _ = self._live.search(left, k)
+            ids[short], scores[short] = self._live.answer(left, all_found, k)
         return ids, scores
+
+    def _move(self, former: Floats) -> None:
+        """All vectors have changed: whether the finder has to be told, or built anew."""
+        self._geometry, moved = self._geometry.following(former, self._live.vectors)
+        if self._upkeep.has_drifted(moved) or self._upkeep.due:
+            self.rebuild()
+        elif moved > _STILL:
+            self._finder.place(*self._placed())
+
+    def _placed(self) -> tuple[Ints, Floats]:
+        """Articles (n,) sorted by id, and where they lie, (n, d)."""
+        order = np.argsort(self._live.ids)
+        return self._live.ids[order], self._geometry.items(self._live.vectors[order])
 
     def _follow(self, change: Callable[[], None]) -> None:
         """Tell the finder of a change, or build anew where that is due anyway."""

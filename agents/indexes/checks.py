@@ -1,37 +1,60 @@
 """What every index refuses: ids that are no article ids, vectors that are not finite float32 rows."""
 
+import math
+
 import numpy as np
 
-from feedgym.env.arrays import AnyArray, Bools, Floats, Ints
+from feedgym.env.arrays import AnyArray, Bools, Doubles, Floats, Ints
 from feedgym.env.checks import require
 
 MAX_ID = 2**31 - 1
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def check_ids(ids: Ints) -> None:
     """Refuse what are not distinct article ids, int64 (m,)."""
-    fits = isinstance(ids, np.ndarray) and ids.dtype == np.int64 and ids.ndim == 1
-    require(fits, "ids", kind(ids), "an int64 array (m,)")
-    refuse(ids, (ids < 0) | (ids >= MAX_ID), "", f"article ids from 0 to {MAX_ID - 1}")
+    if not (isinstance(ids, np.ndarray) and ids.dtype == np.int64 and ids.ndim == 1):
+        require(False, "ids", kind(ids), "an int64 array (m,)")
+    if len(ids) == 0:
+        return
     ordered = np.sort(ids)
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    require(not len(twice), "ids", f"article {twice[:1]} twice", "distinct articles")
+    if ordered[0] < 0 or ordered[-1] >= MAX_ID:
+        refuse(ids, (ids < 0) | (ids >= MAX_ID), "", f"article ids from 0 to {MAX_ID - 1}")
+    same = ordered[1:] == ordered[:-1]
+    if same.any():
+        require(False, "ids", f"article {ordered[1:][same][:1]} twice", "distinct articles")
 
 
-def check_rows(ids: Ints, vectors: Floats, dim: int) -> None:
-    """Refuse what are not articles (m,) with a finite float32 vector (m, d) each."""
+def check_rows(ids: Ints, vectors: Floats, dim: int) -> float:
+    """Refuse what are not articles (m,) with a finite float32 vector (m, d) each; the largest norm of a vector."""
     check_ids(ids)
-    check_vectors(vectors, dim, "vectors")
-    require(len(vectors) == len(ids), "vectors", vectors.shape, f"{len(ids)} rows, one per id")
+    _, largest = norms_of(vectors, dim, "vectors")
+    if len(vectors) != len(ids):
+        require(False, "vectors", vectors.shape, f"{len(ids)} rows, one per id")
+    return largest
 
 
-def check_vectors(vectors: Floats, dim: int, name: str) -> None:
-    """Refuse what are not finite float32 rows (any, d)."""
+def check_queries(queries: Floats, dim: int, k: int, largest_norm: float) -> Doubles:
+    """Refuse what cannot be searched for among vectors of at most this norm; the norms of the queries (B,)."""
+    norms, largest = norms_of(queries, dim, "queries")
+    check_whole(k, "k")
+    reach = largest * largest_norm
+    if not reach < _LARGEST:
+        require(False, "queries", f"scores up to {reach:.3g}", f"scores below {_LARGEST:.3g}")
+    return norms
+
+
+def norms_of(vectors: Floats, dim: int, name: str) -> tuple[Doubles, float]:
+    """Norms of rows (any, d), float64, and the largest of them; what is no finite float32 row is refused."""
     fits = isinstance(vectors, np.ndarray) and vectors.dtype == np.float32
-    fits = fits and vectors.ndim == 2 and vectors.shape[1] == dim
-    require(fits, name, kind(vectors), f"a float32 array (rows, {dim})")
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    require(not len(bad), name, f"NaN or inf in row {bad[:1]}", "finite numbers")
+    if not (fits and vectors.ndim == 2 and vectors.shape[1] == dim):
+        require(False, name, kind(vectors), f"a float32 array (rows, {dim})")
+    norms: Doubles = np.sqrt(np.einsum("md,md->m", vectors, vectors, dtype=np.float64))
+    # No square of a float32 leaves float64, and max hands NaN on: finite if and only if all coordinates are.
+    largest = float(norms.max(initial=0.0))
+    if not math.isfinite(largest):
+        require(False, name, f"NaN or inf in row {np.flatnonzero(~np.isfinite(norms))[:1]}", "finite numbers")
+    return norms, largest
 
 
 def check_whole(value: int, name: str) -> None:

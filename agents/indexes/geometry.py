@@ -7,11 +7,13 @@ looked for in this space: returned scores come from the stored vectors, so a sca
 Letters: n articles, B queries, d columns.
 """
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from feedgym.env.arrays import Arrays, Floats
+from feedgym.env.arrays import Arrays, Doubles, Floats
 
 _OUTLIER = 4.0
 """Columns that spread more than this many times the usual one: hours, and what grows with them. Coordinates of an
@@ -47,6 +49,11 @@ class Geometry:
     scale: Floats
     """What they are then multiplied with, (d,)."""
 
+    @cached_property
+    def is_identity(self) -> bool:
+        """Whether articles and queries lie where they are."""
+        return bool((self.centre == 0).all() and (self.scale == 1).all())
+
     @classmethod
     def of(cls, vectors: Floats) -> "Geometry":
         """By the spread of these articles, (n, d)."""
@@ -58,12 +65,43 @@ class Geometry:
         return cls(centre, scale)
 
     def items(self, vectors: Floats) -> Floats:
-        """Articles (n, d) in this space."""
-        return np.ascontiguousarray((vectors - self.centre) * self.scale)
+        """Articles (n, d) in this space, C-contiguous."""
+        return np.ascontiguousarray(vectors if self.is_identity else (vectors - self.centre) * self.scale)
 
     def queries(self, queries: Floats) -> Floats:
-        """Queries (B, d) such that inner products keep their order."""
-        return np.ascontiguousarray(queries / self.scale)
+        """Queries (B, d) such that inner products keep their order, C-contiguous."""
+        return np.ascontiguousarray(queries if self.is_identity else queries / self.scale)
+
+    def following(self, former: Floats, latter: Floats) -> tuple["Geometry", float]:
+        """The geometry in which articles whose columns were shifted and stretched lie where they lay in this one.
+
+        That is all that a rebase of the age columns does to them: hours count from another moment, exponentials of
+        hours are multiplied alike. What was built of the former vectors then stays as good as it was.
+
+        Args:
+            former: the vectors of n articles, float32 (n, d), n >= 1.
+            latter: their vectors now.
+
+        Returns:
+            That geometry, and how far articles have moved in it: root mean square distance, as a share of how far they
+            lie from their mean (inf if they lie in one place). 0: not at all; to independent places: 1 or much more.
+        """
+        changed = (former != latter).any(axis=0)
+        before, after = former.mean(axis=0, dtype=np.float64), latter.mean(axis=0, dtype=np.float64)
+        x, y = former - before.astype(np.float32), latter - after.astype(np.float32)
+        spread = np.einsum("nd,nd->d", x, x, dtype=np.float64)
+        common = np.einsum("nd,nd->d", x, y, dtype=np.float64)
+        stretch: Doubles = np.ones(len(spread))
+        # A column that was turned round, or was flat before or is now, has moved, whatever line fits best.
+        fits = changed & (common > 1e-12 * spread) & (spread > 0)
+        stretch[fits] = common[fits] / spread[fits]
+        rest = y - x * stretch.astype(np.float32)
+        scale = self.scale / stretch
+        moved = float(np.einsum("nd,nd->d", rest, rest, dtype=np.float64)[changed] @ np.square(scale[changed]))
+        lay = float(spread @ np.square(self.scale, dtype=np.float64))
+        centre = np.where(changed, after + (self.centre - before) * stretch, self.centre)
+        followed = Geometry(centre.astype(np.float32), scale.astype(np.float32))
+        return followed, 0.0 if moved == 0 else math.sqrt(moved / lay) if lay > 0 else math.inf
 
     def snapshot(self) -> Arrays:
         """Both."""

@@ -12,6 +12,8 @@ import numpy as np
 
 from feedgym.agents.indexes.approximate import ApproximateIndex
 from feedgym.agents.indexes.checks import check_whole
+from feedgym.agents.indexes.flat import BLAS_FROM, use_blas_from
+from feedgym.agents.indexes.order import nothing
 from feedgym.agents.indexes.upkeep import Schedule
 from feedgym.env.arrays import Arrays, Floats, Ints
 from feedgym.env.checks import require
@@ -60,17 +62,25 @@ class IvfFinder:
             )
         else:
             index = _faiss.IndexIVFFlat(cells, self._dim, nlist, metric)
+        index.nprobe = self._nprobe
         index.cp.seed = 0
         index.cp.min_points_per_centroid = 1  # else a warning on stderr where nlist is given
         faiss.omp_set_num_threads(1)
+        use_blas_from(BLAS_FROM, self._dim)
         index.train(vectors)
         index.add_with_ids(vectors, ids)
         self._index = index
+
+    def place(self, ids: Ints, vectors: Floats) -> None:
+        """Put all articles into the cells there are, anew."""
+        self._index.reset()
+        self.add(ids, vectors)
 
     def add(self, ids: Ints, vectors: Floats) -> None:
         """Put articles into the cells there are."""
         if self._index is not None:
             faiss.omp_set_num_threads(1)
+            use_blas_from(BLAS_FROM, self._dim)
             self._index.add_with_ids(vectors, ids)
 
     def remove(self, ids: Ints) -> None:
@@ -78,18 +88,21 @@ class IvfFinder:
         if self._index is not None:
             self._index.remove_ids(ids)
 
-    def find(self, queries: Floats, count: int) -> Ints:
-        """The best of the ``nprobe`` cells, (B, count)."""
+    @property
+    def keeps_vectors(self) -> bool:
+        """Not with one byte per coordinate."""
+        return not self._quantised
+
+    def find(self, queries: Floats, count: int) -> tuple[Floats, Ints]:
+        """The best of the ``nprobe`` cells, scores (B, count) and ids (B, count)."""
         if self._index is None:
-            return np.full((len(queries), count), -1, dtype=np.int64)
+            return nothing(len(queries), count)
         faiss.omp_set_num_threads(self._threads)
         # BLAS would round a query's products with the cells by who else is in the batch, and near ties would change
         # which cells are looked into (towers.md 3.3).
-        if hasattr(faiss.cvar, "distance_compute_blas_threshold"):
-            faiss.cvar.distance_compute_blas_threshold = 1 << 30
-        ids: Ints
-        _, ids = self._index.search(queries, count, params=_faiss.SearchParametersIVF(nprobe=self._nprobe))
-        return ids
+        use_blas_from(1 << 30, self._dim)
+        found: tuple[Floats, Ints] = self._index.search(queries, count)
+        return found
 
     def snapshot(self) -> Arrays:
         """Faiss's own bytes: cells, and what is in them in its order."""
@@ -99,6 +112,8 @@ class IvfFinder:
     def restore(self, state: Arrays) -> None:
         """Go back to a snapshot."""
         self._index = faiss.deserialize_index(state["faiss"]) if len(state["faiss"]) else None
+        if self._index is not None:
+            self._index.nprobe = self._nprobe
 
 
 def ivf_index(

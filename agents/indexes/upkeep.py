@@ -20,7 +20,9 @@ _CHECK_SHARE = 0.25
 """Recall is measured each time so many articles have changed, as a share of those at the last build: as an exact search
 of the sample costs some three refreshes of 1 %, once in twelve of them is a quarter of their price."""
 _COUNTERS = ("_changed", "_checked", "_built_count", "_k", "_seen")
-_MEASURES = ("_baseline", "_built_hours", "_newest_hours")
+_MEASURES = ("_baseline", "_built_hours", "_newest_hours", "_drift")
+_FAR = 0.1
+"""Drift of all articles since the build at which they are another catalogue: a tenth of their spread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,7 @@ class Upkeep:
         self._schedule = schedule
         self._changed = self._checked = self._built_count = 0
         self._baseline = self._built_hours = self._newest_hours = math.nan
+        self._drift = 0.0
         self._queries: Floats = np.zeros((SAMPLE, dim), dtype=np.float32)
         self._seen = 0
         self._k = 1
@@ -63,6 +66,11 @@ class Upkeep:
         self._changed += count
         if published_hours is not None and len(published_hours):
             self._newest_hours = float(np.fmax(self._newest_hours, np.max(published_hours)))
+
+    def has_drifted(self, moved: float) -> bool:
+        """Take in how far all articles have moved, see ``Geometry.following``: whether it asks for a build."""
+        self._drift += moved
+        return self._drift > _FAR
 
     @property
     def due(self) -> bool:
@@ -87,6 +95,7 @@ class Upkeep:
     def built(self, count: int, recall: float) -> None:
         """Note that the index has been built of this many articles, and what it finds of the latest queries."""
         self._changed = self._checked = 0
+        self._drift = 0.0
         self._built_count = count
         self._built_hours = self._newest_hours
         self._baseline = recall
@@ -94,8 +103,10 @@ class Upkeep:
     def remember(self, queries: Floats, k: int) -> None:
         """Keep the latest queries (B, d): the same ones however they come in batches."""
         latest = queries[-SAMPLE:]
-        first = self._seen + len(queries) - len(latest)
-        self._queries[(first + np.arange(len(latest))) % SAMPLE] = latest
+        first = (self._seen + len(queries) - len(latest)) % SAMPLE
+        head = min(len(latest), SAMPLE - first)
+        self._queries[first : first + head] = latest[:head]
+        self._queries[: len(latest) - head] = latest[head:]
         self._seen += len(queries)
         self._k = k
 

@@ -192,6 +192,17 @@ def test_a_restored_index_goes_on_byte_for_byte(kind: str) -> None:
     assert {key: array.tobytes() for key, array in state.items()} == saved  # a snapshot is a copy
 
 
+def test_settings_of_search_are_not_part_of_the_state() -> None:
+    narrow, wide = (make_index(f"ivf:nlist=30+nprobe={nprobe}", DIM) for nprobe in (1, 30))
+    narrow.add(np.arange(600), normal(np.random.default_rng(0), 600, DIM))
+    wide.restore(narrow.snapshot())
+    queries = normal(np.random.default_rng(1), 64, DIM)
+    for index in (narrow, wide):
+        index.search(queries, 10)
+    assert narrow.recall() < 0.8
+    assert wide.recall() == 1
+
+
 ONE, TWO = np.array([7]), np.array([7, 8])
 ROW = np.ones((1, DIM), dtype=np.float32)
 NAN_ROW = np.full((1, DIM), np.nan, dtype=np.float32)
@@ -232,16 +243,18 @@ class Careless:
     """A finder that never lets go of anything, and makes articles up."""
 
     worn = False
+    keeps_vectors = False
 
     def build(self, ids: np.ndarray, vectors: np.ndarray) -> None:
         self.everything = np.union1d(getattr(self, "everything", ids), ids)
 
-    add = build
+    add = place = build
 
     def remove(self, ids: np.ndarray) -> None: ...
 
-    def find(self, queries: np.ndarray, count: int) -> np.ndarray:
-        return np.tile(np.concatenate([self.everything, [999_999, 77, -1]]), (len(queries), 1))
+    def find(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        ids = np.tile(np.concatenate([self.everything, [999_999, 77, -1]]), (len(queries), 1))
+        return np.full(ids.shape, 50, dtype=np.float32), ids
 
 
 def test_expired_articles_are_impossible_whatever_the_finder_says() -> None:

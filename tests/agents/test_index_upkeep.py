@@ -102,13 +102,14 @@ def test_tombstones_never_pass_their_share_and_are_never_returned() -> None:
     for i in range(30):
         index.remove(np.arange(10 * i, 10 * i + 10))
         index.add(np.arange(300 + 10 * i, 310 + 10 * i), draw(topics(0), 10, 3 + i))
-        rows = index._finder._id_of
+        rows = index._finder._id_of[:-1]
         assert len(rows) == index._finder._index.ntotal
         dead = int(np.count_nonzero(rows < 0))
         assert dead <= 0.3 * len(rows)
         assert set(rows[rows >= 0]) == set(index.ids)
         most = max(most, dead)
         assert set(index.search(queries, 40)[0].ravel()) <= set(index.ids)
+        assert (index._finder.find(queries, 40)[1] >= 0).all()  # tombstones take no room in what is found
     assert most > 50  # the graph is not built anew each time
 
 
@@ -184,9 +185,10 @@ def test_hours_in_a_column_ruin_recall_unless_scaled(kind: str, monkeypatch: pyt
         index.add(np.arange(N), vectors)
         exact = make_index("exact", DIM + 1)
         exact.add(np.arange(N), vectors)
-        ids, scores = index.search(queries, N)  # all of them: the scores are those of exact search, whatever the scale
-        assert ids.tobytes() == exact.search(queries, N)[0].tobytes()
-        assert scores.tobytes() == exact.search(queries, N)[1].tobytes()
+        ids, scores = index.search(queries, N)  # all of them: the scores are those of the vectors, whatever the scale
+        assert np.array_equal(np.sort(ids, axis=1), np.tile(np.arange(N), (len(queries), 1)))
+        # faiss adds up in another order than numpy does.
+        np.testing.assert_allclose(scores, exact.search(queries, N)[1], rtol=1e-4, atol=1e-4)
         index.search(queries, 20)
         recalls.append(index.recall())
     assert recalls[0] > 0.9
@@ -220,6 +222,87 @@ def test_the_scale_stays_from_one_build_to_the_next() -> None:
     assert index._geometry is first
     index.update(index.ids.copy(), with_hours(N + 100, 1e3)[0])
     assert index._geometry.scale[-1] < first.scale[-1] / 500
+
+
+# All vectors anew
+
+
+def rebased(vectors: np.ndarray, hours: float) -> np.ndarray:
+    """The last two columns are hours since a reference, and exp(hours / 24): the reference moves on."""
+    moved = vectors.copy()
+    moved[:, -2] -= np.float32(hours)
+    moved[:, -1] *= np.float32(math.exp(-hours / 24))
+    return moved
+
+
+def aged(num_articles: int) -> np.ndarray:
+    hours = np.random.default_rng(3).uniform(0, 48, num_articles)
+    return np.column_stack([draw(topics(0), num_articles, 1), hours, np.exp(hours / 24)]).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["ivf:nprobe=6+nlist=50", "ivf-sq8:nprobe=6+nlist=50", "hnsw"])
+def test_a_rebase_of_age_columns_builds_nothing_and_changes_no_answer(kind: str) -> None:
+    vectors, queries = aged(N), np.column_stack([draw(topics(0), SAMPLE, 2), np.tile([0.1, 2.0], (SAMPLE, 1))])
+    index: Any = make_index(kind, DIM + 2)
+    index.add(np.arange(N), vectors)
+    sizes, placed = builds_of(index), index.snapshot()["finder/faiss"].tobytes()
+    first, _ = index.search(queries.astype(np.float32), 20)
+    before = index.recall()
+    order = np.random.default_rng(4).permutation(N)
+    for day in range(1, 4):
+        index.update(order, rebased(vectors, 24.0 * day)[order])
+        queries[:, -1] *= math.e  # what the reader's column does
+        ids, scores = index.search(queries.astype(np.float32), 20)
+        # All scores of a query are shifted alike: the same candidates, the same order but for near ties.
+        assert np.mean(ids == first) > 0.98
+        gathered = rebased(vectors, 24.0 * day)[ids]
+        np.testing.assert_allclose(scores, np.einsum("bd,bkd->bk", queries, gathered), rtol=1e-4, atol=1e-3)
+        assert abs(index.recall() - before) < 0.005
+    assert sizes == []
+    assert index.snapshot()["finder/faiss"].tobytes() == placed
+
+
+@pytest.mark.parametrize("kind", ["ivf:nprobe=6", "hnsw"])
+def test_small_steps_of_all_vectors_keep_recall_and_cells_as_long_as_they_can(kind: str) -> None:
+    """Cells stay for a drift of a tenth of the spread; a graph cannot move at all."""
+    rng, vectors = np.random.default_rng(0), draw(topics(0), N, 1)
+    index: Any = make_index(kind, DIM)
+    index.add(np.arange(N), vectors)
+    index.search(draw(topics(0), SAMPLE, 2), 20)
+    before, sizes = index.recall(), builds_of(index)
+    for step in range(1, 9):
+        vectors = (vectors + 0.03 * vectors.std(axis=0) * rng.standard_normal(vectors.shape)).astype(np.float32)
+        placed = index.snapshot()["finder/faiss"].tobytes()
+        index.update(np.arange(N), vectors)
+        assert index.snapshot()["finder/faiss"].tobytes() != placed
+        assert index.recall() > before - 0.02
+        assert len(sizes) == step // 4  # at .12 and .24
+    sizes.clear()
+    index.update(np.arange(N), draw(topics(1), N, 9))  # as a training does
+    assert sizes == [N]
+
+
+def test_how_far_all_vectors_have_moved() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((4000, 6)) * np.array([1, 1, 1, 1, 50, 1]) + np.array([0, 5, 0, 0, 9, 0])
+    vectors = vectors.astype(np.float32)
+    geometry = Geometry.of(vectors)
+    assert geometry.scale[4] < 0.1
+    same, moved = geometry.following(vectors, vectors.copy())
+    assert moved == 0
+    assert same.scale.tolist() == geometry.scale.tolist()
+    assert same.centre.tolist() == geometry.centre.tolist()
+    stretched = (vectors * np.array([1, 2, 1, 1, 0.5, 1]) + np.array([0, 0, 700, 0, -3e4, 0])).astype(np.float32)
+    followed, moved = geometry.following(vectors, stretched)
+    assert moved < 1e-3
+    np.testing.assert_allclose(followed.items(stretched), geometry.items(vectors), atol=2e-2)
+    # A tenth of each column's spread, at random: a tenth.
+    noisy = (vectors + 0.1 * vectors.std(axis=0) * rng.standard_normal(vectors.shape)).astype(np.float32)
+    assert geometry.following(vectors, noisy)[1] == pytest.approx(0.1, rel=0.03)
+    assert geometry.following(vectors, vectors[::-1].copy())[1] > 0.9
+    assert geometry.following(vectors, 9 - vectors)[1] > 1.9  # a column turned round
+    assert geometry.following(vectors[:1], vectors[1:2])[1] == 0  # one article: a shift
+    assert geometry.following(np.zeros_like(vectors), vectors)[1] == math.inf
 
 
 # Sizes and shards
@@ -262,3 +345,16 @@ def test_shards_are_spans_of_publication_and_go_when_empty() -> None:
     for hours in (np.array([1.0, 2.0]), np.array([math.nan])):
         with pytest.raises(ValueError, match=r"published_hours: got 'float64 .*needs 1 finite hours"):
             index.add(np.array([50]), vectors[:1], hours)
+
+
+@pytest.mark.parametrize("batch", [1, 16])
+def test_ties_beyond_what_a_shard_brings_forward_go_to_the_smaller_id(batch: int) -> None:
+    """Each of three shards holds more equal articles than it is asked for: all of them have to be looked at."""
+    order, index = np.random.default_rng(0).permutation(900), make_index("age-shards:shard_hours=10", 3)
+    vectors = np.ones((900, 3), dtype=np.float32)
+    vectors[order >= 895] = 2  # five better ones, then 895 equal ones
+    index.add(order, vectors, np.random.default_rng(1).uniform(0, 30, 900))
+    ids, scores = index.search(np.ones((batch, 3), dtype=np.float32), 12)
+    assert ids.tolist() == [[*range(895, 900), *range(7)]] * batch
+    assert scores.tolist() == [[6.0] * 5 + [3.0] * 7] * batch
+    assert index.search(np.zeros((batch, 3), dtype=np.float32), 40)[0].tolist() == [list(range(40))] * batch
