@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from feedgym.agents.agent import Served, Site, agent_stream, generator_state, restore_generator
+from feedgym.agents.editorial import Rule
 from feedgym.agents.policy import PolicyConfig, boosts, eligible, serve
+from feedgym.agents.rule_syntax import rules_of
 from feedgym.env.arrays import Arrays, Doubles, Ints
 from feedgym.env.catalogue import Catalogue
 from feedgym.env.checks import require
@@ -75,9 +77,25 @@ class BaselineAgent:
         restore_generator(self._rng, snapshot["rng"])
 
 
-def random_agent(site: Site) -> BaselineAgent:
-    """K different live articles, each slate equally likely: its log serves any later policy."""
-    return BaselineAgent(site, PolicyConfig(epsilon=1.0), None)
+@dataclass(frozen=True, kw_only=True)
+class RandomConfig:
+    """Uniform exploration alone: no other setting of :class:`PolicyConfig` would change a slate."""
+
+    rules: str | tuple[Rule, ...] | None = None
+    """Editorial rules, such as ``exclude(topic=3)+cap(topic,2)`` (docs/editorial.md): uniform over what they allow."""
+
+    def __post_init__(self) -> None:
+        """Check once."""
+        rules_of(self.rules)
+
+
+def random_agent(site: Site, config: RandomConfig | None = None) -> BaselineAgent:
+    """K different live articles, each position uniform over what is left: its log serves any later policy.
+
+    Without rules every slate is equally likely; under rules each position is uniform over what they allow there.
+    """
+    rules = None if config is None else config.rules
+    return BaselineAgent(site, PolicyConfig(epsilon=1.0, rules=rules), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +139,13 @@ def popular_agent(site: Site, config: PopularConfig) -> BaselineAgent:
 
     Without the prior, one lucky click rules; without the decay, old links that have had time to be clicked.
     """
+    return BaselineAgent(site, config.policy, popularity(config))
+
+
+def popularity(config: PopularConfig) -> Logits:
+    """``sharpness`` times the z-score of the decayed rate over the live articles."""
 
     def logits(catalogue: Catalogue) -> Doubles:
-        """``sharpness`` times the z-score of the decayed rate over the live articles."""
         ids = catalogue.article_id
         clicks, shown = catalogue.clicks_of(ids), catalogue.impressions_of(ids)
         site_rate = (clicks.sum() + 1.0) / (shown.sum() + config.prior_impressions)
@@ -133,4 +155,4 @@ def popular_agent(site: Site, config: PopularConfig) -> BaselineAgent:
         standard: Doubles = (score - score.mean()) / (spread if spread > 0 else 1.0)
         return config.policy.sharpness * standard
 
-    return BaselineAgent(site, config.policy, logits)
+    return logits

@@ -186,8 +186,19 @@ _KINDS: dict[str, AgentKind] | None = None
 
 
 def _baselines() -> dict[str, AgentKind]:
-    from feedgym.agents.baselines import PopularConfig, RecentConfig, popular_agent, random_agent, recent_agent
+    from feedgym.agents.baselines import (
+        PopularConfig,
+        RandomConfig,
+        RecentConfig,
+        popular_agent,
+        random_agent,
+        recent_agent,
+    )
     from feedgym.agents.policy import PolicyConfig
+    from feedgym.agents.sponsored import SponsoredConfig, sponsored_agent
+
+    def random(site: Site, feed: "Feed", settings: Mapping[str, Any]) -> Agent:
+        return random_agent(site, make_config(RandomConfig, settings))
 
     def recent(site: Site, feed: "Feed", settings: Mapping[str, Any]) -> Agent:
         return recent_agent(site, make_config(RecentConfig, settings, policy=make_config(PolicyConfig, settings)))
@@ -195,13 +206,23 @@ def _baselines() -> dict[str, AgentKind]:
     def popular(site: Site, feed: "Feed", settings: Mapping[str, Any]) -> Agent:
         return popular_agent(site, make_config(PopularConfig, settings, policy=make_config(PolicyConfig, settings)))
 
+    def sponsored(site: Site, feed: "Feed", settings: Mapping[str, Any]) -> Agent:
+        popular = make_config(PopularConfig, settings, policy=make_config(PolicyConfig, settings))
+        return sponsored_agent(site, make_config(SponsoredConfig, settings, popular=popular))
+
     return {
-        "random": AgentKind("uniform over the live articles", {}, lambda site, feed, settings: random_agent(site)),
+        "random": AgentKind("uniform over the live articles", _fields(RandomConfig), random),
         "recent": AgentKind("newest first, softened", _fields(RecentConfig, PolicyConfig), recent),
         "popular": AgentKind(
             "highest click rate, smoothed by a prior and decayed by age",
             _fields(PopularConfig, PolicyConfig),
             popular,
+        ),
+        "sponsored": AgentKind(
+            "a logger for studies: popular, with the articles of paying publishers pushed up",
+            # Softer than popular's 4: then the slates themselves are paid for, and not mostly exploration.
+            _fields(SponsoredConfig, PopularConfig, PolicyConfig) | {"sharpness": 1.0},
+            sponsored,
         ),
     }
 

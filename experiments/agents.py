@@ -23,7 +23,9 @@ CONFIGS = (
     "feedgym.agents.settings:TwoTowerAgentConfig",
     "feedgym.agents.baselines:RecentConfig",
     "feedgym.agents.baselines:PopularConfig",
+    "feedgym.agents.sponsored:SponsoredConfig",
     "feedgym.agents.policy:PolicyConfig",
+    "feedgym.agents.baselines:RandomConfig",
 )
 """Where settings are documented, the more special ones first."""
 USAGE = """usage: feedgym agents [NAME]

@@ -23,7 +23,7 @@ from feedgym.experiments.workers import Failed, Message, Task, cores, run_tasks
 
 BASELINE, ORACLE, LEARNING = 1.0, 2.0, 4.0
 """About how long a run takes, by kind of agent."""
-DEMO_AGENTS = tuple(name for name in AGENTS if name not in ("regression", *SYSTEMS))
+DEMO_AGENTS = tuple(name for name in AGENTS if name not in ("regression", "sponsored", *SYSTEMS))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from feedgym.experiments.editor_view import GROUPS, NAMES, SHARES
+from feedgym.experiments.editor_sums import GROUPS, NAMES, SHARES, editor_tag
 
 _MISSING = "-"
 _OVERALL = {
@@ -16,6 +16,7 @@ _OVERALL = {
     "gini_clicks": "Gini clicks",
     "topic_entropy": "topics of a slate (nats)",
     "repeat_share": "repeats %",
+    "unfilled_share": "left empty %",
 }
 _BY_GROUP = {
     "exposure_share": "exposure %",
@@ -60,6 +61,19 @@ def mean_editor(found: Sequence[Mapping[str, Any] | None]) -> EditorFound:
     return EditorFound(means, known[0]["followed_readers"])
 
 
+def mean_days(found: Sequence[Mapping[str, Any] | None]) -> list[dict[str, float]]:
+    """Mean over an agent's runs of each day's numbers, by TensorBoard tag; each over the runs that define it."""
+    known = [one["days"] for one in found if one is not None and "days" in one]
+    length = max((len(each) for days in known for each in days.values()), default=0)
+    means: list[dict[str, float]] = [{} for _ in range(length)]
+    for name in NAMES:
+        for day, mean in enumerate(means):
+            values = [days[name][day] for days in known if name in days and days[name][day] is not None]
+            if values:
+                mean[editor_tag(name)] = float(np.mean(values))
+    return means
+
+
 def editor_csv_names() -> list[str]:
     """Columns of ``ranking.csv``."""
     return [f"editor_{name.replace('/', '_')}" for name in NAMES]
@@ -98,7 +112,8 @@ def editor_remarks(rows: Sequence[Shown]) -> list[str]:
     return [
         "Ever shown, shown in a day: of the articles that were live. Gini: 0 where all of them have the same, near 1 "
         "where few have all. Topics: entropy within a slate, 0 where all are the same. Repeats: impressions whose "
-        f"reader had been shown the article at an earlier visit, of {seen[0].followed_readers:,} readers.",
+        f"reader had been shown the article at an earlier visit, of {seen[0].followed_readers:,} readers. Left empty: "
+        "positions for which rules, or a shortlist without exploration, had no article.",
         "Shares are of all impressions, clicks and reward; rates are of the group's own impressions. The first 50 "
         "impressions of an article overlap with the ages. Reward that belongs to no article is left out.",
     ]

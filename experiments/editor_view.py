@@ -16,33 +16,11 @@ from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, S
 from feedgym.env.feed import Feed, ServedOutcome
 from feedgym.env.visits import Visits
 from feedgym.experiments.editor_metrics import age_bucket, gini, shown_less_than, slate_entropy
-from feedgym.experiments.evaluation import AGES
+from feedgym.experiments.editor_sums import FEW, NAMES, Sums, editor_tag, known
 from feedgym.experiments.repeats import Repeats
 
-FEW = 50
-"""Impressions before this tick below which next to nothing is known of an article's clicks."""
 FOLLOWED = 256
 """Readers whose slates are looked at one by one."""
-GROUPS = (*AGES, f"first_{FEW}", "all")
-"""Of impressions. The first 50 overlap with the ages."""
-SHARES = ("exposure_share", "click_share", "reward_share")
-"""Of all impressions, clicks and reward: those of a group. Undefined where there are none; the reward that belongs to
-no article, a subscription's, is left out."""
-RATES = ("click_rate", "reward_per_impression")
-"""Within a group."""
-OVERALL = (
-    "coverage",
-    "daily_coverage",
-    "gini_exposure",
-    "gini_clicks",
-    "topic_entropy",
-    "repeat_share",
-)
-"""Share of the articles that were live at some time that were shown at all; the same of a day, mean over days; Gini
-coefficients over the articles that were live; entropy of a slate's topics in nats, mean over slates; share of the
-impressions whose reader had been shown the article at an earlier visit; the last two of followed readers."""
-NAMES = (*OVERALL, *(f"{what}/{group}" for group in GROUPS for what in (SHARES if group != "all" else ()) + RATES))
-"""All numbers of a summary."""
 BLOCK = 1 << 17
 """Impressions that are kept before they are counted: some 2 MB."""
 _KEY = 0xED17
@@ -73,16 +51,21 @@ class EditorView:
         self._follower: SmallInts = np.full(readers, -1, dtype=np.int32)
         self._follower[rng.choice(readers, self._num_followed, replace=False)] = np.arange(self._num_followed)
         self._repeats = Repeats(self._num_followed)
-        self._run, self._day = _Sums(), _Sums()
-        self._daily_coverage: Doubles = np.zeros(2)
+        self._run, self._day = Sums(), Sums()
+        self._days: list[Doubles] = []
+        """A row for each day that has ended, by ``NAMES``; NaN where a number is undefined."""
         self._kept: list[_Tick] = []
         self._num_kept = 0
+        self._num_unfilled = 0
         self._open_day()
 
-    def after_serving(self, visits: Visits, slates: Ints, outcome: ServedOutcome, now: float) -> None:
-        """With what became of the slates (n, K) that were served at ``now`` hours."""
+    def after_serving(
+        self, visits: Visits, slates: Ints, outcome: ServedOutcome, now: float, num_unfilled: int = 0
+    ) -> None:
+        """With what became of the slates (n, K) that were served at ``now`` hours, ``num_unfilled`` positions empty."""
         if len(visits) == 0:
             return
+        self._num_unfilled += num_unfilled
         # A copy, as agents may reuse their buffer.
         self._kept.append(_Tick(now, visits.rows, np.array(slates.T, dtype=np.int64, order="C").reshape(-1), outcome))
         self._num_kept += slates.size
@@ -90,7 +73,7 @@ class EditorView:
             self._count()
 
     def end_day(self) -> dict[str, float]:
-        """The day's numbers by TensorBoard tag; the next day starts empty."""
+        """The day's numbers by TensorBoard tag, and the coverage so far; the next day starts empty."""
         self._count()
         impressions, clicks = self._of_all()
         live = live_between(self._feed, self._day_tick, self._feed.tick)
@@ -100,42 +83,55 @@ class EditorView:
         values = self._day.values()
         if len(shown):
             values["daily_coverage"] = float(np.mean(shown > 0))
-            self._daily_coverage += (values["daily_coverage"], 1.0)
-        values |= _known({"gini_exposure": gini(shown), "gini_clicks": gini(clicked)})
+        values |= known({"gini_exposure": gini(shown), "gini_clicks": gini(clicked), "coverage": self._coverage()})
+        self._days.append(np.array([values.get(name, np.nan) for name in NAMES]))
         self._run.add(self._day)
         self._repeats.forget(self._feed.catalogue.archive.is_live)
         self._open_day()
-        return {f"editor/{name.replace('/', '_')}": values[name] for name in NAMES if name in values}
+        return {editor_tag(name): values[name] for name in NAMES if name in values}
 
     def summary(self) -> dict[str, Any]:
-        """The run's numbers by ``NAMES``, for JSON, as of the last day's end; those that are undefined are missing."""
+        """The run's numbers by ``NAMES``, for JSON, as of the last day's end, and those of each day.
+
+        Those that are undefined are missing.
+        """
         impressions, clicks = self._of_all()
         live = live_between(self._feed, 0, self._feed.tick)
         values = self._run.values()
-        coverage = {"coverage": float(np.mean(impressions[live] > 0)) if len(live) else np.nan}
-        if self._daily_coverage[1] > 0:
-            coverage["daily_coverage"] = float(self._daily_coverage[0] / self._daily_coverage[1])
-        values |= _known(coverage | {"gini_exposure": gini(impressions[live]), "gini_clicks": gini(clicks[live])})
+        coverage = {"coverage": self._coverage()}
+        days = self._by_day()
+        of_days = [value for value in days.get("daily_coverage", []) if value is not None]
+        if of_days:
+            coverage["daily_coverage"] = float(np.mean(of_days))
+        values |= known(coverage | {"gini_exposure": gini(impressions[live]), "gini_clicks": gini(clicks[live])})
         return {
             "followed_readers": self._num_followed,
             "values": {name: values[name] for name in NAMES if name in values},
+            "days": days,
         }
 
+    def _by_day(self) -> dict[str, list[float | None]]:
+        """Each day's numbers by ``NAMES``, None where undefined; without those that are undefined on all days."""
+        columns = {name: [day[i] for day in self._days] for i, name in enumerate(NAMES)}
+        rows = {name: [None if np.isnan(v) else float(v) for v in each] for name, each in columns.items()}
+        return {name: row for name, row in rows.items() if any(value is not None for value in row)}
+
     def snapshot(self) -> Arrays:
-        """Sums of the days that have ended, and what the followed readers were shown."""
-        arrays: Arrays = {"run": self._run.array.copy(), "daily_coverage": self._daily_coverage.copy()}
+        """The days that have ended, and what the followed readers were shown."""
+        days = np.array(self._days).reshape(-1, len(NAMES))
+        arrays: Arrays = {"run": self._run.array.copy(), "days": days}
         return arrays | nest("repeats", self._repeats.snapshot())
 
     def restore(self, arrays: Arrays) -> None:
         """Go on from the end of a day, with the feed as it was then."""
-        self._run, self._day = _Sums(arrays["run"].astype(np.float64)), _Sums()
-        self._daily_coverage = arrays["daily_coverage"].astype(np.float64)
+        self._run, self._day = Sums(arrays["run"].astype(np.float64)), Sums()
+        self._days = list(arrays["days"].astype(np.float64))
         self._repeats.restore(unnest("repeats", arrays))
-        self._kept, self._num_kept = [], 0
+        self._kept, self._num_kept, self._num_unfilled = [], 0, 0
         self._open_day()
 
     def _open_day(self) -> None:
-        self._day = _Sums()
+        self._day = Sums()
         self._day_tick = self._feed.tick
         self._day_start: Ints = np.stack(self._of_all())
         self._counted: Ints = self._day_start[0]
@@ -147,6 +143,11 @@ class EditorView:
         every = np.arange(catalogue.archive.published)
         return catalogue.impressions_of(every), catalogue.clicks_of(every)
 
+    def _coverage(self) -> float:
+        """Share of the articles that have been live so far that have been shown; NaN where there were none."""
+        live = live_between(self._feed, 0, self._feed.tick)
+        return float(np.mean(self._of_all()[0][live] > 0)) if len(live) else np.nan
+
     def _count(self) -> None:
         """Count what was kept."""
         kept, self._kept, self._num_kept = self._kept, [], 0
@@ -155,6 +156,8 @@ class EditorView:
         archive = self._feed.catalogue.archive
         visits = np.array([len(tick.rows) for tick in kept])
         size = visits * self._feed.config.slate_size
+        self._day.add_unfilled(self._num_unfilled, int(size.sum()))
+        self._num_unfilled = 0
 
         def joined(name: str) -> AnyArray:
             return np.concatenate([getattr(tick.outcome, name).T.reshape(-1) for tick in kept])
@@ -196,64 +199,6 @@ class EditorView:
         self._day.add_entropy(slate_entropy(self._feed.catalogue.archive.column("topic").take(shown), shows))
         reader = np.repeat(follower[chosen].astype(np.int64), np.count_nonzero(shows, axis=1))
         self._day.add_repeats(self._repeats.count(reader, shown[shows]), len(reader))
-
-
-class _Sums:
-    """Sums over impressions by group, and over slates: float64 (4, len(GROUPS))."""
-
-    def __init__(self, array: Doubles | None = None) -> None:
-        # Rows: impressions, clicks, reward; the last one holds what is not by group.
-        self.array: Doubles = np.zeros((4, len(GROUPS))) if array is None else array
-
-    def add(self, other: "_Sums") -> None:
-        """Take in another period."""
-        self.array += other.array
-
-    def add_impressions(self, bucket: AnyArray, few: Bools, clicks: Bools, reward: Floats) -> None:
-        """Impressions (m,): age bucket, whether of an article that few have seen, outcome."""
-        num_ages, clicked = len(AGES), np.flatnonzero(clicks)
-        # Nothing is earned at a position without a click. One pass for ages and few: 2 by 5 cells.
-        cell = bucket + np.int8(num_ages) * few
-        of_clicks = cell[clicked]
-        sums = [
-            np.bincount(cell, minlength=2 * num_ages),
-            np.bincount(of_clicks, minlength=2 * num_ages),
-            np.bincount(of_clicks, weights=reward[clicked], minlength=2 * num_ages),
-        ]
-        by_cell = np.stack(sums).reshape(3, 2, num_ages)
-        self.array[:3, :num_ages] += by_cell.sum(axis=1)
-        self.array[:3, num_ages] += by_cell[:, 1].sum(axis=1)
-        self.array[:3, -1] += by_cell.sum(axis=(1, 2))
-
-    def add_entropy(self, entropy: Doubles) -> None:
-        """Slates (n,); those that showed nothing are NaN."""
-        known = entropy[~np.isnan(entropy)]
-        self.array[3, :2] += (known.sum(), len(known))
-
-    def add_repeats(self, repeats: int, impressions: int) -> None:
-        """Of the followed readers."""
-        self.array[3, 2:4] += (repeats, impressions)
-
-    def values(self) -> dict[str, float]:
-        """Those of ``NAMES`` that need no more than these sums, where they are defined."""
-        found: dict[str, float] = {}
-        entropy, slates, repeats, impressions = self.array[3, :4]
-        found |= _known({"topic_entropy": _ratio(entropy, slates), "repeat_share": _ratio(repeats, impressions)})
-        total = self.array[:3, -1]
-        for column, group in enumerate(GROUPS):
-            shown, clicks, reward = self.array[:3, column]
-            shares = [_ratio(part, whole) for part, whole in zip((shown, clicks, reward), total, strict=True)]
-            rates = [_ratio(clicks, shown), _ratio(reward, shown)]
-            found |= _known({f"{n}/{group}": v for n, v in zip(SHARES + RATES, shares + rates, strict=True)})
-        return found
-
-
-def _ratio(part: float, whole: float) -> float:
-    return float(part / whole) if whole != 0 else np.nan
-
-
-def _known(values: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if not np.isnan(value)}
 
 
 def live_between(feed: Feed, first: int, last: int) -> Ints:

@@ -18,6 +18,7 @@ import numpy as np
 from feedgym.env.arrays import Doubles
 from feedgym.env.checks import require
 from feedgym.experiments.curves import Curves, Run
+from feedgym.experiments.editor_report import mean_days
 from feedgym.experiments.run_table import RunTable, daily_rate, lost_percent, run_table, shown_name
 from feedgym.experiments.statistics import band
 
@@ -83,7 +84,10 @@ def _day_ends(curves: Curves) -> Doubles:
 
 
 def summary_points(table: RunTable, agent: str) -> list[Point]:
-    """Mean over seeds and pointwise 95 % band: ``cumulative_reward/*``, ``daily_reward/*``, readers lost."""
+    """Mean over seeds and pointwise 95 % band: ``cumulative_reward/*``, ``daily_reward/*``, readers lost.
+
+    Of what an editor asks (``editor/*``) the means of each day.
+    """
     every_bin = table.shape.end_hours()
     on_hour = np.abs(every_bin - np.round(every_bin)) < 1e-6
     ends = np.round(every_bin[on_hour])
@@ -101,6 +105,9 @@ def summary_points(table: RunTable, agent: str) -> list[Point]:
         for hour, *row in zip(hours, mean, lower, upper, strict=True):
             tags = (f"{name}/mean", f"{name}/lower", f"{name}/upper")
             points.setdefault(ceil(hour), {}).update(zip(tags, map(float, row), strict=True))
+    days = mean_days([run.editor for run in table.runs[agent]])
+    for hour, found in zip(_day_ends(table.shape), days, strict=False):
+        points.setdefault(ceil(hour), {}).update(found)
     return sorted(points.items())
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from feedgym.agents.agent import Agent
+from feedgym.agents.agent import Agent, Counting
 from feedgym.env.arrays import Arrays, nest, unnest
+from feedgym.env.checks import require
 from feedgym.env.impression_log import ImpressionLog, write_articles
 from feedgym.env.impressions import ARTICLES_NAME, MODULES_NAME
 from feedgym.env.module_log import write_modules
@@ -105,7 +106,8 @@ def load_run(folder: Path) -> Run:
     """
     done = read_json(folder / DONE)
     curves = read_curves(folder / "curves.csv", done)
-    return Run(done["agent"], done["seed"], done["is_oracle"], curves, done["evaluation"], done.get("editor"))
+    parts = (done["evaluation"], done.get("editor"), done.get("serving"))
+    return Run(done["agent"], done["seed"], done["is_oracle"], curves, *parts)
 
 
 @contextlib.contextmanager
@@ -175,14 +177,15 @@ class _Runner:
         self._evaluation.before_serving(visits, served.article_id)
         outcome = drive.serve(served.article_id)
         self._evaluation.after_serving(served.article_id, outcome, now)
-        self._editor.after_serving(visits, served.article_id, outcome, now)
+        self._editor.after_serving(visits, served.article_id, outcome, now, served.num_unfilled)
         # No more than a site can see: not who left, nor when readers will be back.
         agent.learn(Outcome(clicks=outcome.clicks, dwell_minutes=outcome.dwell_minutes, subscribed=outcome.subscribed))
         self._curves.record(now, outcome)
         self._visits_here += len(visits)
         if self._config.log and len(visits):
-            self._log.append(visits, outcome, served)
-            self._marginals.append(served)
+            drawn = served.as_drawn
+            self._log.append(visits, outcome, drawn, drawn.log_columns(visits.reader_id))
+            self._marginals.append(drawn)
 
     def _end_day(self) -> None:
         """Log first, then the checkpoint: what a checkpoint knows of is on disk."""
@@ -192,12 +195,14 @@ class _Runner:
             self._marginals.flush()
             self._log.flush(self._folder / IMPRESSIONS / f"day-{day:04d}.parquet")
         step = round(feed.now)
-        metrics = {f"train/{name}": value for name, value in self._agent.metrics().items()}
-        metrics |= self._evaluation.end_day() | self._editor.end_day()
+        metrics = {metric_tag(name): value for name, value in self._agent.metrics().items()}
+        seen = self._evaluation.end_day() | self._editor.end_day()
         last = self._points[-1][0] if self._points else -1
         new = [point for point in run_points(self._curves, feed.now) if point[0] > last]
-        if new and metrics:
-            new[-1] = (new[-1][0], {**new[-1][1], **metrics})
+        if new:
+            taken = metrics.keys() & (new[-1][1] | seen).keys()
+            require(not taken, "metrics", sorted(taken), "names that the run's own curves do not have")
+            new[-1] = (new[-1][0], new[-1][1] | metrics | seen)
         self._points += new
         if self._events is not None:
             for point in new:
@@ -261,12 +266,18 @@ class _Runner:
             "invalid_entries": feed.invalid_entries,
             "evaluation": self._evaluation.summary(),
             "editor": self._editor.summary(),
+            "serving": self._agent.serving_counts() if isinstance(self._agent, Counting) else None,
         }
         if self._tensorboard is not None:
             finished = Run(plan.label, self._config.seed, plan.is_oracle, self._curves)
             settings = {k: v for k, v in self._settings.items() if isinstance(v, int | float | str)}
             write_run_events(self._tensorboard, finished, settings, self._points)
         write_json(folder / DONE, done)
+
+
+def metric_tag(name: str) -> str:
+    """TensorBoard tag of an agent's metric: as it is where it names its group (``retrieval/recall_at_k``)."""
+    return name if "/" in name else f"train/{name}"
 
 
 def _progress(curves: Curves, agent: str, seed: int, days: float, rate: float, day: float | None = None) -> Progress:

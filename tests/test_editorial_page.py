@@ -7,6 +7,7 @@ import pytest
 
 from feedgym.agents import editorial, parse_agent
 from feedgym.agents.rule_syntax import rules_of
+from feedgym.experiments.editor_sums import NAMES
 
 PAGE = (Path(__file__).parents[1] / "docs" / "editorial.md").read_text()
 TABLE = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|", PAGE, flags=re.MULTILINE)
@@ -30,3 +31,9 @@ def test_commands_name_agents() -> None:
     assert len(agents) == 3
     for agent in agents:
         assert parse_agent(agent).settings
+
+
+def test_the_editors_numbers_are_those_of_the_page() -> None:
+    section = PAGE.split("## What an editor asks first")[1]
+    named = set(re.findall(r"`(\w+)`", "".join(re.findall(r"\|[^|]+\|\n", section))))
+    assert named == {name.partition("/")[0] for name in NAMES}

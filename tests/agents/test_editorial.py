@@ -10,10 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from feedgym.agents.agent import Served
+from feedgym.agents.agent import Served, Site
+from feedgym.agents.baselines import BaselineAgent
 from feedgym.agents.editorial import COLUMNS, CapPerCategory, Exclude, MinimumShare, Pin, Rules
 from feedgym.agents.policy import PolicyConfig, eligible, only_eligible, serve
 from feedgym.agents.rule_syntax import rules_of
+
+UNSEEN = 2
+"""The article that nobody has been shown."""
 
 
 class Shelf:
@@ -36,6 +40,9 @@ class Shelf:
 
     def published_hours_of(self, ids: Any) -> Any:
         return np.asarray(ids, dtype=np.float64)
+
+    def impressions_of(self, ids: Any) -> Any:
+        return np.where(np.asarray(ids) == UNSEEN, 0, 99)
 
     @property
     def age_hours(self) -> Any:
@@ -177,22 +184,96 @@ def test_slates_are_served_at_their_stated_chance(case: str, epsilon: float) -> 
     exact = plain_slates(shelf, rules, SHORTLIST, LOGITS, size, epsilon)
     assert abs(sum(exact.values()) - 1) < 1e-9
     served = draw(shelf, CASES[case], SHORTLIST, LOGITS, size, n, epsilon=epsilon)
-    found: dict[tuple[int, ...], int] = {}
-    slates, chance = served.article_id, np.exp(served.log_propensity)
-    unique, first, count = np.unique(slates, axis=0, return_index=True, return_counts=True)
-    for row, at, times in zip(unique.tolist(), first, count, strict=True):
-        found[tuple(row)] = int(times)
-        assert chance[at] == pytest.approx(exact[tuple(row)], rel=1e-9)
+    check_propensities(served, exact)
+    assert p_value(served, exact) > 1e-4
+
+
+def check_propensities(served: Served, exact: dict[tuple[int, ...], float]) -> None:
+    """What is logged is the chance of the slate, and of its positions the factors."""
+    chance = [exact[tuple(slate)] for slate in served.article_id.tolist()]
+    np.testing.assert_allclose(np.exp(served.log_propensity), chance, rtol=1e-9)
     np.testing.assert_allclose(np.log(served.slot_propensity).sum(axis=1), served.log_propensity, atol=1e-9)
-    expected = np.array([exact[s] * n for s in exact])
-    seen = np.array([found.get(s, 0) for s in exact])
-    assert seen.sum() == n
+
+
+def p_value(served: Served, exact: dict[tuple[int, ...], float]) -> float:
+    """Chi-square of whole slates; 0 where one was served that has no chance, 1 where only one has any."""
+    unique, count = np.unique(served.article_id, axis=0, return_counts=True)
+    found = dict(zip(map(tuple, unique.tolist()), count.tolist(), strict=True))
+    if any(exact.get(slate, 0.0) == 0.0 for slate in found):
+        return 0.0
+    expected = np.array([exact[slate] * count.sum() for slate in exact])
+    seen = np.array([found.get(slate, 0) for slate in exact])
     small = expected < 5
     expected = np.append(expected[~small], expected[small].sum())
     seen = np.append(seen[~small], seen[small].sum())
     some = expected > 0
-    if some.sum() > 1:
-        assert stats.chisquare(seen[some], expected[some]).pvalue > 1e-4
+    return float(stats.chisquare(seen[some], expected[some]).pvalue) if some.sum() > 1 else 1.0
+
+
+PARTS = {
+    "exclude": "exclude(0)",
+    "cap": "cap(publisher,1)",
+    "pin": "pin(7,1)",
+    "pinned kind": "pin(topic=1,0)",
+    "share": "share(topic=0,0.3)",
+}
+MIXES = [mix for number in range(1, 6) for mix in itertools.combinations(PARTS, number)]
+OF_ALL = np.array([1.0, 0.8, 0.1, 0.3, -0.4, 0.5, 0.2, 0.4])
+"""A logit for each article, before temperature and boost."""
+
+
+def softened(rules: str, epsilon: float, temperature: float, boost: float, n: int, seed: int) -> Served:
+    """The shipped way from logits on: temperature, boost, shortlist, rules."""
+    policy = PolicyConfig(
+        rules=rules,
+        epsilon=epsilon,
+        temperature=temperature,
+        shortlist_size=6,
+        new_boost=boost,
+        new_hours=3.5,
+        new_impressions=1,
+    )
+    sizes = (4, 3, 1)
+    site = Site(slate_size=3, history_length=1, num_numeric=2, category_sizes=sizes, num_reader_features=0, seed=seed)
+    agent = BaselineAgent(site, policy, lambda catalogue: OF_ALL[catalogue.article_id])
+    shelf: Any = Shelf(TOPIC, PUBLISHER)
+    return agent.act(range(n), shelf)  # type: ignore[arg-type]
+
+
+def plain_softened(rules: str, epsilon: float, temperature: float, boost: float) -> dict[tuple[int, ...], float]:
+    """Chance of every slate: articles 7 (age 3 of 10 hours) and 2 (never shown) are new; the best six are listed."""
+    shelf: Any = Shelf(TOPIC, PUBLISHER)
+    out = shelf.article_id[rules_of(rules).excluded(shelf)].tolist()
+    logit = {a: OF_ALL[a] / temperature + boost * (a in (UNSEEN, 7)) for a in range(8) if a not in out}
+    best = sorted(logit, key=lambda a: -logit[a])[:6]
+    return plain_slates(shelf, rules_of(rules), best, [logit[a] for a in best], 3, epsilon)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.2])
+@pytest.mark.parametrize("mix", MIXES, ids=["+".join(mix) for mix in MIXES])
+def test_any_mix_of_rules_with_boost_and_temperature_is_served_at_its_stated_chance(
+    mix: tuple[str, ...], epsilon: float
+) -> None:
+    rules = "+".join(PARTS[part] for part in mix)
+    exact = plain_softened(rules, epsilon, 0.7, 0.6)
+    # A seed of its own: under one seed the cases would share one luck.
+    served = softened(rules, epsilon, 0.7, 0.6, 10_000, seed=2 * MIXES.index(mix) + (epsilon > 0))
+    check_propensities(served, exact)
+    assert p_value(served, exact) > 1e-4
+    # Controls: another temperature, no boost, more exploration, or a rule left out is refused wherever it shows.
+    others = [plain_softened(rules, *other) for other in ((epsilon, 1.0, 0.6), (epsilon, 0.7, 0.0), (0.4, 0.7, 0.6))]
+    fewer = ["+".join(PARTS[each] for each in mix if each != part) for part in mix]
+    others += [plain_softened(less, epsilon, 0.7, 0.6) for less in fewer]
+    refused = [p_value(served, other) < 1e-6 for other in others]
+    apart = [10_000 * distance(exact, other) for other in others]
+    assert [i for i, each in enumerate(apart) if each > 300 and not refused[i]] == []
+    assert sum(refused) >= (3 if len(exact) > 3 else 1)
+
+
+def distance(p: dict[tuple[int, ...], float], q: dict[tuple[int, ...], float]) -> float:
+    """What chi-square expects of a draw from p that is held against q, for each slate drawn."""
+    beyond = any(p[slate] > 0 and q.get(slate, 0.0) == 0.0 for slate in p)
+    return math.inf if beyond else sum((p.get(s, 0.0) - q[s]) ** 2 / q[s] for s in q if q[s] > 0)
 
 
 def test_the_chi_square_refuses_another_rule() -> None:

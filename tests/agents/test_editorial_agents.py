@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from feedgym.agents import make_agent, parse_agent
+from feedgym.agents.agent import Site
+from feedgym.agents.baselines import BaselineAgent
 from feedgym.agents.editorial import CapPerCategory, Exclude, MinimumShare
+from feedgym.agents.policy import PolicyConfig
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.log_reading import LogReader
 from feedgym.experiments.run_config import RunConfig
@@ -50,6 +53,43 @@ def test_rules_hold_through_a_run(name: str, greedy: bool, drive: Callable[..., 
         shown += int((ids >= 0).sum())
         agent.learn(feed.serve(ids))
     assert shown > 100
+
+
+def test_random_without_rules_is_as_it_was_and_takes_no_other_setting(drive: Callable[..., Any]) -> None:
+    one, two = Feed(SITE, seed=4), Feed(SITE, seed=4)
+    site = Site(
+        slate_size=5, history_length=1, num_numeric=1, category_sizes=(1, 1, 1), num_reader_features=0, seed=two.seed
+    )
+    runs = [drive(make_agent("random").start(one), one)]
+    runs.append(drive(BaselineAgent(site, PolicyConfig(epsilon=1.0), None), two))
+    assert sum(len(served.article_id) for served, _ in runs[0]) > 20
+    for (served, _), (before, _) in zip(*runs, strict=True):
+        assert served.article_id.tobytes() == before.article_id.tobytes()
+        assert served.slot_propensity.tobytes() == before.slot_propensity.tobytes()
+    with pytest.raises(ValueError, match="setting of random: got 'greedy', needs one of rules"):
+        make_agent("random", greedy=True)
+    with pytest.raises(ValueError, match="rules: got 'drop"):
+        make_agent("random", rules="drop(topic=1)").start(one)
+
+
+def test_random_under_rules_is_uniform_over_what_they_allow(drive: Callable[..., Any]) -> None:
+    feed = Feed(SITE, seed=4)
+    agent = make_agent("random", rules="exclude(topic=3)+cap(topic,1)+pin(topic=1,2)").start(feed)
+    checked = 0
+    while not feed.done:
+        ids = feed.catalogue.article_id.tolist()
+        topic = dict(zip(ids, feed.catalogue.categories_of(feed.catalogue.article_id)[:, 0].tolist(), strict=True))
+        served = agent.act(feed.visits, feed.catalogue)
+        for slate, propensity in zip(served.article_id.tolist(), served.slot_propensity, strict=True):
+            for k, article in enumerate(slate):
+                above = {topic[a] for a in slate[:k]}
+                # Topic 1 is kept for position 2; the one of its cap is promised to it.
+                allowed = [a for a in ids if topic[a] not in above | {3} and (topic[a] == 1) == (k == 2)]
+                assert article in allowed
+                assert propensity[k] == pytest.approx(1 / len(allowed), rel=1e-12)
+                checked += 1
+        agent.learn(feed.serve(served.article_id))
+    assert checked > 100
 
 
 def test_an_agent_under_rules_resumes_byte_for_byte(drive: Callable[..., Any]) -> None:

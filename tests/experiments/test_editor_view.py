@@ -16,12 +16,14 @@ from feedgym.agents import make_agent
 from feedgym.env import Feed, read_impressions
 from feedgym.env.arrays import Ints
 from feedgym.env.config import FeedConfig, NewsroomConfig
-from feedgym.experiments import editor_view, train
+from feedgym.experiments import compare, editor_view, train
 from feedgym.experiments.checkpoint import CHECKPOINT
+from feedgym.experiments.compare import CompareConfig
 from feedgym.experiments.curves import Curves, Run
 from feedgym.experiments.editor_metrics import age_bucket, gini, shown_less_than, slate_entropy
-from feedgym.experiments.editor_report import editor_csv_names, mean_editor
-from feedgym.experiments.editor_view import GROUPS, NAMES, EditorView
+from feedgym.experiments.editor_report import editor_csv_names, mean_days, mean_editor
+from feedgym.experiments.editor_sums import GROUPS, NAMES, editor_tag
+from feedgym.experiments.editor_view import EditorView
 from feedgym.experiments.ranking import rank, ranking_csv
 from feedgym.experiments.repeats import Repeats
 from feedgym.experiments.report import write_report
@@ -38,7 +40,9 @@ def plain_gini(counts: list[int]) -> float:
     return pairs / (2 * len(counts) * sum(counts))
 
 
-def plain_values(rows: list[dict[str, Any]], articles: dict[int, dict[str, Any]], hours: float, days: int) -> Any:
+def plain_values(
+    rows: list[dict[str, Any]], articles: dict[int, dict[str, Any]], hours: float, days: int, unfilled: float = 0.0
+) -> Any:
     """``NAMES`` by loops: ``rows`` are impressions in the order of time, with ``time_hours`` and so on."""
     groups: dict[str, list[float]] = {group: [0.0, 0.0, 0.0] for group in GROUPS}
     shown: Counter[int] = Counter()
@@ -82,6 +86,7 @@ def plain_values(rows: list[dict[str, Any]], articles: dict[int, dict[str, Any]]
         "gini_clicks": plain_gini([clicked[i] for i in every]),
         "topic_entropy": sum(entropy) / len(entropy),
         "repeat_share": repeats / len(rows),
+        "unfilled_share": unfilled,
     }
     total = groups["all"]
     for group, (impressions, clicks, reward) in groups.items():
@@ -141,11 +146,63 @@ def test_going_on_from_a_checkpoint_ends_with_the_same_numbers_and_tags(
     (folder,) = (tmp_path / "tb" / "seeds").glob("*/seed-0")
     events = EventAccumulator(str(folder)).Reload()
     tags = {tag for tag in events.Tags()["scalars"] if tag.startswith("editor/")}
-    # The coverage of a whole run is no day's number.
-    assert tags == {f"editor/{name.replace('/', '_')}" for name in NAMES} - {"editor/coverage"}
+    assert tags == {f"editor/{name.replace('/', '_')}" for name in NAMES}
+    so_far = [event.value for event in events.Scalars("editor/coverage")]
+    assert so_far[-1] == pytest.approx(whole.editor["values"]["coverage"], rel=1e-5)
+    assert so_far[0] == events.Scalars("editor/daily_coverage")[0].value != so_far[-1]
     days = [event.value for event in events.Scalars("editor/daily_coverage")]
     assert len(days) == 3
     assert np.mean(days) == pytest.approx(whole.editor["values"]["daily_coverage"], rel=1e-5)
+
+
+def test_positions_that_rules_leave_empty_are_a_share_of_all_positions(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = RunConfig(agent="recent:rules=cap(topic,1),epsilon=0.0,shortlist_size=8", **SMALL)
+    run = train.run(config, tmp_path / "run", tensorboard=tmp_path / "tb")
+    assert run.editor is not None
+    rows = read_impressions(tmp_path / "run" / "impressions").to_pylist()
+    size = config.feed_config().slate_size
+    positions = Counter(dict.fromkeys(range(3), 0))
+    shown = Counter(int(row["time_hours"] // 24) for row in rows if row["article_id"] >= 0)
+    for day, _, _ in {(int(row["time_hours"] // 24), row["reader_id"], row["visit"]) for row in rows}:
+        positions[day] += size
+    share = 1 - shown.total() / positions.total()
+    assert 0.05 < share < 0.95
+    assert run.editor["values"]["unfilled_share"] == pytest.approx(share, rel=1e-9)
+    (folder,) = (tmp_path / "tb" / "seeds").glob("*/seed-0")
+    events = EventAccumulator(str(folder)).Reload().Scalars("editor/unfilled_share")
+    assert [event.value for event in events] == pytest.approx([1 - shown[d] / positions[d] for d in range(3)], rel=1e-5)
+
+
+def test_every_kind_of_agent_has_every_number_in_report_table_and_tensorboard(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    agents = ("random:rules=exclude(topic=0)", "recent", "popular", "regression:max_steps=2", "oracle-planning")
+    world: dict[str, Any] = {"readers": 100, "days": 2.0, "tick_hours": 2.0, "articles_per_day": 40.0}
+    config = CompareConfig(agents=agents, seeds=(0,), **world, workers=1, out=tmp_path, log=False, evaluate_visits=0)
+    result = compare.run(config, quiet=True)
+    section = result.report.read_text().split("## What an editor asks first")[1].split("\n## ")[0]
+    lines = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("|")]
+    table = list(csv.DictReader((tmp_path / "ranking.csv").open()))
+    assert len(table) == len(agents)
+    for row in result.ranking.rows:
+        (overall,) = [line for line in lines if len(line) == 9 and line[1] == row.name]
+        assert [cell for cell in overall[2:] if not 0 <= float(cell) <= 100] == []
+        start = next(i for i, line in enumerate(lines) if line[:2] == [row.name, "exposure %"])
+        for line in lines[start : start + 5]:
+            assert [cell for cell in line[2:-1] if not float(cell) >= 0] == []
+        (of_csv,) = [each for each in table if each["agent"] == row.agent]
+        assert [name for name in editor_csv_names() if of_csv[name] == ""] == []
+        (folder,) = (result.tensorboard / "seeds").glob(f"{row.name}/seed-0")
+        tags = EventAccumulator(str(folder)).Reload().Tags()["scalars"]
+        assert {f"editor/{name.replace('/', '_')}" for name in NAMES} <= set(tags)
+        # Where there are many runs, TensorBoard is shown the means alone.
+        (summary,) = (result.tensorboard / "summary").glob(row.name)
+        events = [EventAccumulator(str(path)).Reload() for path in (folder, summary)]
+        for name in NAMES:
+            one, mean = ([(e.step, e.value) for e in each.Scalars(editor_tag(name))] for each in events)
+            assert one == mean
 
 
 def test_an_earlier_runs_file_is_read_without_a_view(tmp_path: Path) -> None:
@@ -170,7 +227,7 @@ def drive(feed: Feed, change: Any = None) -> tuple[EditorView, list[tuple[float,
         slates = agent.act(visits, feed.catalogue).article_id
         slates = slates if change is None else change(slates)
         outcome = feed.serve(slates)
-        view.after_serving(visits, slates, outcome, now)
+        view.after_serving(visits, slates, outcome, now, absent_in(slates))
         told.append((now, visits.rows.copy(), slates.copy(), outcome))
         if feed.tick % feed.config.ticks_per_day == 0:
             view.end_day()
@@ -187,6 +244,10 @@ def holes(slates: Ints) -> Ints:
     changed[:, 5] = changed[:, 0]
     changed[::5] = -1
     return changed
+
+
+def absent_in(slates: Ints) -> int:
+    return int((slates == -1).sum())
 
 
 def rows_of(told: list[tuple[float, Ints, Ints, Any]], followed: set[int] | None = None) -> list[dict[str, Any]]:
@@ -221,8 +282,10 @@ def test_entries_that_show_nothing_are_left_out_however_much_is_kept(
     feed = small_feed(readers=250)
     view, told = drive(feed, holes)
     assert feed.invalid_entries > 1000
-    expected = plain_values(rows_of(told), articles_of(feed), 1.0, 2)
+    absent, positions = (sum(int(count(slates)) for _, _, slates, _ in told) for count in (absent_in, np.size))
+    expected = plain_values(rows_of(told), articles_of(feed), 1.0, 2, absent / positions)
     assert expected["exposure_share/first_50"] < 0.9
+    assert 0.1 < expected["unfilled_share"] < 0.9
     assert view.summary()["values"] == pytest.approx(expected, rel=1e-6)
 
 
@@ -317,7 +380,7 @@ def report_of(runs: list[Run], folder: Path) -> str:
 def test_the_report_and_the_csv_show_means_over_seeds(tmp_path: Path) -> None:
     runs = [viewed_run(agent, seed, level) for agent, level in (("popular", 0.2), ("learner", 0.5)) for seed in (0, 1)]
     section = report_of(runs, tmp_path).split("## What an editor asks first")[1].split("\n## ")[0]
-    assert "| 1 | learner | 55.0 | 55.0 | 0.550 | 0.550 | 0.550 | 55.0 |" in section
+    assert "| 1 | learner | 55.0 | 55.0 | 0.550 | 0.550 | 0.550 | 55.0 | 55.0 |" in section
     assert "| 2 | popular | 25.0 |" in section
     assert "| learner | exposure % | 55.0 | 55.0 | 55.0 | 55.0 | - | 55.0 | - |" in section
     assert "|  | click rate % | 25.0 | 25.0 | 25.0 | 25.0 | 25.0 | 25.0 | 25.0 |" in section
@@ -327,6 +390,15 @@ def test_the_report_and_the_csv_show_means_over_seeds(tmp_path: Path) -> None:
     assert rows[0]["editor_click_rate_over_24_h"] == "0.25"
     assert rows[0]["editor_click_share_over_24_h"] == ""
     assert set(editor_csv_names()) <= rows[0].keys()
+
+
+def test_means_of_each_day_are_over_the_runs_that_define_it() -> None:
+    one = {"coverage": [0.2, 0.4], "click_rate/all": [None, 0.1]}
+    two = {"coverage": [0.4, 0.5], "click_rate/all": [0.3, 0.3]}
+    found = mean_days([{"days": one}, None, {"values": {}}, {"days": two}])
+    assert found[0] == pytest.approx({"editor/coverage": 0.3, "editor/click_rate_all": 0.3})
+    assert found[1] == pytest.approx({"editor/coverage": 0.45, "editor/click_rate_all": 0.2})
+    assert mean_days([None, {"values": {}}]) == []
 
 
 def test_without_a_view_there_are_no_tables(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from feedgym.agents.baselines import BaselineAgent
 from feedgym.env import read_impressions
 from feedgym.experiments import train
 from feedgym.experiments.checkpoint import CHECKPOINT, DONE, locked
@@ -197,3 +198,29 @@ def test_checkpoints_take_a_tenth_of_the_time_at_most(tmp_path: Path, monkeypatc
 
     train.run(config, tmp_path, report=next_day)
     assert saved == [24, 24 * 5, 24 * 9]
+
+
+def test_an_agents_metrics_go_under_train_unless_they_name_a_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    told = {"loss": 0.5, "retrieval/recall_at_k": 0.25, "serving/queries per 1,000": 2000.0}
+    monkeypatch.setattr(BaselineAgent, "metrics", lambda self: told)
+    config = RunConfig(agent="recent", readers=10, days=2.0, tick_hours=4.0, log=False)
+    train.run(config, tmp_path / "run", tensorboard=tmp_path / "tb")
+    (folder,) = (tmp_path / "tb" / "seeds").glob("*/seed-0")
+    events = EventAccumulator(str(folder)).Reload()
+    for tag, value in (("train/loss", 0.5), ("retrieval/recall_at_k", 0.25), ("serving/queries per 1,000", 2000.0)):
+        assert [(event.step, event.value) for event in events.Scalars(tag)] == [(24, value), (48, value)]
+    assert [tag for tag in events.Tags()["scalars"] if tag.startswith("train/")] == ["train/loss"]
+
+
+@pytest.mark.parametrize("name", ["reward/cumulative", "editor/click_rate_all"])
+def test_an_agents_metrics_do_not_take_the_place_of_the_runs_own(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BaselineAgent, "metrics", lambda self: {name: 1.0})
+    message = rf"metrics: got \['{name}'\], needs names that the run's own curves do not have"
+    with pytest.raises(ValueError, match=message):
+        train.run(RunConfig(agent="recent", readers=10, days=1.0, tick_hours=4.0, log=False), tmp_path)
