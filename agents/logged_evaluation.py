@@ -1,36 +1,33 @@
 """What a log says of a trained agent: propensities of logged slates, and the estimates that follow (algorithms.md, 5).
 
 The agent is frozen and goes through the log again: at every logged visit it says which slates it would have drawn.
-Shapes: n visits, K positions, M shortlist.
+Beside it go, where they are given, a reward model and an estimate of who logged.
+Shapes: n visits, K positions.
 """
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+import dataclasses
+from dataclasses import replace
 
 import numpy as np
 
 from feedgym.agents.agent import Served
+from feedgym.agents.logged_behaviour import FittedBehaviour
+from feedgym.agents.logged_blocks import Block, Part, joined, logged_columns, model_columns, part_of
 from feedgym.agents.logged_site import LoggedSite
-from feedgym.agents.ope import ArticleTimes, Evaluation, LoggedSlates, TargetPropensities, evaluate
-from feedgym.agents.ope.target import target_propensities
+from feedgym.agents.ope import ArticleTimes, Evaluation, LoggedSlates, evaluate
+from feedgym.agents.ope.estimators import ESTIMATORS as KNOWN
+from feedgym.agents.reward_model import RewardModel
 from feedgym.agents.two_tower_agent import TwoTowerAgent
-from feedgym.env.arrays import AnyArray, Doubles
+from feedgym.env.arrays import Bools
 from feedgym.env.checks import require
 
 BLOCK = 4096
 """Visits whose shortlists are in memory at once."""
-ESTIMATORS = ("sniips", "snrips", "snsips")
-"""Without a model of rewards, self-normalised: those of the default report, and the one that assumes nothing."""
-
-
-@dataclass
-class _Block:
-    """Logged visits that wait for their target propensities, an entry for each tick."""
-
-    logged: list[dict[str, AnyArray]] = field(default_factory=list)
-    logits: list[Doubles] = field(default_factory=list)
-    shortlist: list[AnyArray] = field(default_factory=list)
-    size: int = 0
+ESTIMATORS = ("sniips", "snrips", "cascade_dr", "sniips_dr", "snsips", "dm")
+"""Those of the default report (algorithms.md, 5.3), the doubly robust one of the reader who looks at articles one by
+one, and the one that assumes nothing. What needs a model of rewards is left out without one."""
+MOST_GONE = 0.05
+"""Share of visits that may show articles which are gone by the tick, on a clock that is not the log's own."""
 
 
 def evaluate_on_log(
@@ -40,6 +37,8 @@ def evaluate_on_log(
     from_hours: float = 0.0,
     rng: np.random.Generator,
     replicates: int = 1000,
+    model: RewardModel | None = None,
+    behaviour: FittedBehaviour | None = None,
 ) -> Evaluation:
     """Estimate what an agent would have earned a visit, had it served these logged visits.
 
@@ -47,8 +46,11 @@ def evaluate_on_log(
         agent: new and frozen (``adopt``), made for this site.
         site: the log, at its first tick.
         from_hours: visits from here on are evaluated: those that the agent has not learned from.
-        rng: of the bootstrap.
+        rng: of the bootstrap, and of the slates that stand for the model's expectation of the target.
         replicates: of the bootstrap.
+        model: of rewards; its regression is new and frozen too, made for this site. With it a log that no weight can
+            help (greedy, ``epsilon = 0``, without propensities) still has ``dm``, which extrapolates.
+        behaviour: whose chances stand for the log's own; the estimates are then marked so.
 
     Returns:
         Rewards a visit, on the logger's states.
@@ -57,30 +59,122 @@ def evaluate_on_log(
         ValueError: a log or an agent from which nothing can be estimated, and what to do.
     """
     require(site.tick == 0 and len(agent.store) == 0, "site", f"tick {site.tick}", "its first tick, and a new agent")
-    why = site.summary.why_unsupported
-    require(why is None, "log", why, "a log by a policy that explores, with its propensities (feedgym log)")
+    why = _why_no_weights(site, behaviour)
+    allowed = "a log by a policy that explores, with its propensities (feedgym log), or a reward model for dm alone"
+    require(why is None or model is not None, "log", why, allowed)
+    _check_target(agent)
+    ahead = _check_clocks(agent, site)
+    if ahead:
+        # Its values are of what is live at the visit, not when the slates were drawn.
+        require(why is None, "log", why, "propensities: no model of rewards knows slates that were drawn ahead")
+        model = None
+    parts, gone = _parts(agent, site, from_hours, model, behaviour, rng, weighs=why is None)
+    require(bool(parts), "from_hours", from_hours, f"a time before the last visit ({site.summary.last_hours:g} h)")
+    whole = joined(parts)
+    _check_whole(whole.log)
+    first = whole.log.first_visits()
+    target = None if whole.target is None else whole.target.select(first)
+    values = None if whole.model is None else whole.model.select(first)
+    log = whole.log.select(first)
+    names = ("dm",) if why is not None else tuple(name for name in ESTIMATORS if _can(name, whole))
+    found = evaluate(log, target, values, rng=rng, estimators=names, replicates=replicates)
+    said = found.notes if why is None else (*found.notes, f"dm alone: {why}")
+    if gone:
+        said = (*said, f"{gone:,} visits are left out: they show articles that were gone by the tick (tick_hours)")
+    if ahead:
+        said = (*said, "slates drawn ahead: of known readers, each at its first visit; no reward model")
+    return replace(found, notes=said)
+
+
+def _why_no_weights(site: LoggedSite, behaviour: FittedBehaviour | None) -> str | None:
+    summary = site.summary
+    if behaviour is not None:
+        # Chances that are unknown are estimated; what had none stays impossible.
+        summary = dataclasses.replace(summary, num_unknown=0)
+    return summary.why_unsupported
+
+
+def _check_target(agent: TwoTowerAgent) -> None:
     greedy = agent.config.policy.greedy
     require(not greedy, "greedy", greedy, "False: of a greedy agent's slates few were ever logged")
-    times = ArticleTimes(*site.newsroom.live_hours)
     rules = agent.config.policy.rules
     require(not rules, "rules", rules, "none: no estimator knows what they leave (estimate_days=0 asks for none)")
-    block, logs, targets = _Block(), [], []
+
+
+def _check_clocks(agent: TwoTowerAgent, site: LoggedSite) -> bool:
+    """Whether log and agent both draw slates ahead; refuse where one of them does."""
+    ahead, drawn = agent.config.clocks.slates_ahead, site.summary.num_ahead > 0
+    log = "slates drawn ahead" if drawn else "slates drawn at the visit"
+    allowed = f"{'batch' if drawn else 'realtime or streaming'}: the log's are {log}, from what was live then"
+    require(ahead == drawn, "serving", agent.config.serving, allowed)
+    return ahead
+
+
+def _parts(
+    agent: TwoTowerAgent,
+    site: LoggedSite,
+    from_hours: float,
+    model: RewardModel | None,
+    behaviour: FittedBehaviour | None,
+    rng: np.random.Generator,
+    *,
+    weighs: bool,
+) -> tuple[list[Part], int]:
+    """All visits from ``from_hours`` on, and how many were left out."""
+    times, epsilon = ArticleTimes(*site.newsroom.live_hours), agent.config.policy.epsilon
+    block, parts, gone, seen = Block(), [], 0, 0
     while not site.done:
         served = agent.act(site.visits, site.catalogue)
-        if len(site.visits) and site.now >= from_hours - 1e-9:
-            _add(block, site, served)
+        if model is not None:
+            model.agent.act(site.visits, site.catalogue)
+        if len(site.visits) and len(site.catalogue) and site.now >= from_hours - 1e-9:
+            ahead = agent.config.clocks.slates_ahead
+            asked = _drawn_alike(served, site) if ahead else np.ones(len(site.visits), dtype=np.bool_)
+            kept = asked & _still_there(site)
+            seen, gone = seen + int(asked.sum()), gone + int(asked.sum() - kept.sum())
+            if kept.any():
+                columns = logged_columns(site, behaviour)
+                if model is not None:
+                    columns |= model_columns(model, site, served, kept, epsilon, rng)
+                block.add(columns, _drawn(served), kept)
         site.advance()
         if block.size >= BLOCK or (site.done and block.size):
-            log, target = _propensities(block, agent.config.policy.epsilon, times)
-            logs.append(log)
-            targets.append(target)
-            block = _Block()
-    require(bool(logs), "from_hours", from_hours, f"a time before the last visit ({site.summary.last_hours:g} h)")
-    log, target = _joined(LoggedSlates, logs), _joined(TargetPropensities, targets)
-    _check_whole(log)
-    first = log.first_visits()
-    some = [name for name in ESTIMATORS if name != "sniips" or log.slot_marginal is not None]
-    return evaluate(log.select(first), target.select(first), rng=rng, estimators=some, replicates=replicates)
+            parts.append(part_of(block, epsilon, times, weighs=weighs, estimated=behaviour is not None))
+            block = Block()
+    allowed = f"less than {MOST_GONE:.0%} of them: a smaller tick_hours"
+    require(gone <= MOST_GONE * max(seen, 1), "visits that show articles which are gone by the tick", gone, allowed)
+    return parts, gone
+
+
+def _drawn_alike(served: Served, site: LoggedSite) -> Bools:
+    """Visits, bool (n,), of readers who were known when slates were drawn, which has to be the same moment for both."""
+    assert served.made_hours is not None
+    sampled: Bools = ~(site.logged.greedy | served.greedy)
+    other = sampled & (np.abs(served.made_hours - site.logged.made_hours) > 1e-6)
+    if other.any():
+        mine, theirs = served.made_hours[other][0], site.logged.made_hours[other][0]
+        require(False, "reader_refresh_hours", f"slates of {mine:g} h", f"the log's clock: its are of {theirs:g} h")
+    return sampled
+
+
+def _still_there(site: LoggedSite) -> Bools:
+    """Visits whose articles are live at this tick, (n,): on a log's own clock all of them, which others check."""
+    logged = site.logged
+    shown = logged.article_id
+    gone: Bools = (shown >= 0) & ~np.isin(shown, site.catalogue.article_id)
+    there: Bools = ~gone.any(axis=1) | (logged.num_live >= 0)
+    return there
+
+
+def _drawn(served: Served) -> Served:
+    assert served.drawn_from is not None
+    return served
+
+
+def _can(name: str, whole: Part) -> bool:
+    needs = KNOWN[name].needs
+    modelled = whole.model is not None or not {"model", "slot_model"} & set(needs)
+    return modelled and ("slot_marginal" not in needs or whole.log.slot_marginal is not None)
 
 
 def _check_whole(log: LoggedSlates) -> None:
@@ -90,56 +184,3 @@ def _check_whole(log: LoggedSlates) -> None:
     empty = (log.article_id < 0) & (np.arange(size) < log.num_live[:, None])
     count = int(np.count_nonzero(empty.any(axis=1)))
     require(not count, "slates with an empty place", count, f"0: estimates need all {size} articles of every slate")
-
-
-def _add(block: _Block, site: LoggedSite, served: Served) -> None:
-    assert served.drawn_from is not None
-    logits, shortlist = served.drawn_from
-    logged, n = site.logged, len(site.visits)
-    reward = site.slot_reward.astype(np.float64)
-    reward[:, -1] += site.config.reward.subscription * site.outcome.subscribed
-    unknown = logged.num_live < 0
-    block.logged.append(
-        {
-            "reader_id": site.visits.reader_id,
-            "article_id": logged.article_id,
-            "reward": reward,
-            "slot_propensity": np.minimum(logged.slot_propensity, 1.0),
-            "slot_marginal": np.minimum(logged.slot_marginal, 1.0),
-            "epsilon": logged.epsilon,
-            "greedy": logged.greedy,
-            # Of a site that does not say: now.
-            "num_live": np.where(unknown, len(site.catalogue), logged.num_live),
-            "made_hours": np.where(np.isnan(logged.made_hours), site.now, logged.made_hours),
-            "slate_id": logged.slate_id,
-        }
-    )
-    block.logits.append(logits)
-    block.shortlist.append(shortlist)
-    block.size += n
-
-
-def _propensities(block: _Block, epsilon: float, times: ArticleTimes) -> tuple[LoggedSlates, TargetPropensities]:
-    columns: dict[str, Any] = {name: np.concatenate([tick[name] for tick in block.logged]) for name in block.logged[0]}
-    for name in ("slot_marginal", "epsilon"):
-        if np.isnan(columns[name]).any():
-            columns[name] = None
-    if (columns["slate_id"] < 0).any():
-        columns["slate_id"] = None
-    log = LoggedSlates(**columns)
-    width = max(rows.shape[1] for rows in block.shortlist)
-    logits, shortlist = np.zeros((block.size, width)), np.full((block.size, width), -1, dtype=np.int64)
-    end = 0
-    for z, listed in zip(block.logits, block.shortlist, strict=True):
-        start, end = end, end + len(listed)
-        logits[start:end, : z.shape[1]], shortlist[start:end, : z.shape[1]] = z, listed
-    marginals = log.slot_marginal is not None
-    return log, target_propensities(log, logits, shortlist, epsilon, articles=times, marginals=marginals)
-
-
-def _joined(kind: Any, parts: list[Any]) -> Any:
-    """One record of many: a column that some part lacks is lacking."""
-    names = [f.name for f in fields(kind) if isinstance(getattr(parts[0], f.name), np.ndarray)]
-    columns = {name: [getattr(part, name) for part in parts] for name in names}
-    whole = {name: np.concatenate(found) for name, found in columns.items() if all(v is not None for v in found)}
-    return kind(**whole)

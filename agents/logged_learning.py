@@ -17,10 +17,17 @@ from feedgym.env.log_reading import LogSummary
 
 Progress = Callable[[float], None]
 """Called with the simulated days done, at the end of each."""
+Watch = Callable[[LoggedSite], None]
+"""Called at each tick when the agent has acted, before it learns what came of the tick."""
 
 
 def learn_from_log(
-    agent: TwoTowerAgent, site: LoggedSite, report: Progress | None = None, *, until_hours: float = math.inf
+    agent: TwoTowerAgent,
+    site: LoggedSite,
+    report: Progress | None = None,
+    *,
+    until_hours: float = math.inf,
+    watch: Watch | None = None,
 ) -> None:
     """Let an agent learn from a log.
 
@@ -29,6 +36,7 @@ def learn_from_log(
         site: the log, at its first tick.
         report: told of every day.
         until_hours: visits from here on are not learned from.
+        watch: looks at every tick, such as at what the agent foretells of it.
 
     Raises:
         ValueError: the log lacks what this learner needs; whatever is wrong in the log.
@@ -39,6 +47,8 @@ def learn_from_log(
     while not site.done and site.now < until_hours - 1e-9:
         agent.act(site.visits, site.catalogue)
         agent.served_instead(site.logged)
+        if watch is not None:
+            watch(site)
         agent.learn(site.outcome)
         before = site.tick
         site.advance()
@@ -59,7 +69,7 @@ def check_learnable(learner: Learner, site: LoggedSite) -> None:
         estimator, logged = learner.config.used_estimator, learner.config.behaviour == "logged"
         require(not (logged and summary.num_unknown), "propensities of the log", _lacking(summary), _with(estimator))
         require(
-            not summary.num_greedy,
+            not summary.num_greedy or summary.has_default_slates,
             "visits of the log that were served greedily",
             summary.num_greedy,
             f"none with estimator={estimator}: log by a policy that explores (feedgym log), or learn a regression",

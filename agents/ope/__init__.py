@@ -10,7 +10,7 @@ from feedgym.agents.ope.one_item import dm, dr, dros, ips, sndr, snips, switch_d
 from feedgym.agents.ope.report import report_markdown, report_table
 from feedgym.agents.ope.resampling import ReaderSums, bootstrap, interval, reader_codes
 from feedgym.agents.ope.slate_reward import pair_chances, pseudo_inverse, pseudo_inverse_weights
-from feedgym.agents.ope.slates import iips, inclusion_ips, rips, sips, sniips, snrips, snsips
+from feedgym.agents.ope.slates import iips, iips_dr, inclusion_ips, rips, sips, sniips, sniips_dr, snrips, snsips
 from feedgym.agents.ope.target import target_propensities
 from feedgym.agents.ope.terms import Estimate, Terms, clustered_error
 
@@ -38,6 +38,7 @@ __all__ = [
     "effective_sample_size",
     "evaluate",
     "iips",
+    "iips_dr",
     "inclusion_ips",
     "interval",
     "ips",
@@ -52,6 +53,7 @@ __all__ = [
     "slot_expectation",
     "sndr",
     "sniips",
+    "sniips_dr",
     "snips",
     "snrips",
     "snsips",

@@ -14,11 +14,11 @@ from feedgym.agents.ope.cascade import cascade_dr
 from feedgym.agents.ope.logged import LoggedSlates, ModelValues, TargetPropensities
 from feedgym.agents.ope.one_item import dm
 from feedgym.agents.ope.slate_reward import pseudo_inverse
-from feedgym.agents.ope.slates import iips, inclusion_ips, rips, sips, sniips, snrips, snsips
+from feedgym.agents.ope.slates import iips, iips_dr, inclusion_ips, rips, sips, sniips, sniips_dr, snrips, snsips
 from feedgym.agents.ope.terms import Estimate
 from feedgym.env.arrays import Doubles
 
-Need = Literal["slot_propensity", "slot_marginal", "inclusion", "pseudo_inverse", "model"]
+Need = Literal["slot_propensity", "slot_marginal", "inclusion", "pseudo_inverse", "model", "slot_model"]
 _T = TypeVar("_T")
 
 
@@ -34,6 +34,8 @@ class Inputs:
         """Whether log and target give it."""
         if need == "model":
             return self.model is not None
+        if need == "slot_model":
+            return self.model is not None and self.model.slot_q is not None and self.model.slot_q_pi is not None
         if need == "pseudo_inverse":
             return self.target is not None and self.target.pseudo_inverse is not None
         if self.target is None:
@@ -88,6 +90,20 @@ ESTIMATORS: dict[str, Estimator] = {
         ("slot_propensity", "model"),
         "cascade, any model",
         lambda i: cascade_dr(i.rho, i.log.reward, known(i.model).q, known(i.model).q_pi),
+    ),
+    "iips_dr": Estimator(
+        ("slot_marginal", "slot_model"),
+        "article and position, any model",
+        lambda i: iips_dr(
+            i.marginal_ratio, i.log.reward, known(known(i.model).slot_q), known(known(i.model).slot_q_pi)
+        ),
+    ),
+    "sniips_dr": Estimator(
+        ("slot_marginal", "slot_model"),
+        "article and position, any model, in the limit",
+        lambda i: sniips_dr(
+            i.marginal_ratio, i.log.reward, known(known(i.model).slot_q), known(known(i.model).slot_q_pi)
+        ),
     ),
     "dm": Estimator(("model",), "the model is right", lambda i: dm(known(i.model).q_pi[:, 0]), weighs=False),
 }

@@ -123,9 +123,15 @@ class ModelValues:
     q_pi: Doubles
     """Mean over the target's slot k, given the logged articles above, float64 (n, K); 0 at padding. Its first column
     is the model's value of the target's whole slate: the direct method."""
+    slot_q: Doubles | None = None
+    """The model's reward of each logged position alone, float64 (n, K); 0 at padding."""
+    slot_q_pi: Doubles | None = None
+    """Its mean over what the target puts at that position, whatever stands above, float64 (n, K); 0 at padding."""
 
     def __post_init__(self) -> None:
-        _fits("q_pi", self.q_pi, _shape(self.q))
+        shape = _shape(self.q)
+        for name in ("q_pi", "slot_q", "slot_q_pi"):
+            _fits(name, getattr(self, name), shape)
 
     def select(self, rows: npt.ArrayLike) -> ModelValues:
         """As :meth:`LoggedSlates.select`."""

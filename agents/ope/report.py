@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from feedgym.agents.ope.estimators import ESTIMATORS
 from feedgym.agents.ope.evaluation import Evaluation
 
 
@@ -23,6 +24,8 @@ def report_table(evaluation: Evaluation, truth: float | None = None) -> list[Map
             "top_share": found.top_share,
             "mean_weight": found.mean_weight,
             "unbiased_when": row.unbiased_when,
+            # Nothing weighs its model by what happened: its interval knows nothing of the model's error.
+            "extrapolates": not ESTIMATORS[row.estimator].weighs,
             "warnings": "; ".join(found.warnings),
         }
         if truth is not None:

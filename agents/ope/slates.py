@@ -76,3 +76,27 @@ def inclusion_ips(ratio: npt.ArrayLike, r: npt.ArrayLike) -> Estimate:
     """
     weight = weights(ratio, "ratio", 2)
     return Estimate.of(Terms.mean(np.einsum("nk,nk->n", weight, of_slots(r, "r", weight)), weight, pooled=True))
+
+
+def iips_dr(ratio: npt.ArrayLike, r: npt.ArrayLike, q: npt.ArrayLike, q_pi: npt.ArrayLike) -> Estimate:
+    """:func:`iips` of what a reward model leaves over: the mean of ``sum_k q_pi_k + ratio_k (r_k - q_k)``.
+
+    Unbiased where :func:`iips` is, with any model; with a model of 0 it is :func:`iips`.
+
+    Args:
+        ratio: of slot marginals, float64 (n, K), >= 0.
+        r: reward of each position, float64 (n, K).
+        q: the model's reward of the logged article at its position, float64 (n, K); 0 at padding.
+        q_pi: its mean over what the target puts there, float64 (n, K); 0 at padding.
+    """
+    weight = weights(ratio, "ratio", 2)
+    residual = of_slots(r, "r", weight) - of_slots(q, "q", weight)
+    base: Doubles = np.einsum("nk,nk->n", weight, residual)
+    return Estimate.of(Terms.mean(base + of_slots(q_pi, "q_pi", weight).sum(axis=1), weight))
+
+
+def sniips_dr(ratio: npt.ArrayLike, r: npt.ArrayLike, q: npt.ArrayLike, q_pi: npt.ArrayLike) -> Estimate:
+    """:func:`iips_dr`, the correction at each position divided by that position's own mean weight."""
+    weight = weights(ratio, "ratio", 2)
+    residual = of_slots(r, "r", weight) - of_slots(q, "q", weight)
+    return Estimate.of(Terms.ratio(weight * residual, weight, of_slots(q_pi, "q_pi", weight).sum(axis=1)))

@@ -130,6 +130,8 @@ def test_nothing_is_estimated_where_nothing_can_be(folder: Path, trained: TwoTow
 
     with pytest.raises(ValueError, match="greedy: got True, needs False"):
         attempt(folder, ",greedy=True")
+    with pytest.raises(ValueError, match="serving: got 'batch', needs 'realtime' or 'streaming': slates drawn ahead"):
+        attempt(folder, ",serving=batch")
     with pytest.raises(ValueError, match=r"from_hours: got 480.0, needs a time before the last visit"):
         attempt(folder, from_hours=480.0)
     greedy = LogConfig(**SETTINGS, agent="popular:greedy=True", allow_unsupported=True, out=tmp_path / "greedy")
@@ -157,3 +159,41 @@ def test_nothing_is_estimated_where_nothing_can_be(folder: Path, trained: TwoTow
     pq.write_table(table.set_column(at, "expires_hours", [longer]), changed / "articles.parquet")
     with pytest.raises(ValueError, match="needs the catalogue that the log was written with: it has changed since"):
         attempt(changed)
+
+
+def test_visits_that_show_what_is_gone_by_the_tick_are_left_out(
+    folder: Path, trained: TwoTowerAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock that is not the log's own: an article that expires between the visit and its tick."""
+    table = pq.read_table(folder / "impressions").replace_schema_metadata(None)
+    table = table.drop_columns(["tick", "num_live", "slate_made_hours", "device"])
+    early = pc.subtract(table["time_hours"], 0.25)
+    at = table.column_names.index("time_hours")
+    table = table.set_column(at, "time_hours", pc.max_element_wise(early, 0.0))
+    late = table.filter(pc.greater(table["time_hours"], 30.0))
+    ids, counts = np.unique(late["article_id"].to_numpy(), return_counts=True)
+    seldom = int(ids[np.argmin(counts)])
+    hour = pc.min(table.filter(pc.equal(table["article_id"], seldom))["time_hours"]).as_py()
+    articles = pq.read_table(folder / "articles.parquet")
+    expires = articles["expires_hours"].to_numpy().copy()
+    expires[np.flatnonzero(articles["article_id"].to_numpy() == seldom)] = hour + 0.1
+    at = articles.column_names.index("expires_hours")
+    pq.write_table(table, tmp_path / "site.parquet")
+    pq.write_table(articles.set_column(at, "expires_hours", [expires]), tmp_path / "articles.parquet")
+    sizes = opened(folder).catalogue.category_sizes
+
+    def attempt() -> Any:
+        site = LoggedSite(tmp_path / "site.parquet", tick_hours=1.0, category_sizes=sizes)
+        return evaluate_on_log(frozen(site, trained), site, rng=np.random.default_rng(0), replicates=20)
+
+    showing = table.filter(pc.equal(table["article_id"], seldom))["visit_id"].to_numpy()
+    found = attempt()
+    assert found.num_visits == table.num_rows // 8 - len(np.unique(showing))
+    assert found.notes[-1].startswith(
+        f"{len(np.unique(showing))} visits are left out: they show articles that were gone"
+    )
+    monkeypatch.setattr("feedgym.agents.logged_evaluation.MOST_GONE", 0.0)
+    with pytest.raises(
+        ValueError, match=r"gone by the tick: got \d+, needs less than 0% of them: a smaller tick_hours"
+    ):
+        attempt()

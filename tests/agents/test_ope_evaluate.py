@@ -60,7 +60,8 @@ def a_target(log: LoggedSlates) -> TargetPropensities:
 def a_model(log: LoggedSlates) -> ModelValues:
     """That every slot pays 0.25, whatever stands there."""
     q = np.tile([0.75, 0.5, 0.25], (log.num_visits, 1))
-    return ModelValues(q=q, q_pi=q)
+    each = np.full(q.shape, 0.25)
+    return ModelValues(q=q, q_pi=q, slot_q=each, slot_q_pi=each)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def test_all_estimators(log: LoggedSlates, target: TargetPropensities) -> None:
     assert values["iips"] == iips(target.slot_marginal / log.slot_marginal, log.reward).value
     assert values["inclusion_ips"] == inclusion_ips(target.inclusion / log.inclusion, log.reward).value
     assert values["pseudo_inverse"] == pytest.approx(found.logged)  # its weights here are 1
-    for name in ("sips", "rips", "iips", "inclusion_ips"):
+    for name in ("sips", "rips", "iips", "inclusion_ips", "cascade_dr", "iips_dr", "sniips_dr"):
         row = next(row for row in found.rows if row.estimator == name)
         assert abs(row.value - truth()) < 4 * row.standard_error
 
@@ -119,7 +120,8 @@ def test_the_logger_itself(log: LoggedSlates) -> None:
     same = TargetPropensities(
         slot_propensity=log.slot_propensity, slot_marginal=log.slot_marginal, inclusion=log.inclusion
     )
-    names = [n for n in ESTIMATORS if n not in ("cascade_dr", "dm", "pseudo_inverse")]
+    modelled = ("cascade_dr", "iips_dr", "sniips_dr", "dm")
+    names = [n for n in ESTIMATORS if n not in (*modelled, "pseudo_inverse")]
     for row in run(log, same, estimators=names).rows:
         assert row.value == pytest.approx(float(log.reward.sum(axis=1).mean()), abs=1e-12)
         assert row.diagnostics.effective_sample_size == pytest.approx(2000)
@@ -232,6 +234,9 @@ def test_num_live_at_the_borders() -> None:
 def test_what_an_estimator_lacks(log: LoggedSlates, target: TargetPropensities) -> None:
     with pytest.raises(ValueError, match="sniips: got 'no slot_marginal'"):
         run(replace(log, slot_marginal=None), target, estimators=("sniips",))
+    bare = replace(a_model(log), slot_q_pi=None)
+    with pytest.raises(ValueError, match="iips_dr: got 'no slot_model'"):
+        run(log, target, bare, estimators=("iips_dr",))
     with pytest.raises(ValueError, match="dm: got 'no model'"):
         run(log, target, estimators=("dm",))
     with pytest.raises(ValueError, match="pseudo_inverse: got 'no pseudo_inverse'"):

@@ -173,6 +173,15 @@ def test_a_value_that_cannot_be_is_named(name: str, value: Any, needs: str, tmp_
         LogReader(tmp_path, batch_rows=5).summary  # noqa: B018
 
 
+@pytest.mark.parametrize("name", ["num_live", "tick", "session", "position"])
+@pytest.mark.parametrize("value", [2**31, 2**40, 2**62, -(2**40)])
+def test_counts_beyond_all_measure_are_named(name: str, value: int, tmp_path: Path) -> None:
+    """In a column that is wide enough to hold them: nothing is allocated by a file's word."""
+    table = with_value(table_of(write_log(tmp_path)), name, 3, value, pa.int64())
+    with pytest.raises(ValueError, match=rf"day-0000.parquet: row 3, column '{name}': got {value}, needs a "):
+        _ = LogReader(rewrite(tmp_path, table)).summary
+
+
 @pytest.mark.parametrize(
     ("name", "row", "value", "message"),
     [
@@ -344,16 +353,43 @@ def test_greedy_and_unexplored_logs_are_told_apart(tmp_path: Path) -> None:
     assert "1 of 40 visits were served greedily" in str(LogReader(rewrite(tmp_path, zero)).summary.why_unsupported)
 
 
-def test_the_log_opens_in_polars_and_duckdb(tmp_path: Path) -> None:
+def test_the_log_opens_in_polars_and_comes_back(tmp_path: Path) -> None:
+    """Every value, and nulls as nulls; written by polars it is a log of a site, with the same visits."""
+    polars = pytest.importorskip("polars", reason="polars is in the extra [dev]")
     write_log(tmp_path)
     expected = table_of(tmp_path)
-    polars = pytest.importorskip("polars")
-    duckdb = pytest.importorskip("duckdb")
     frame = polars.read_parquet(tmp_path / "impressions" / "day-*.parquet")
-    assert frame["article_id"].to_list() == expected["article_id"].to_pylist()
+    assert frame.columns == expected.column_names
+    for name in expected.column_names:
+        assert frame[name].cast(str if name in ("run_id", "policy", "device") else frame[name].dtype).to_list() == (
+            expected[name].to_pylist()
+        ), name
+    assert any(frame[name].null_count() for name in ("session", "logit", "device"))
+    frame.write_parquet(tmp_path / "polars.parquet")
+    again, before = LogReader(tmp_path / "polars.parquet"), LogReader(tmp_path)
+    assert before.is_own
+    assert not again.is_own
+    assert (again.summary.num_visits, again.summary.num_unknown) == (before.summary.num_visits, 0)
+    for name, values in all_visits(before).items():
+        np.testing.assert_array_equal(all_visits(again)[name], values, err_msg=name)
+
+
+def test_the_log_opens_in_duckdb_and_comes_back(tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb", reason="duckdb is in the extra [dev]")
+    write_log(tmp_path)
+    expected = table_of(tmp_path)
     where = tmp_path / "impressions" / "day-*.parquet"
-    clicks = duckdb.sql(f"select sum(clicked::int) from '{where}'").fetchone()
-    assert clicks == (sum(expected["clicked"].to_pylist()),)
+    base = duckdb.connect()
+    rows = base.sql(f"select * from '{where}'").fetchall()
+    names = [column[0] for column in base.sql(f"select * from '{where}'").description]
+    assert names == expected.column_names
+    assert [dict(zip(names, row, strict=True)) for row in rows] == expected.to_pylist()
+    clicks = base.sql(f"select policy, sum(clicked::int) from '{where}' group by policy").fetchall()
+    assert clicks == [(expected["policy"][0].as_py(), sum(expected["clicked"].to_pylist()))]
+    base.sql(f"copy (select * from '{where}') to '{tmp_path / 'duck.parquet'}' (format parquet)")
+    before, again = LogReader(tmp_path), LogReader(tmp_path / "duck.parquet")
+    for name, values in all_visits(before).items():
+        np.testing.assert_array_equal(all_visits(again)[name], values, err_msg=name)
 
 
 def test_the_columns_replayed_are_columns_of_the_log() -> None:

@@ -1,6 +1,7 @@
 """``feedgym offline``: an agent learns from a log alone, and the simulator says what that is worth."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from feedgym.agents import logged_behaviour
 from feedgym.agents.logged_learning import learn_from_log
+from feedgym.agents.logged_policy import BehaviourConfig
 from feedgym.agents.logged_site import LoggedSite
 from feedgym.agents.registry import parse_agent
 from feedgym.env import RewardConfig, read_impressions
@@ -21,6 +24,9 @@ from feedgym.experiments.drive import make_drive
 from feedgym.experiments.log import LogConfig, make_log
 from feedgym.experiments.logged_truth import reward_on_logged_states
 from feedgym.experiments.offline import OfflineConfig, simulated_run
+from feedgym.experiments.offline_plot import draw_estimates
+from feedgym.experiments.offline_result import OfflineResult, result_text
+from feedgym.experiments.offline_world import fresh_feed
 from feedgym.experiments.run_config import RunConfig
 from feedgym.experiments.train import load_run
 
@@ -137,8 +143,11 @@ def test_deployment_can_be_left_out(logged: Path) -> None:
 
 
 def test_estimates_stand_beside_the_truth(logged: Path) -> None:
-    result = offline.run(OfflineConfig(log=logged, agent=QUICK, estimate_days=1.0))
-    assert [row["estimator"] for row in result.estimates] == ["sniips", "snrips", "snsips"]
+    result = offline.run(OfflineConfig(log=logged, agent=QUICK, estimate_days=1.0, reward_model=QUICK))
+    names = [row["estimator"] for row in result.estimates]
+    assert names == ["sniips", "snrips", "cascade_dr", "sniips_dr", "snsips", "dm"]
+    assert [row["extrapolates"] for row in result.estimates] == [False] * 5 + [True]
+    assert (result.propensities, result.reward_model, result.logger_epsilon) == ("logged", QUICK, None)
     # The truth by hand, of what was learned on the first day.
     world = simulated_run(LogReader(logged).config)
     sizes = make_drive(world).feed.catalogue.category_sizes
@@ -151,11 +160,238 @@ def test_estimates_stand_beside_the_truth(logged: Path) -> None:
     agents[1].adopt(agents[0])
     truth = reward_on_logged_states(agents[1], site, world, from_hours=24.0).mean()
     assert {row["truth"] for row in result.estimates} == {truth}
-    text = offline.result_text(result)
+    text = result_text(result)
     assert "Reward a visit on the days kept back: logged" in text
+    assert f"truth {truth:.3f} +- {1.96 * (result.truth_error or 0.0):.3f}; estimates:" in text
     assert "snrips" in text
+    assert "unbiased: the model is right (extrapolates)" in text
     with pytest.raises(ValueError, match=r"estimate_days: got 2.0, needs less than the log's 2 days"):
         offline.run(OfflineConfig(log=logged, agent=QUICK, estimate_days=2.0))
+
+
+def without_propensities(logged: Path, folder: Path) -> Path:
+    """The log as a site's own that never wrote down a chance."""
+    copied(logged, folder, None)
+    table = pq.read_table(folder / "day.parquet")
+    names = ("slot_propensity", "slot_marginal", "inclusion", "inclusion_time", "epsilon", "log_propensity", "logit")
+    pq.write_table(table.drop_columns([*names, "shortlist_size", "num_live"]), folder / "day.parquet")
+    return folder
+
+
+def test_a_log_without_propensities_is_estimated_and_marked(
+    logged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Few steps: what is tested is the way, not how near it leads (test_logged_behaviour).
+    few = functools.partial(BehaviourConfig, steps=60)
+    monkeypatch.setattr(logged_behaviour, "BehaviourConfig", few)
+    site = without_propensities(logged, tmp_path / "site")
+    options: dict[str, Any] = {"agent": QUICK, "estimate_days": 1.0, "reward_model": "none", "seed": 5}
+    result = offline.run(OfflineConfig(log=site, out=tmp_path / "out", **options))
+    assert result.propensities == "estimated"
+    assert "impressions have no propensity" in str(result.why_unsupported)
+    assert [row["estimator"] for row in result.estimates] == ["sniips", "snrips", "snsips"]
+    assert any("propensities are estimated" in note for note in result.notes)
+    assert "estimates by estimated propensities (exploration 0." in result_text(result)
+    written = json.loads((tmp_path / "out" / offline.RESULT).read_text())
+    assert (written["propensities"], written["logger_epsilon"]) == ("estimated", result.logger_epsilon)
+    assert (tmp_path / "out" / offline.PICTURE).stat().st_size > 10_000
+    # The whole log says the same of itself when it is asked not to look; but for the weight of a subscription.
+    whole = offline.run(OfflineConfig(log=logged, propensities="estimated", deploy=False, **options))
+    assert whole.logger_epsilon == pytest.approx(result.logger_epsilon)
+    sizes = [[row["effective_sample_size"] for row in r.estimates] for r in (result, whole)]
+    np.testing.assert_allclose(*sizes, rtol=1e-6)
+    # By the log's word there is nothing to weigh by.
+    with pytest.raises(ValueError, match=r"log: got .*have no propensity', needs .*or a reward model for dm alone"):
+        offline.run(OfflineConfig(log=site, propensities="logged", **options))
+    alone = offline.run(OfflineConfig(log=site, propensities="logged", **options | {"reward_model": QUICK}))
+    assert [row["estimator"] for row in alone.estimates] == ["dm"]
+    assert alone.propensities == "unknown"
+
+
+def test_without_days_for_a_reward_model_there_is_none(logged: Path) -> None:
+    """The model of ``auto`` trains every 6 hours: before the first of them it foretells nothing."""
+    hourly = QUICK.replace("12.0", "1.0")
+    options: dict[str, Any] = {"log": logged, "agent": hourly, "estimate_days": 1.9, "deploy": False}
+    result = offline.run(OfflineConfig(**options))
+    assert result.reward_model is None
+    assert [row["estimator"] for row in result.estimates] == ["sniips", "snrips", "snsips"]
+    assert any(note.startswith("no reward model: reward_model: got 'a log of 2.4 h") for note in result.notes)
+    with pytest.raises(ValueError, match=r"reward_model: got 'a log of 2\.4 h"):
+        offline.run(OfflineConfig(**options, reward_model="regression-dwell"))
+
+
+def test_fresh_luck_has_the_same_articles_and_other_readers(logged: Path) -> None:
+    world = simulated_run(LogReader(logged).config)
+    same, fresh = make_drive(world).feed, fresh_feed(world, 77)
+    again = fresh_feed(world, world.seed)
+    clicked: list[Any] = []
+    for feed in (same, fresh, again):
+        seen: list[Any] = []
+        while not feed.done:
+            slates = np.tile(np.sort(feed.catalogue.article_id)[:8], (len(feed.visits), 1))
+            seen.append((feed.catalogue.article_id.copy(), feed.visits.rows.copy(), feed.serve(slates).clicks.copy()))
+        clicked.append(seen)
+    for one, other, third in zip(*clicked, strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        for own, made_again in zip(one, third, strict=True):
+            np.testing.assert_array_equal(own, made_again)
+    assert any(not np.array_equal(one[1], other[1]) for one, other in zip(*clicked[:2], strict=True))
+
+
+def test_deployment_on_fresh_luck_is_not_paired(logged: Path) -> None:
+    fresh = offline.run(OfflineConfig(log=logged, agent=QUICK, deploy_seed=77))
+    same = offline.run(OfflineConfig(log=logged, agent=QUICK))
+    assert (fresh.deploy_seed, same.deploy_seed) == (77, None)
+    assert fresh.deployed_reward != same.deployed_reward
+    assert fresh.logger_reward == same.logger_reward
+    assert "on the same days, other readers (77): " in result_text(fresh)
+    config = simulated_run(LogReader(logged).config)
+    site = LoggedSite(logged, category_sizes=make_drive(config).feed.catalogue.category_sizes)
+    agent: Any = parse_agent(QUICK).start(site)  # type: ignore[arg-type]
+    learn_from_log(agent, site)
+    total = offline.deploy(parse_agent(QUICK), agent, config, seed=77)
+    before = offline.logged_rewards(site)
+    assert before is not None
+    spread = np.sqrt((total.var(ddof=1) + np.pad(before, (0, 40 - len(before))).var(ddof=1)) / 40)
+    assert fresh.half_width == pytest.approx(1.96 * spread / 2.0)
+    assert fresh.deployed_reward == pytest.approx(total.mean() / 2.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"deploy_seed": -1}, "deploy_seed: got -1, needs >= 0"),
+        ({"deploy_seed": 3, "deploy": False}, "deploy_seed: got 3, needs None without deployment"),
+        ({"propensities": "guessed"}, "propensities: got 'guessed', needs one of auto, logged, estimated"),
+        ({"reward_model": "popular"}, "reward_model: got 'popular', needs auto, none, or a regression"),
+        ({"estimate_days": -1.0}, "estimate_days: got -1.0"),
+    ],
+)
+def test_settings_that_cannot_be(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        OfflineConfig(log=Path("x"), **change)
+
+
+def a_result(**changes: Any) -> OfflineResult:
+    rows = [
+        ("sniips", 1.1, 0.8, 1.5, 300.0, "", False),
+        ("snrips", -170.0, -580.0, -9.0, 1.2, "effective sample size 1.2 of 900 visits, below 100: explore", False),
+        ("snsips", float("nan"), float("nan"), float("nan"), 0.0, "mean weight 0 is far from 1", False),
+        ("dm", 2.0, 1.9, 2.1, 900.0, "", True),
+    ]
+    names = ("estimator", "value", "low", "high", "effective_sample_size", "warnings", "extrapolates")
+    fixed = {"mean_weight": 1.0, "unbiased_when": "always", "truth": 1.2}
+    values: dict[str, Any] = {
+        "agent": "reinforce",
+        "num_visits": 900,
+        "num_impressions": 7200,
+        "propensities": "logged",
+        "why_unsupported": None,
+        "estimates": tuple(dict(zip(names, row, strict=True)) | fixed for row in rows),
+        "logged_visit_reward": 0.9,
+        "truth_error": 0.05,
+    }
+    return OfflineResult(**values | changes)
+
+
+def test_the_picture_shows_what_can_be_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The axis is that of the sound estimates, whatever the others say; those are grey, and the model's word apart."""
+    from matplotlib.figure import Figure
+
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: drawn.append(self))
+    draw_estimates(a_result(), tmp_path / "a.png")
+    axes = drawn[0].axes[0]
+    low, high = axes.get_xlim()
+    assert -2.0 < low < 0.8
+    assert 2.1 < high < 4.0
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["dm", "snsips", "snrips", "sniips"]
+    colours = {line.get_ydata()[0]: line.get_color() for line in axes.lines if len(line.get_ydata()) == 2}
+    assert (colours[0], colours[1], colours[2], colours[3]) == ("#d55e00", "#9a9a9a", "#9a9a9a", "#0072b2")
+    texts = " ".join(text.get_text() for text in axes.texts)
+    assert "1.100  [0.800, 1.500]" in texts
+    assert "effective sample 1, mean weight 1.00 - see warnings" in texts
+    assert "the model's word alone: extrapolates" in texts
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == ["truth (simulator): 1.200", "logged policy: 0.900"]
+    # Small rewards keep their digits, estimated propensities are said in the title, notes stand below.
+    small = a_result(logged_visit_reward=0.0042, propensities="estimated", notes=("dm extrapolates",))
+    draw_estimates(small, tmp_path / "b.png")
+    assert "by estimated propensities" in str(drawn[1]._suptitle.get_text())  # type: ignore[attr-defined]
+    assert "Note: dm extrapolates." in str(drawn[1]._supxlabel.get_text())  # type: ignore[attr-defined]
+    assert "logged policy: 0.00420" in str(drawn[1].axes[0].get_legend().get_texts()[1].get_text())
+
+
+@pytest.mark.parametrize(("agent", "why"), [("recent:greedy=True", "greedily"), ("recent:epsilon=0.0", "epsilon = 0")])
+def test_a_log_without_exploration_has_the_models_word_alone(agent: str, why: str, tmp_path: Path) -> None:
+    make_log(LogConfig(**SETTINGS | {"agent": agent}, allow_unsupported=True, out=tmp_path))
+    options: dict[str, Any] = {"log": tmp_path, "agent": QUICK, "estimate_days": 1.0, "deploy": False}
+    result = offline.run(OfflineConfig(**options, reward_model=QUICK))
+    assert [(row["estimator"], row["extrapolates"]) for row in result.estimates] == [("dm", True)]
+    assert why in result.notes[-1]
+    assert f"By the log's own propensities no other policy can be estimated: {result.why_unsupported}." in (
+        result_text(result)
+    )
+    # Estimating chances does not make possible what was not.
+    for propensities in ("auto", "estimated"):
+        with pytest.raises(ValueError, match=rf"log: got .*{why}.*, needs a log by a policy that explores"):
+            offline.run(OfflineConfig(**options, reward_model="none", propensities=propensities))
+
+
+def with_column(table: pa.Table, name: str, values: Any) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, pa.array(values))
+
+
+HOSTILE: dict[str, tuple[Any, str]] = {
+    "an older schema": (
+        lambda t: t.replace_schema_metadata(t.schema.metadata | {b"feedgym_schema_version": b"0"}),
+        "schema version.*got '?0'?, needs 1",
+    ),
+    "foreign": (lambda t: pa.table({"price": [1.0], "day": ["monday"]}), "needs also .*'reader_id'"),
+    "chances above 1": (
+        lambda t: with_column(t, "slot_propensity", np.full(len(t), 1.5)),
+        "column 'slot_propensity': got 1.5, needs a chance above 0, at most 1",
+    ),
+    "NaN chances": (
+        lambda t: with_column(t, "slot_propensity", np.full(len(t), np.nan)),
+        "column 'slot_propensity': got nan, needs a chance",
+    ),
+    "negative times": (
+        lambda t: with_column(t, "time_hours", np.full(len(t), -3.0)),
+        "column 'time_hours': got -3.0, needs hours",
+    ),
+    "a wrong type": (
+        lambda t: with_column(t, "article_id", ["x"] * len(t)),
+        "column 'article_id': got type string, needs int64",
+    ),
+    "a huge count": (
+        lambda t: with_column(t, "num_live", np.full(len(t), 2**50)),
+        "column 'num_live': got 1125899906842624, needs a count",
+    ),
+    "unknown articles": (
+        lambda t: with_column(t, "article_id", np.full(len(t), 10**9)),
+        "column 'article_id': got 1000000000, needs an article of",
+    ),
+    "no rows": (lambda t: t.slice(0, 0), "a log without a row"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_bad_file_ends_the_command_with_one_line(kind: str, logged: Path, tmp_path: Path) -> None:
+    change, message = HOSTILE[kind]
+    folder = copied(logged, tmp_path / "log", RunConfig(**SETTINGS).settings())
+    pq.write_table(change(pq.read_table(folder / "day.parquet")), folder / "day.parquet")
+    with pytest.raises(SystemExit, match=message) as stopped:
+        offline.main(["--log", str(folder), "--agent", QUICK, "--deploy", "False"])
+    assert str(stopped.value).startswith("feedgym offline: ")
+    assert "\n" not in str(stopped.value)
+
+
+def test_a_log_without_live_sets_is_refused(logged: Path, tmp_path: Path) -> None:
+    folder = copied(logged, tmp_path / "log", None)
+    (folder / "articles.parquet").unlink()
+    with pytest.raises(SystemExit, match=r"feedgym offline: log: got .*, needs articles.parquet beside it"):
+        offline.main(["--log", str(folder), "--agent", QUICK])
 
 
 def test_agents_that_cannot_learn_are_refused() -> None:

@@ -1,0 +1,116 @@
+"""Study: off-policy estimates where the log has no propensities, by propensities that are estimated from it.
+
+Each log is estimated from twice: by its own chances, and by those of a model of who logged, which has not seen them.
+The truth is the simulator's, at the logged states. Two loggers on ``vivid``: one by popularity, which never learns,
+and a regression that trains every 6 hours, and so is another policy at every quarter of a day.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from feedgym.agents.registry import parse_agent
+from feedgym.experiments.checkpoint import read_json, write_json
+from feedgym.experiments.log import LogConfig, make_log
+from feedgym.experiments.offline import OfflineResult, simulated_run
+from feedgym.experiments.offline_estimates import Kept, start, with_estimates
+from feedgym.experiments.offline_world import feed_of
+from feedgym.experiments.statistics import paired_difference
+from feedgym.experiments.train import one_torch_thread
+
+SEEDS = tuple(range(200, 208))
+LOGGERS = ("popular:epsilon=0.2", "regression-dwell:epsilon=0.2")
+TARGET = "regression-dwell:sharpness=0.5,epsilon=0.3"
+"""Softer than the default: near enough to both loggers that weights say something."""
+READERS, DAYS, ESTIMATE_DAYS = 1000, 4.0, 1.0
+SHOWN = ("sniips", "sniips_dr", "snrips", "cascade_dr", "dm")
+
+Rows = Mapping[str, Mapping[str, Any]]
+"""Lines of a report, by estimator."""
+
+
+def one(logger: str, seed: int, out: Path) -> Mapping[str, Any]:
+    """Both estimates of one log, from a file where they were made before."""
+    name = f"{logger.split(':')[0]}-{seed}"
+    path = out / f"{name}.json"
+    if path.exists():
+        found: Mapping[str, Any] = read_json(path)
+        return found
+    log = out / "logs" / name
+    make_log(LogConfig(agent=logger, readers=READERS, days=DAYS, seed=seed, out=log))
+    with one_torch_thread():
+        result = {how: dataclasses.asdict(r) for how, r in zip(("logged", "estimated"), _both(log), strict=True)}
+    write_json(path, result)
+    return result
+
+
+def _both(log: Path) -> tuple[OfflineResult, OfflineResult]:
+    from feedgym.agents.logged_learning import learn_from_log
+    from feedgym.agents.logged_site import LoggedSite
+    from feedgym.env.log_reading import LogReader
+
+    world = simulated_run(LogReader(log).config)
+    sizes = feed_of(world).catalogue.category_sizes
+
+    def opened(seed: int | None) -> LoggedSite:
+        return LoggedSite(log, seed=seed, category_sizes=sizes)
+
+    site, plan = opened(None), parse_agent(TARGET)
+    agent, until = start(plan, site), 24.0 * (DAYS - ESTIMATE_DAYS)
+    learn_from_log(agent, site, until_hours=until)
+    summary = site.summary
+    bare = OfflineResult(
+        agent=plan.label,
+        num_visits=summary.num_visits,
+        num_impressions=summary.num_rows,
+        propensities="logged",
+        why_unsupported=None,
+    )
+    kept = Kept(plan, agent, opened, until, world)
+    first = with_estimates(bare, kept, "auto", estimate_propensities=False)
+    return first, with_estimates(bare, kept, "auto", estimate_propensities=True)
+
+
+def table(logger: str, results: Sequence[Mapping[str, Any]]) -> str:
+    """How far both are from the truth, over seeds."""
+    by = {how: [_rows(result[how]) for result in results] for how in ("logged", "estimated")}
+    truth = np.array([rows["sniips"]["truth"] for rows in by["logged"]])
+    logged = np.array([result["logged"]["logged_visit_reward"] for result in results])
+    lines = [
+        f"**Logger `{logger}`**: {logged.mean():.3f} a visit; the target's truth {truth.mean():.3f}; "
+        f"{len(truth)} seeds.",
+        "",
+        "| estimator | by | mean error | 95 % of it | root mean square | truth in interval | ESS | mean weight |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in SHOWN:
+        for how in ("logged",) if name == "dm" else ("logged", "estimated"):
+            found = [rows[name] for rows in by[how]]
+            value = np.array([row["value"] for row in found])
+            error = paired_difference(value, truth)
+            covered = sum(bool(row["covers"]) for row in found)
+            cells = (
+                name,
+                "model alone" if name == "dm" else how,
+                f"{error.mean:+.3f}",
+                f"[{error.low:+.3f}, {error.high:+.3f}]",
+                f"{float(np.sqrt(np.mean((value - truth) ** 2))):.3f}",
+                f"{covered} of {len(found)}",
+                f"{np.median([row['effective_sample_size'] for row in found]):,.0f}",
+                f"{np.median([row['mean_weight'] for row in found]):.2f}",
+            )
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _rows(result: Mapping[str, Any]) -> Rows:
+    return {row["estimator"]: row for row in result["estimates"]}
+
+
+def run(out: Path) -> str:
+    """The study's tables; goes on where it was stopped."""
+    parts = [table(logger, [one(logger, seed, out) for seed in SEEDS]) for logger in LOGGERS]
+    return "\n".join(parts)
