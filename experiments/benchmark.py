@@ -19,7 +19,7 @@ from feedgym.env.checks import require
 from feedgym.experiments.checkpoint import write_bytes, write_json
 from feedgym.experiments.command import parsed, stopping
 
-SECTIONS = ("feed", "agent", "retrieval", "slates", "learning", "training")
+SECTIONS = ("feed", "agent", "retrieval", "slates", "learning", "training", "serving", "indexes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,8 @@ class BenchmarkConfig:
 
     sections: tuple[str, ...] = SECTIONS
     """feed: the Feed alone; agent: a learning agent in the loop; retrieval: search and sampling; slates: all their
-    chances too; learning: an optimiser step of each learner; training: an epoch against plain torch."""
+    chances too; learning: an optimiser step of each learner; training: an epoch against plain torch; serving:
+    1,000 visits of each serving mode; indexes: search and refresh of each index against bare faiss."""
     rounds: int = 5
     """Measurements of each size; the median counts."""
     scale: float = 1.0
@@ -62,6 +63,8 @@ def run(config: BenchmarkConfig) -> Benchmark:
         "slates": _slates,
         "learning": _learning,
         "training": _training,
+        "serving": _serving,
+        "indexes": _indexes,
     }
     for section in config.sections:
         text, rows = made[section](config)
@@ -243,6 +246,21 @@ def _training(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
     )
     title = "## An epoch of in-batch softmax: CPU time over that of the same model in plain torch"
     return f"{title}\n\n{table(header, rows)}\n\n{where}", figures
+
+
+def _serving(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
+    from feedgym.experiments.benchmark_serving import HEADER, SIZES, cells, measure_modes
+
+    sizes = sorted({max(30, round(readers * config.scale)) for readers in SIZES})
+    figures = measure_modes(config.rounds, sizes)
+    title = "## Serving 1,000 visits: CPU time over that of real time, and counts"
+    return f"{title}\n\n{table(HEADER, [cells(found) for found in figures])}", figures
+
+
+def _indexes(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
+    from feedgym.experiments.benchmark_index_tables import indexes
+
+    return indexes(config.scale, config.rounds)
 
 
 def main(args: Sequence[str] | None = None) -> None:

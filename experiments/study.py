@@ -23,7 +23,17 @@ Claims = Sequence[tuple[str, str, str]]
 """(agent, other, what is claimed)"""
 
 STUDIES = ("learning", "real_articles", "long_term")
-TABLES = ("measured_facts", "power", "two_towers")
+TABLES = (
+    "estimators",
+    "index",
+    "logged_propensities",
+    "measured_facts",
+    "off_policy",
+    "ope",
+    "power",
+    "staleness",
+    "two_towers",
+)
 """Studies with tables of their own: their module has ``run(out)``, which returns a table."""
 
 

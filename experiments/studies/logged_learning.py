@@ -1,0 +1,224 @@
+"""What the studies of learning from logs share: a log, agents that learn from its first days, and what these earn.
+
+The log goes on for some days beyond those that are learned from. The agent is deployed, frozen, on these: in the same
+world, to the same readers in the state in which the logger left them, but with articles and luck that it has not
+learned from. All agents of a seed start from that same state.
+Shapes: n visits, K positions, M shortlist, R logged impressions.
+"""
+
+import dataclasses
+import multiprocessing
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from math import exp
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from feedgym.agents.inclusion import slate_marginals
+from feedgym.agents.off_policy import effective_sample_size
+from feedgym.agents.registry import parse_agent
+from feedgym.env.arrays import AnyArray, Doubles
+from feedgym.env.checks import require
+from feedgym.experiments.checkpoint import read_json, write_json
+from feedgym.experiments.log import LogConfig, make_log
+from feedgym.experiments.train import load_run, one_torch_thread
+from feedgym.experiments.workers import cores
+
+if TYPE_CHECKING:
+    from feedgym.agents.logged_site import LoggedSite
+    from feedgym.agents.two_tower_agent import TwoTowerAgent
+    from feedgym.env.feed import Feed
+
+POWERS = (1, 3, 5)
+"""Caps are e to these; the published one is e^3, and e^5 did harm online (Chen et al., WSDM 2019, 4.4)."""
+MOST_WORKERS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How much is logged, learned from, and deployed."""
+
+    readers: int = 1000
+    """Seats of ``vivid``."""
+    log_days: int = 2
+    """Days that are learned from."""
+    deploy_days: int = 2
+    """Days after them."""
+    tick_hours: float = 1.0
+    """The clock's step: coarser than the world's own, which saves half of the time."""
+
+    def __post_init__(self) -> None:
+        """Check once."""
+        for name in ("readers", "log_days", "deploy_days"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What one agent learned from one log."""
+
+    deployed: float
+    """Reward per reader per day of deployment."""
+    logger: float
+    """Of the logger, on the same days."""
+    weights: Mapping[str, float]
+    """Of what was learned from, under the policy learned: see :func:`weights_summary`."""
+    training: Mapping[str, float]
+    """The agent's own metrics, means over its trainings."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One log, and all that learn from it."""
+
+    logger: str
+    seed: int
+    """Of the world, and of the agents' own streams."""
+    sizes: Sizes
+    agents: tuple[str, ...]
+    out: Path
+    """Folder of this log and of the results."""
+
+
+def run_jobs(jobs: Sequence[Job], workers: int | None = None) -> dict[Job, tuple[Learned, ...]]:
+    """Do all jobs: what is done already is read.
+
+    Args:
+        jobs: in this order.
+        workers: processes; as many as there are cores, up to 2, if not given.
+    """
+    many = min(len(jobs), cores(), MOST_WORKERS) if workers is None else workers
+    if many <= 1:
+        return {job: run_job(job) for job in jobs}
+    # spawn, not fork: torch and faiss do not survive a fork with threads.
+    with ProcessPoolExecutor(many, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return dict(zip(jobs, pool.map(run_job, jobs), strict=True))
+
+
+def run_job(job: Job) -> tuple[Learned, ...]:
+    """What each agent of the job learned, in their order."""
+    return tuple(_kept_or_learned(agent, job) for agent in job.agents)
+
+
+def _kept_or_learned(agent: str, job: Job) -> Learned:
+    days = float(job.sizes.log_days + job.sizes.deploy_days)
+    sizes = job.sizes
+    log = LogConfig(
+        agent=job.logger,
+        seed=job.seed,
+        readers=sizes.readers,
+        days=days,
+        tick_hours=sizes.tick_hours,
+        evaluate_visits=0,
+        out=job.out / "log",
+    )
+    settings = {**dataclasses.asdict(job.sizes), "agent": parse_agent(agent).label, "log": log.run_config().settings()}
+    name = "".join(c if c.isalnum() or c in "-_.=" else "_" for c in parse_agent(agent).label)
+    path = job.out / f"{name}.json"
+    if path.exists():
+        kept = read_json(path)
+        same = kept["settings"] == settings
+        require(same, "out", str(path), "an empty folder: this one holds a result of other settings")
+        return Learned(**kept["result"])
+    make_log(log)
+    result = learn_and_deploy(agent, log, job.sizes)
+    write_json(path, {"settings": settings, "result": dataclasses.asdict(result)})
+    return result
+
+
+def learn_and_deploy(agent: str, log: LogConfig, sizes: Sizes) -> Learned:
+    """Learn from a finished log's first days, and serve on the days that follow.
+
+    Raises:
+        ValueError: an agent without towers, or one that this log cannot teach.
+    """
+    from feedgym.agents.logged_learning import learn_from_log
+    from feedgym.agents.logged_site import LoggedSite
+    from feedgym.agents.two_tower_agent import TwoTowerAgent
+    from feedgym.experiments.drive import make_drive
+
+    plan, hours = parse_agent(agent), 24.0 * sizes.log_days
+    feed = make_drive(log.run_config()).feed
+
+    def opened() -> LoggedSite:
+        return LoggedSite(log.out, category_sizes=feed.catalogue.category_sizes)
+
+    with one_torch_thread():
+        site = opened()
+        trained = plan.start(cast("Feed", site))
+        require(isinstance(trained, TwoTowerAgent), "agent", agent, "one of the learned agents")
+        assert isinstance(trained, TwoTowerAgent)
+        learn_from_log(trained, site, until_hours=hours)
+        frozen = plan.start(feed)
+        assert isinstance(frozen, TwoTowerAgent)
+        frozen.adopt(trained)
+        weights = relive(frozen, opened(), feed, hours)
+        total = 0.0
+        while not feed.done:
+            total += float(feed.serve(frozen.act(feed.visits, feed.catalogue).article_id).reward.sum())
+    logger = load_run(log.out).curves.daily("reward")[sizes.log_days :].mean()
+    return Learned(total / (sizes.readers * sizes.deploy_days), float(logger), weights, trained.metrics())
+
+
+def relive(agent: "TwoTowerAgent", site: "LoggedSite", feed: "Feed", until_hours: float) -> dict[str, float]:
+    """Let the feed live through the log's first days again, and a frozen agent look on.
+
+    Args:
+        agent: new and frozen; afterwards it knows the articles of that moment.
+        site: the log, at its first tick.
+        feed: where the log came from, at its first tick; afterwards its readers are where the log left them.
+        until_hours: where to stop.
+
+    Returns:
+        :func:`weights_summary` of what was logged.
+    """
+    seen: list[tuple[AnyArray, ...]] = []
+    while not site.done and site.now < until_hours - 1e-9:
+        served, logged = agent.act(feed.visits, feed.catalogue), site.logged
+        same = np.array_equal(site.visits.rows, feed.visits.rows) and site.tick == feed.tick
+        require(same, "log", f"other visits at {site.now:g} h", "those of the world that it came from")
+        if served.drawn_from is not None and len(site.visits):
+            seen.append((*served.drawn_from, logged.article_id, logged.inclusion, logged.num_live))
+        feed.serve(logged.article_id)
+        site.advance()
+    return weights_summary(*_inclusions(seen, agent.config.policy.epsilon))
+
+
+def _inclusions(ticks: Sequence[tuple[AnyArray, ...]], epsilon: float) -> tuple[Doubles, Doubles]:
+    """Chance of each logged impression to be shown, under the agent and under the logger, (R,) each."""
+    # With fewer live articles than a shortlist holds its rows are narrower: padded, as any.
+    width = max(tick[0].shape[1] for tick in ticks)
+    pad = [((0, 0), (0, width - tick[0].shape[1])) for tick in ticks]
+    logits = np.concatenate([np.pad(tick[0], p) for tick, p in zip(ticks, pad, strict=True)])
+    shortlist = np.concatenate([np.pad(tick[1], p, constant_values=-1) for tick, p in zip(ticks, pad, strict=True)])
+    article_id, beta, num_live = (np.concatenate([tick[k] for tick in ticks]) for k in (2, 3, 4))
+    pi = slate_marginals(article_id, logits, shortlist, num_live, epsilon, article_id.shape[1]).inclusion
+    shown = article_id >= 0
+    return pi[shown], beta[shown]
+
+
+def weights_summary(pi: Doubles, beta: Doubles) -> dict[str, float]:
+    """How far a policy is from the one that logged, by the weights ``i_pi / i_beta`` of what was logged.
+
+    Args:
+        pi: chance of each logged impression to be shown by the policy, float64 (R,).
+        beta: by the logger, (R,), > 0.
+
+    Returns:
+        ``mean_weight``: 1 in expectation, for a policy that was not fitted to this log. ``effective_sample_share``:
+        ESS / R. For each of ``POWERS``: ``share_above_1``, of the weights that a cap of e^1 cuts, and ``lost_1``, the
+        share of all weight that it takes away.
+    """
+    weight: Doubles = pi / beta
+    summary = {
+        "mean_weight": float(weight.mean()),
+        "effective_sample_share": effective_sample_size(weight) / len(weight),
+    }
+    for power in POWERS:
+        cap = exp(power)
+        summary[f"share_above_{power}"] = float(np.mean(weight > cap))
+        summary[f"lost_{power}"] = float(1.0 - np.minimum(weight, cap).sum() / weight.sum())
+    return summary

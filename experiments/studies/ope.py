@@ -1,0 +1,74 @@
+"""Study: off-policy estimates against the simulator's truth (algorithms.md, 5.5).
+
+A dwell regression is frozen and logs on ``vivid``. What would three other policies have earned at the states it left?
+``near`` has its towers and explores less, ``retrained`` has its towers after half a day more of learning, ``far`` is
+another model. Each of the 10 seeds is a world with policies of its own; on each, 20 logs of about 10,000 visits are
+drawn: other readers of the kept day, other slates, other luck. Truth is the expected reward of the target at the same
+states. Every log is written by three kinds of readers, who look at a page in three ways.
+What was chosen on seeds 100 to 102: the targets' settings, so that one of them is near. Frozen before these were run.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from feedgym.experiments.checkpoint import load_arrays, save_arrays
+from feedgym.experiments.studies.ope_draws import READERS
+from feedgym.experiments.studies.ope_replications import STUDIED, ReplicationConfig, SeedResult, replicate
+from feedgym.experiments.studies.ope_report import (
+    KINDS,
+    claims_table,
+    plot_errors,
+    quiet_table,
+    score_table,
+    truth_table,
+    weight_table,
+)
+from feedgym.experiments.studies.ope_scores import scores
+from feedgym.experiments.train import one_torch_thread
+
+SEEDS = (610, 611, 612, 613, 614, 615, 616, 617, 618, 619)
+CONFIG = ReplicationConfig()
+SIZES = (1, 2, 5, 10, 20, 50, 100)
+"""Cells of the logs whose errors give the slope: 1,000 to 100,000 visits. They divide the 200 cells of a seed."""
+
+
+def run(out: Path) -> str:
+    """All seeds, those that are there already read back; then the tables, and the picture beside them."""
+    with one_torch_thread():
+        results = [_of_seed(out, seed) for seed in SEEDS]
+    targets = tuple(CONFIG.states.policies)[1:]
+    found = scores(results, CONFIG.cells, SIZES)
+    visits = float(np.mean([result.count.mean() for result in results]))
+    plot_errors(out / "errors.png", found, targets, [visits * size for size in SIZES])
+    total = sum(len(result.count) // CONFIG.cells for result in results)
+    parts = [
+        f"Seeds {SEEDS[0]} to {SEEDS[-1]}, {total} replications of {visits * CONFIG.cells:,.0f} visits; "
+        f"{CONFIG.bootstrap:,} bootstrap replicates. Slope: logs of {visits * SIZES[0]:,.0f} "
+        f"to {visits * SIZES[-1]:,.0f} visits.",
+        "## Truth: minutes a visit, by kind of readers\n\n"
+        + truth_table(results, tuple(CONFIG.states.policies))
+        + "\n\n"
+        + "\n".join(f"- `{kind}`: {words}." for kind, words in KINDS.items()),
+        "## Which estimator is right for whom\n\n" + claims_table(results, found, CONFIG.cells, targets),
+        "## What the weights say of themselves\n\n" + weight_table(results, targets),
+        "Where an estimator's assumption holds:\n\n" + quiet_table(found, targets),
+    ]
+    for t, target in enumerate(targets):
+        parts += [f"## Target `{target}`, readers `{kind}`\n\n{score_table(found, t, kind)}" for kind in READERS]
+    return "\n\n".join(parts) + "\n"
+
+
+def _of_seed(out: Path, seed: int, report: Callable[[str], None] = lambda text: print(text, flush=True)) -> SeedResult:
+    """A seed's result, from its file if one with the same settings is there."""
+    settings = json.dumps([dataclasses.asdict(CONFIG), list(STUDIED)], sort_keys=True)
+    path = out / f"seed-{seed}-{hashlib.sha256(settings.encode()).hexdigest()[:10]}.npz"
+    if not path.exists():
+        result = replicate(CONFIG, seed)
+        save_arrays(path, {f.name: getattr(result, f.name) for f in dataclasses.fields(SeedResult)})
+        report(f"seed {seed}: {result.count.sum():,.0f} visits drawn")
+    return SeedResult(**load_arrays(path))

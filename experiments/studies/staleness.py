@@ -1,0 +1,63 @@
+"""Study: what staleness costs in reward, and what freshness costs in serving, on ``vivid`` and ``measured``.
+
+Each clock of serving is varied alone around real time (``item_refresh_hours``, ``reader_refresh_hours``,
+``feature_lag_hours``, ``train_every_hours``), then the modes, then cheap baselines; all paired. What serving takes is
+counted in the runs; CPU time is measured in a separate short pass in which the modes take turns.
+Settings: ``staleness_settings.py``.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+from feedgym.experiments.benchmark_serving import WARM_DAYS, ServingFigures, measure
+from feedgym.experiments.checkpoint import read_json, write_json
+from feedgym.experiments.compare import CompareResult
+from feedgym.experiments.compare import run as compare
+from feedgym.experiments.studies import staleness_settings as settings
+from feedgym.experiments.studies.staleness_plot import plot_staleness
+from feedgym.experiments.studies.staleness_tables import cost_table, hours_table, pairs_table, reward_table
+
+COST_READERS = 5_000
+COST_SEED = 650
+
+
+def run(out: Path) -> str:
+    """Both worlds, their tables, and the picture beside them."""
+    results = {world: compare(settings.config(world, out)) for world in settings.WORLDS}
+    costs = {world: costs_of(world, out / f"cost-{world}.json") for world in settings.WORLDS}
+    runs = {world: result.runs for world, result in results.items()}
+    plot_staleness(settings.SETTINGS, runs, costs, out / "staleness.png")
+    return "\n\n".join(_world(world, results[world], costs[world]) for world in settings.WORLDS) + "\n"
+
+
+def costs_of(world: str, path: Path) -> dict[str, ServingFigures]:
+    """CPU time of serving, by name of those settings that are timed, measured once and kept in ``path``."""
+    timed = [setting for setting in settings.SETTINGS if setting.is_timed]
+    agents = [setting.agent for setting in timed]
+    what = {"world": world, "readers": COST_READERS, "seed": COST_SEED, "agents": agents}
+    if path.exists() and (kept := read_json(path))["settings"] == what:
+        found = [ServingFigures(**figures) for figures in kept["figures"]]
+    else:
+        found = measure(agents, readers=COST_READERS, world=world, seed=COST_SEED)
+        write_json(path, {"settings": what, "figures": [dataclasses.asdict(figures) for figures in found]})
+    return {setting.name: figures for setting, figures in zip(timed, found, strict=True)}
+
+
+def _world(world: str, result: CompareResult, costs: Mapping[str, ServingFigures]) -> str:
+    seeds, readers, days = result.ranking.seeds, result.ranking.num_readers, result.ranking.days
+    head = f"{readers:,} readers, {days:g} days, seeds {seeds[0]} to {seeds[-1]}; per reader per day, paired."
+    per_tick = next(iter(costs.values())).visits_per_tick
+    cost_head = (
+        f"What 1,000 visits of these runs take, means over seeds. The last five columns: "
+        f"{COST_READERS:,} readers on day {WARM_DAYS + 1}, {per_tick:.0f} visits a tick in real time, one thread, "
+        "serving without training; ratio: to real time."
+    )
+    hours_head = "Reward per visit against real time, by hours since midnight, when all was made anew:"
+    parts = [
+        *(f"## `{world}`", head, reward_table(result.runs, settings.SETTINGS)),
+        *("Steps between:", pairs_table(result.runs, settings.SETTINGS)),
+        *(hours_head, hours_table(result.runs, settings.SETTINGS)),
+        *(cost_head, cost_table(result.runs, settings.SETTINGS, costs)),
+    ]
+    return "\n\n".join(parts)
