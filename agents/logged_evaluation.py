@@ -67,6 +67,7 @@ def evaluate_on_log(
     if ahead:
         # Its values are of what is live at the visit, not when the slates were drawn.
         require(why is None, "log", why, "propensities: no model of rewards knows slates that were drawn ahead")
+        check_drawn_now(site, estimated=behaviour is not None)
         model = None
     parts, gone = _parts(agent, site, from_hours, model, behaviour, rng, weighs=why is None)
     require(bool(parts), "from_hours", from_hours, f"a time before the last visit ({site.summary.last_hours:g} h)")
@@ -84,6 +85,12 @@ def evaluate_on_log(
     if ahead:
         said = (*said, "slates drawn ahead: of known readers, each at its first visit; no reward model")
     return replace(found, notes=said)
+
+
+def check_drawn_now(site: LoggedSite, *, estimated: bool) -> None:
+    """Refuse to estimate who logged slates that were drawn ahead: the estimate is of what is live at the visit."""
+    possible = not estimated or site.summary.num_ahead == 0
+    require(possible, "propensities", "estimated", "those of the log: its slates were drawn ahead")
 
 
 def _why_no_weights(site: LoggedSite, behaviour: FittedBehaviour | None) -> str | None:

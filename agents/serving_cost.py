@@ -25,7 +25,7 @@ class ServingCost:
     slates: int = 0
     """Slates drawn."""
     expired: int = 0
-    """Positions that stayed empty, as the article had expired since the slate was drawn."""
+    """Positions that stayed empty, as the article had expired since the slate was drawn, or was excluded by then."""
     training_seconds: float = 0.0
     """CPU time of this process spent in training, which is inside ``act``: not part of a snapshot."""
 

@@ -33,21 +33,27 @@ def reward_on_logged_states(
         from_hours: visits from here on.
 
     Returns:
-        float64 (n,): their mean is the truth, up to its standard error.
+        float64 (n,): their mean is the truth, up to its standard error. Slates that were drawn ahead count once.
 
     Raises:
         ValueError: this world's visits are not those of the log.
     """
     feed = make_drive(world).feed
     found: list[Doubles] = []
+    # Of slates drawn ahead estimates use the first visit of each, of readers who were known: so does this.
+    latest_slate = np.full(world.readers, -1, dtype=np.int64)
     while not site.done and not feed.done:
         visits = site.visits
         same = np.array_equal(visits.rows, feed.visits.rows) and visits.tick == feed.tick
         require(same, "log", f"other visits at {site.now:g} h", "those of the world that its settings name")
         served = agent.act(visits, site.catalogue)
         if len(visits) and site.now >= from_hours - 1e-9:
+            counted = np.ones(len(visits), dtype=np.bool_)
+            if served.made_hours is not None:
+                counted = ~(site.logged.greedy | served.greedy) & (site.logged.slate_id != latest_slate[visits.rows])
+                latest_slate[visits.rows] = site.logged.slate_id
             before = feed.snapshot()
-            found.append(feed.serve(served.article_id).reward.astype(np.float64))
+            found.append(feed.serve(served.article_id).reward[counted].astype(np.float64))
             feed.restore(before)
         feed.serve(site.logged.article_id)
         site.advance()

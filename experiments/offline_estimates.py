@@ -54,11 +54,12 @@ def with_estimates(
         estimate_propensities: estimate the logging policy, instead of taking its word.
     """
     from feedgym.agents.logged_behaviour import fit_behaviour
-    from feedgym.agents.logged_evaluation import evaluate_on_log
+    from feedgym.agents.logged_evaluation import check_drawn_now, evaluate_on_log
     from feedgym.agents.ope import report_table
 
     site = kept.opened(None)
     behaviour: FittedBehaviour | None = None
+    check_drawn_now(site, estimated=estimate_propensities)  # before a minute of work
     if estimate_propensities:
         # From all days: who was shown what holds no reward, and a policy's last days are not its first ones.
         behaviour = fit_behaviour(kept.opened(None), seed=site.seed)

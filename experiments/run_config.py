@@ -20,7 +20,7 @@ from feedgym.env.readers.protocol import ReaderModel
 from feedgym.env.replay_newsroom import ReplayNewsroom
 from feedgym.env.worlds import WORLDS
 
-RUN_FORMAT = 3
+RUN_FORMAT = 4
 """Raised when the same settings would give other bytes: old runs are then not taken for new ones."""
 
 
