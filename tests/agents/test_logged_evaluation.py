@@ -130,7 +130,9 @@ def test_nothing_is_estimated_where_nothing_can_be(folder: Path, trained: TwoTow
 
     with pytest.raises(ValueError, match="greedy: got True, needs False"):
         attempt(folder, ",greedy=True")
-    with pytest.raises(ValueError, match="serving: got 'batch', needs realtime or streaming: the log's are slates drawn at the visit"):
+    with pytest.raises(
+        ValueError, match="serving: got 'batch', needs realtime or streaming: the log's are slates drawn at the visit"
+    ):
         attempt(folder, ",serving=batch")
     with pytest.raises(ValueError, match=r"from_hours: got 480.0, needs a time before the last visit"):
         attempt(folder, from_hours=480.0)
