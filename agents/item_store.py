@@ -13,7 +13,7 @@ import torch
 
 from feedgym.agents.logit_scale import LogitScale
 from feedgym.agents.retrieval import ItemIndex, make_index
-from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, nest, unnest
+from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, lengthened, nest, unnest
 from feedgym.env.catalogue import Catalogue
 from feedgym.towers.summed_towers import SummedTowers
 from feedgym.towers.two_tower import TwoTower
@@ -237,15 +237,8 @@ class ItemStore:
         self._size = max(self._size, size)
         if size <= len(self.bias):
             return
-        capacity = max(size, 2 * len(self.bias), 1024)
-        for name in _COLUMNS:
-            old = getattr(self, name)
-            new = np.zeros((capacity, *old.shape[1:]), dtype=old.dtype)
-            new[: len(old)] = old
-            setattr(self, name, new)
-        live = np.zeros(capacity, dtype=np.bool_)
-        live[: len(self.is_live)] = self.is_live
-        self.is_live = live
+        for name in (*_COLUMNS, "is_live"):
+            setattr(self, name, lengthened(getattr(self, name), max(size, 1024)))
 
     def snapshot(self) -> Arrays:
         """Everything but the model."""

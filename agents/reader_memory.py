@@ -7,7 +7,7 @@ Shapes: n readers, L clicks of history, F observables. Time is in hours.
 
 import numpy as np
 
-from feedgym.env.arrays import Arrays, Doubles, Floats, Ints
+from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, lengthened
 from feedgym.env.visits import ReaderRecords
 
 VISITS = 32
@@ -78,10 +78,7 @@ class ReaderMemory:
         if size <= len(self._count):
             return
         for name in _NAMES:
-            old = getattr(self, name)
-            new = np.zeros((max(size, 2 * len(old)), *old.shape[1:]), dtype=old.dtype)
-            new[: len(old)] = old
-            setattr(self, name, new)
+            setattr(self, name, lengthened(getattr(self, name), size))
 
     def snapshot(self) -> Arrays:
         """All arrays, copied."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from feedgym.env.arrays import Arrays, Bools, Floats, Ints
+from feedgym.env.arrays import Arrays, Bools, Floats, Ints, lengthened
 from feedgym.towers.two_tower import UserOutput
 
 _NAMES = ("_key", "_vector", "_decay")
@@ -54,11 +54,7 @@ class ReaderVectors:
         if size <= len(self._key):
             return
         for name in _NAMES:
-            old = getattr(self, name)
-            fill = -1 if name == "_key" else 0
-            new = np.full((max(size, 2 * len(old)), *old.shape[1:]), fill, dtype=old.dtype)
-            new[: len(old)] = old
-            setattr(self, name, new)
+            setattr(self, name, lengthened(getattr(self, name), size, -1 if name == "_key" else 0))
 
     def snapshot(self) -> Arrays:
         """All arrays, copied."""

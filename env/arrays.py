@@ -26,3 +26,10 @@ def unnest(prefix: str, arrays: Mapping[str, AnyArray]) -> Arrays:
     """The inverse of :func:`nest`: the entries below ``prefix/``, without it."""
     start = f"{prefix}/"
     return {key[len(start) :]: value for key, value in arrays.items() if key.startswith(start)}
+
+
+def lengthened(values: AnyArray, size: int, fill: float = 0.0) -> AnyArray:
+    """A copy with room for ``size`` rows, at least twice as many as there were; ``fill`` stands in the new ones."""
+    new = np.full((max(size, 2 * len(values)), *values.shape[1:]), fill, dtype=values.dtype)
+    new[: len(values)] = values
+    return new

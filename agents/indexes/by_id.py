@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from feedgym.env.arrays import Ints
+from feedgym.env.arrays import Ints, lengthened
 
 Rows = TypeVar("Rows", bound=npt.NDArray[np.generic])
 
@@ -35,7 +35,5 @@ class ById:
         """Set the numbers of articles (m,)."""
         size = int(ids.max(initial=-1)) + 2
         if size > len(self._values):
-            longer = np.full(max(size, 2 * len(self._values)), self._nothing, dtype=self._values.dtype)
-            longer[: len(self._values)] = self._values
-            self._values = longer
+            self._values = lengthened(self._values, size, self._nothing)
         self._values[ids] = values

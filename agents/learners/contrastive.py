@@ -22,7 +22,7 @@ from feedgym.agents.policy import PolicyConfig
 from feedgym.agents.replay import Replay, VisitBatch
 from feedgym.agents.settings import ContrastiveConfig
 from feedgym.agents.tasks import parse_tasks, previous_visits
-from feedgym.env.arrays import Arrays, Bools, Doubles, Ints, nest, unnest
+from feedgym.env.arrays import Arrays, Bools, Doubles, Ints, lengthened, nest, unnest
 from feedgym.env.catalogue import Catalogue
 from feedgym.env.checks import require
 from feedgym.env.readers.protocol import Outcome
@@ -103,9 +103,7 @@ class ContrastiveLearner(Learner):
         if len(arrived):
             size = int(arrived[-1]) + 1
             if size > len(self._departed):
-                grown = np.full(max(size, 2 * len(self._departed)), -np.inf)
-                grown[: len(self._departed)] = self._departed
-                self._departed = grown
+                self._departed = lengthened(self._departed, size, -np.inf)
             self._departed[arrived] = np.inf
             self._frequency.add(arrived)
 
@@ -122,9 +120,7 @@ class ContrastiveLearner(Learner):
             return
         end = self._num_clicks + len(clicked)
         if end > len(self._log_q):
-            grown = np.zeros(max(end, 2 * len(self._log_q)))
-            grown[: len(self._log_q)] = self._log_q
-            self._log_q = grown
+            self._log_q = lengthened(self._log_q, end)
         # Before they are counted: else a rare article's own click would make it look frequent.
         self._log_q[self._num_clicks : end] = self._frequency.log_q(clicked)
         self._frequency.update(clicked)
