@@ -129,7 +129,7 @@ class Serving:
 
     def vectors(self, requests: Requests, version: int, embed: Callable[[Requests], UserOutput]) -> UserOutput:
         """What the user tower says of them: kept from the latest refresh where the clock says so."""
-        if self._vectors is None or self.clocks.slates_ahead:
+        if self._vectors is None:
             self.cost.reader_embeddings += len(requests)
             return embed(requests)
 
@@ -157,6 +157,12 @@ class Serving:
             since = before.records.click_count[before.rows] - clicks
             self.note(before.rows, before.now, since, before.features)
 
+    def told(self, num_clicks: Ints) -> None:
+        """How many clicks (n,) the visits being served have brought."""
+        if self._asked is not None:
+            visits, _ = self._asked
+            self.note(visits.rows, visits.now, num_clicks, visits.features)
+
     def note(self, rows: Ints, now: float, num_clicks: Ints, features: Floats) -> None:
         """Readers ``rows`` (n,) have visited at ``now``, with so many clicks (n,)."""
         self._asked = None
@@ -183,6 +189,7 @@ class Serving:
 
     def restore(self, snapshot: Arrays) -> None:
         """Go on from a snapshot with the same clocks."""
+        self._asked = None
         self._items_period, self._slates_period = snapshot["periods"].tolist()
         self.cost.restore(unnest("cost", snapshot))
         self._told.restore(unnest("told", snapshot))

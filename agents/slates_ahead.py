@@ -14,7 +14,7 @@ from feedgym.agents.acted import Acted
 from feedgym.agents.agent import Served
 from feedgym.agents.inclusion import SlateMarginals
 from feedgym.agents.slate_policy import Slates
-from feedgym.env.arrays import AnyArray, Arrays, Bools, Ints
+from feedgym.env.arrays import AnyArray, Arrays, Bools, Ints, nest, unnest
 
 _SLATES = tuple(field.name for field in dataclasses.fields(Slates))
 _MARGINALS = SlateMarginals._fields
@@ -92,8 +92,8 @@ class SlatesAhead:
 
     def snapshot(self) -> Arrays:
         """Everything, as plain arrays."""
-        arrays: Arrays = {f"columns/{name}": values for name, values in self._columns.items()}
-        arrays |= {f"scalars/{name}": np.asarray(value) for name, value in self._scalars.items()}
+        arrays = nest("columns", self._columns)
+        arrays |= nest("scalars", {name: np.asarray(value) for name, value in self._scalars.items()})
         arrays |= {"hours": np.asarray(self.hours), "before": self._before}
         return arrays | {"live": self._live, "place": self._place}
 
@@ -103,8 +103,8 @@ class SlatesAhead:
         slates = cls.__new__(cls)
         slates.hours = float(snapshot["hours"])
         slates._live, slates._place, slates._before = snapshot["live"], snapshot["place"], snapshot["before"]
-        slates._columns = _part(snapshot, "columns/")
-        slates._scalars = {name: value.item() for name, value in _part(snapshot, "scalars/").items()}
+        slates._columns = unnest("columns", snapshot)
+        slates._scalars = {name: value.item() for name, value in unnest("scalars", snapshot).items()}
         return slates
 
 
@@ -114,10 +114,6 @@ def _looked_up(values: AnyArray, rows: Ints, beyond: int) -> Ints:
     inside = rows < len(values)
     found[inside] = values[rows[inside]]
     return found
-
-
-def _part(arrays: Arrays, prefix: str) -> Arrays:
-    return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
 
 
 def _columns(acted: Acted) -> Arrays:

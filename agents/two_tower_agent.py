@@ -27,7 +27,7 @@ from feedgym.agents.settings import TwoTowerAgentConfig
 from feedgym.agents.slates_ahead import SlatesAhead, without_expired
 from feedgym.agents.towers_of import towers_of
 from feedgym.agents.vectors import Vectors, article_vectors, latest_visits
-from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, nest, unnest
+from feedgym.env.arrays import Arrays, Doubles, Ints, nest, unnest
 from feedgym.env.catalogue import Catalogue
 from feedgym.env.checks import require
 from feedgym.env.readers.protocol import Outcome
@@ -95,7 +95,6 @@ class TwoTowerAgent:
         self._next_training = config.clocks.train_every_hours
         self._visits_trained = 0
         self._acted: Acted | None = None
-        self._features: Floats = np.zeros((0, site.num_reader_features), dtype=np.float32)
         self._losses: list[float] = []
 
     # Acting
@@ -107,7 +106,7 @@ class TwoTowerAgent:
         """
         self.serving.catch_up(visits)
         self._follow(catalogue)
-        self._features, ahead = visits.features, self.serving.clocks.slates_ahead
+        ahead = self.serving.clocks.slates_ahead
         due = not ahead or self.serving.slates_due(visits.now)
         if ahead and due:
             self.store.rebase(visits.now)
@@ -236,7 +235,7 @@ class TwoTowerAgent:
         if self._acted is None:
             raise RuntimeError("learn: no slates are waiting for an outcome; needs act() first")
         acted, self._acted = self._acted, None
-        self.serving.note(acted.row, acted.now, outcome.clicks.sum(axis=1), self._features)
+        self.serving.told(outcome.clicks.sum(axis=1))
         self._learner.observe(acted, outcome, self._learning, self._rng)
         self._replay.append(
             VisitBatch(

@@ -47,3 +47,16 @@ def test_who_is_told_nothing_serves_what_who_is_told_serves(clocks: str) -> None
         last = mine["memory/count"][:rows] != theirs["memory/count"][:rows]
         assert last.sum() <= 20  # the last tick's visits, of which only one of the two knows
         assert np.array_equal(mine[name][:rows][~last], theirs[name][:rows][~last]), name
+
+
+def test_going_back_to_a_snapshot_forgets_the_visits_that_were_being_served() -> None:
+    agent, feed = frozen(f"regression-dwell:max_steps=5,train_every_hours=12,{STREAMING}")
+    while len(feed.visits) == 0 or feed.now < 3.0:
+        feed.serve(agent.act(feed.visits, feed.catalogue).article_id)
+    at_hour, site = agent.snapshot(), feed.snapshot()
+    for _ in range(6):
+        feed.serve(agent.act(feed.visits, feed.catalogue).article_id)
+    agent.restore(at_hour)
+    feed.restore(site)
+    agent.act(feed.visits, feed.catalogue)
+    assert agent.serving.cost.visits == at_hour["serving/cost/counts"][0]
