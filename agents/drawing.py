@@ -66,7 +66,7 @@ class Drawer:
             self.serving.cost.queries += n
             if self.learner.num_columns:
                 # One inner product for both parts of the logit: the query carries the factor.
-                users = np.hstack([users * factor[:, None].astype(np.float32), self._own_columns(reader)])
+                users = self._with_own_columns(users, factor, reader)
                 shortlist, scores = store.index.search(users, size)
                 offset = mean * factor
                 logits = scores.astype(np.float64) - offset[:, None]
@@ -100,7 +100,7 @@ class Drawer:
         users = self._augmented(self.embed(requests), requests.now)
         if self.learner.num_columns:
             factor, _ = self.scale(users)
-            users = np.hstack([users * factor[:, None].astype(np.float32), self._own_columns(requests.reader)])
+            users = self._with_own_columns(users, factor, requests.reader)
         return users
 
     def scale(self, users: Floats) -> tuple[Doubles, Doubles]:
@@ -112,9 +112,10 @@ class Drawer:
         return (policy.sharpness / policy.temperature) / sd, mean
 
     @torch.no_grad()
-    def _own_columns(self, reader: Floats) -> Floats:
-        columns: Floats = self.learner.reader_columns(torch.from_numpy(reader)).numpy()
-        return columns
+    def _with_own_columns(self, users: Floats, factor: Doubles, reader: Floats) -> Floats:
+        """Queries (n, E + X): u' times the factor (n,), then the learner's own columns of the readers."""
+        own: Floats = self.learner.reader_columns(torch.from_numpy(reader)).numpy()
+        return np.hstack([users * factor[:, None].astype(np.float32), own])
 
     @torch.no_grad()
     def _embed_users(self, requests: Requests, version: int) -> tuple[UserOutput, Floats]:

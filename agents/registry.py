@@ -227,6 +227,25 @@ def _baselines() -> dict[str, AgentKind]:
     }
 
 
+def learner_builder(learner: Callable[[], Any], *configs: type) -> Builder:
+    """Builds two towers around a learner.
+
+    Args:
+        learner: its class, asked for when an agent is built: learners import torch.
+        configs: of which the learner is made, in order.
+    """
+
+    def build(site: Site, feed: "Feed", settings: Mapping[str, Any]) -> Agent:
+        from feedgym.agents.policy import PolicyConfig
+        from feedgym.agents.settings import TwoTowerAgentConfig
+        from feedgym.agents.two_tower_agent import TwoTowerAgent
+
+        agent = make_config(TwoTowerAgentConfig, settings, policy=make_config(PolicyConfig, settings))
+        return TwoTowerAgent(site, agent, learner()(*(make_config(c, settings) for c in configs)))
+
+    return build
+
+
 def _learned() -> dict[str, AgentKind]:
     """Defaults were chosen on seeds 100 to 102 of ``vivid``, and then frozen."""
     from feedgym.agents.policy import PolicyConfig
@@ -242,14 +261,7 @@ def _learned() -> dict[str, AgentKind]:
     )
 
     def builder(learner: str, *configs: type) -> Builder:
-        def build(site: Site, feed: "Feed", settings: Mapping[str, Any]) -> Agent:
-            from feedgym.agents import learners
-            from feedgym.agents.two_tower_agent import TwoTowerAgent
-
-            agent = make_config(TwoTowerAgentConfig, settings, policy=make_config(PolicyConfig, settings))
-            return TwoTowerAgent(site, agent, getattr(learners, learner)(*(make_config(c, settings) for c in configs)))
-
-        return build
+        return learner_builder(lambda: getattr(importlib.import_module("feedgym.agents.learners"), learner), *configs)
 
     regression = builder("RegressionLearner", RegressionConfig)
     contrastive = builder("ContrastiveLearner", ContrastiveConfig)

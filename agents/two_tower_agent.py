@@ -168,8 +168,7 @@ class TwoTowerAgent:
         Articles that no search finds yet score -inf.
         """
         if self.serving.ahead is not None:
-            ahead = self.serving.ahead
-            users = ahead.of(visits.rows, visits.now).queries
+            users = self.serving.ahead.of(visits.rows, visits.now).queries
         else:
             users = self.drawer.queries(self.serving.requests(visits))
         hidden = np.isin(catalogue.article_id, self.store.held)

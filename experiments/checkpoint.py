@@ -7,7 +7,7 @@ comes last: a folder with it is a finished run and is never touched again.
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,23 @@ def write_json(path: Path, values: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read what :func:`write_json` wrote."""
     return json.loads(path.read_text())
+
+
+def kept_result(path: Path, settings: Any, make: Callable[[], Any]) -> Any:
+    """What ``make`` returned under these settings, as JSON gives it back: from the file, or made now and written there.
+
+    A file of other settings is replaced.
+    """
+    settings = json.loads(json.dumps(settings))
+    if path.exists() and (found := read_json(path))["settings"] == settings:
+        return found["result"]
+    write_json(path, {"settings": settings, "result": make()})
+    return read_json(path)["result"]
+
+
+def file_name(label: str) -> str:
+    """The label, with what a file's name may not have replaced."""
+    return "".join(c if c.isalnum() or c in "-_.=" else "_" for c in label)
 
 
 def save_arrays(path: Path, arrays: Arrays) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from feedgym.env.arrays import Doubles
+from feedgym.agents.ope.logged import first_rows
+from feedgym.env.arrays import Doubles, Ints
 from feedgym.env.checks import require
 from feedgym.experiments.drive import make_drive
 from feedgym.experiments.run_config import RunConfig
@@ -40,21 +41,23 @@ def reward_on_logged_states(
     """
     feed = make_drive(world).feed
     found: list[Doubles] = []
-    # Of slates drawn ahead estimates use the first visit of each, of readers who were known: so does this.
-    latest_slate = np.full(world.readers, -1, dtype=np.int64)
+    slates: list[Ints] = []
     while not site.done and not feed.done:
         visits = site.visits
         same = np.array_equal(visits.rows, feed.visits.rows) and visits.tick == feed.tick
         require(same, "log", f"other visits at {site.now:g} h", "those of the world that its settings name")
         served = agent.act(visits, site.catalogue)
         if len(visits) and site.now >= from_hours - 1e-9:
-            counted = np.ones(len(visits), dtype=np.bool_)
-            if served.made_hours is not None:
-                counted = ~(site.logged.greedy | served.greedy) & (site.logged.slate_id != latest_slate[visits.rows])
-                latest_slate[visits.rows] = site.logged.slate_id
             before = feed.snapshot()
-            found.append(feed.serve(served.article_id).reward[counted].astype(np.float64))
+            reward = feed.serve(served.article_id).reward.astype(np.float64)
             feed.restore(before)
+            if served.made_hours is not None:
+                # Drawn ahead: estimates leave out the one slate of readers who were unknown.
+                sampled = ~(site.logged.greedy | served.greedy)
+                reward = reward[sampled]
+                slates.append(site.logged.slate_id[sampled])
+            found.append(reward)
         feed.serve(site.logged.article_id)
         site.advance()
-    return np.concatenate(found) if found else np.zeros(0)
+    rewards = np.concatenate(found) if found else np.zeros(0)
+    return rewards[first_rows(np.concatenate(slates))] if slates else rewards

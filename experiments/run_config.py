@@ -19,6 +19,7 @@ from feedgym.env.readers.news_reader import NewsReader
 from feedgym.env.readers.protocol import ReaderModel
 from feedgym.env.replay_newsroom import ReplayNewsroom
 from feedgym.env.worlds import WORLDS
+from feedgym.experiments.checkpoint import file_name
 
 RUN_FORMAT = 4
 """Raised when the same settings would give other bytes: old runs are then not taken for new ones."""
@@ -126,8 +127,7 @@ class RunConfig:
         settings = self.settings()
         del settings["seed"]
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
-        label = "".join(c if c.isalnum() or c in "-_.=" else "_" for c in self.plan().label)
-        return f"{label}-{digest}/seed-{self.seed}"
+        return f"{file_name(self.plan().label)}-{digest}/seed-{self.seed}"
 
 
 def _source_digest(module_name: str) -> str:

@@ -82,8 +82,7 @@ class LoggedSlates:
         """
         if self.slate_id is None:
             return np.arange(self.num_visits)
-        _, first = np.unique(self.slate_id, return_index=True)
-        return np.sort(first).astype(np.int64)
+        return first_rows(self.slate_id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +135,12 @@ class ModelValues:
     def select(self, rows: npt.ArrayLike) -> ModelValues:
         """As :meth:`LoggedSlates.select`."""
         return _rows(self, rows)
+
+
+def first_rows(slate_id: Ints) -> Ints:
+    """The row in which each slate stands first, rising, of slates (n,) in order of time."""
+    _, first = np.unique(slate_id, return_index=True)
+    return np.sort(first).astype(np.int64)
 
 
 def _rows(record: _Record, rows: npt.ArrayLike) -> _Record:

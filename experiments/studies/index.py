@@ -9,7 +9,6 @@ machine's, and no file of a run that is compared byte for byte holds it.
 """
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
@@ -22,7 +21,7 @@ from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Doubles
 from feedgym.experiments.benchmark_agent import Stopwatch
 from feedgym.experiments.benchmark_feed import LIVE_AT_400_PER_DAY
-from feedgym.experiments.checkpoint import read_json, write_json
+from feedgym.experiments.checkpoint import file_name, kept_result
 from feedgym.experiments.ranking import interval, markdown_table
 from feedgym.experiments.statistics import Paired, paired_difference
 from feedgym.experiments.studies.index_plot import save_plot
@@ -133,19 +132,11 @@ def measure(kind: str, size: Size, seed: int) -> IndexRun:
 
 def _kept(out: Path, kind: str, size: Size, seed: int) -> IndexRun:
     """The run, from its file if it was made with these settings."""
-    settings = {"kind": kind, "size": json.loads(json.dumps(dataclasses.asdict(size))), "agent": AGENT}
-    settings |= {"readers": READERS, "days": DAYS, "tick_hours": TICK_HOURS, "seed": seed}
-    for name in ("seeds", "without"):
-        del settings["size"][name]
-    folder = "".join(c if c.isalnum() or c in "-_.=" else "_" for c in kind)
-    path = out / f"{size.live}-live" / folder / f"seed-{seed}.json"
-    if path.exists():
-        found = read_json(path)
-        if found["settings"] == settings:
-            return IndexRun(**found["run"])
-    made = measure(kind, size, seed)
-    write_json(path, {"settings": settings, "run": dataclasses.asdict(made)})
-    return made
+    newsroom = {"live": size.live, "cells": size.cells}
+    settings = {"kind": kind, "size": newsroom, "agent": AGENT, "readers": READERS, "days": DAYS}
+    settings |= {"tick_hours": TICK_HOURS, "seed": seed}
+    path = out / f"{size.live}-live" / file_name(kind) / f"seed-{seed}.json"
+    return IndexRun(**kept_result(path, settings, lambda: dataclasses.asdict(measure(kind, size, seed))))
 
 
 Runs = dict[int, dict[str, list[IndexRun]]]

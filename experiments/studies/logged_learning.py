@@ -22,7 +22,7 @@ from feedgym.agents.off_policy import effective_sample_size
 from feedgym.agents.registry import parse_agent
 from feedgym.env.arrays import AnyArray, Doubles
 from feedgym.env.checks import require
-from feedgym.experiments.checkpoint import read_json, write_json
+from feedgym.experiments.checkpoint import file_name, read_json, write_json
 from feedgym.experiments.log import LogConfig, make_log
 from feedgym.experiments.train import load_run, one_torch_thread
 from feedgym.experiments.workers import cores
@@ -116,8 +116,7 @@ def _kept_or_learned(agent: str, job: Job) -> Learned:
         out=job.out / "log",
     )
     settings = {**dataclasses.asdict(job.sizes), "agent": parse_agent(agent).label, "log": log.run_config().settings()}
-    name = "".join(c if c.isalnum() or c in "-_.=" else "_" for c in parse_agent(agent).label)
-    path = job.out / f"{name}.json"
+    path = job.out / f"{file_name(parse_agent(agent).label)}.json"
     if path.exists():
         kept = read_json(path)
         same = kept["settings"] == settings

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from feedgym.agents.registry import parse_agent
-from feedgym.experiments.checkpoint import read_json, write_json
+from feedgym.experiments.checkpoint import kept_result
 from feedgym.experiments.log import LogConfig, make_log
 from feedgym.experiments.offline import OfflineResult, simulated_run
 from feedgym.experiments.offline_estimates import Kept, start, with_estimates
@@ -35,16 +35,17 @@ Rows = Mapping[str, Mapping[str, Any]]
 def one(logger: str, seed: int, out: Path) -> Mapping[str, Any]:
     """Both estimates of one log, from a file where they were made before."""
     name = f"{logger.split(':')[0]}-{seed}"
-    path = out / f"{name}.json"
-    if path.exists():
-        found: Mapping[str, Any] = read_json(path)
-        return found
-    log = out / "logs" / name
-    make_log(LogConfig(agent=logger, readers=READERS, days=DAYS, seed=seed, out=log))
-    with one_torch_thread():
-        result = {how: dataclasses.asdict(r) for how, r in zip(("logged", "estimated"), _both(log), strict=True)}
-    write_json(path, result)
-    return result
+    log = LogConfig(agent=logger, readers=READERS, days=DAYS, seed=seed, out=out / "logs" / name)
+    settings = log.run_config().settings() | {"target": TARGET, "estimate_days": ESTIMATE_DAYS}
+
+    def both() -> dict[str, Any]:
+        make_log(log)
+        with one_torch_thread():
+            made = zip(("logged", "estimated"), _both(log.out), strict=True)
+            return {how: dataclasses.asdict(result) for how, result in made}
+
+    found: Mapping[str, Any] = kept_result(out / f"{name}.json", settings, both)
+    return found
 
 
 def _both(log: Path) -> tuple[OfflineResult, OfflineResult]:

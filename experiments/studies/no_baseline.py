@@ -5,19 +5,11 @@ policy is ``beta * reward`` (algorithms.md, 3.1), a copy of the logger's interes
 baseline off, and so pushes down what the logger showed much and nobody read.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
-from feedgym.agents.agent import Agent, Site
 from feedgym.agents.learners import FutureConfig, RegressionConfig, ReinforceConfig, ReinforceLearner
-from feedgym.agents.policy import PolicyConfig
-from feedgym.agents.registry import AgentKind, agent_kinds, make_config
-from feedgym.agents.settings import TwoTowerAgentConfig
-from feedgym.agents.two_tower_agent import TwoTowerAgent
+from feedgym.agents.registry import AgentKind, agent_kinds, learner_builder
 from feedgym.env.arrays import Arrays, Doubles, Ints
-from feedgym.env.feed import Feed
 
 
 class NoBaselineLearner(ReinforceLearner):
@@ -28,15 +20,9 @@ class NoBaselineLearner(ReinforceLearner):
         return own
 
 
-def _build(site: Site, feed: Feed, settings: Mapping[str, Any]) -> Agent:
-    configs = (make_config(c, settings) for c in (ReinforceConfig, FutureConfig, RegressionConfig))
-    agent = make_config(TwoTowerAgentConfig, settings, policy=make_config(PolicyConfig, settings))
-    return TwoTowerAgent(site, agent, NoBaselineLearner(*configs))
-
-
 REINFORCE = AgentKind(
     "REINFORCE on immediate rewards without a baseline: for comparison",
     {**agent_kinds()["reinforce"].settings, "use_future": False},
-    _build,
+    learner_builder(lambda: NoBaselineLearner, ReinforceConfig, FutureConfig, RegressionConfig),
     learns=True,
 )

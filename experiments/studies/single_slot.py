@@ -5,22 +5,14 @@ leaves out what the positions above do to the chance of standing at k, and is bi
 logged is not the one that learns: by .55 of the gradient in the toy of algorithms.md, 3.2.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from feedgym.agents.agent import Agent, Site
 from feedgym.agents.learners import FutureConfig, RegressionConfig, ReinforceConfig, ReinforceLearner
 from feedgym.agents.off_policy import importance_weight
-from feedgym.agents.policy import PolicyConfig
 from feedgym.agents.policy_gradient import Logged, LogWeights, log_slot_propensity
-from feedgym.agents.registry import AgentKind, agent_kinds, make_config
-from feedgym.agents.settings import TwoTowerAgentConfig
-from feedgym.agents.two_tower_agent import TwoTowerAgent
+from feedgym.agents.registry import AgentKind, agent_kinds, learner_builder
 from feedgym.env.arrays import Doubles
-from feedgym.env.feed import Feed
 
 
 class SingleSlotLearner(ReinforceLearner):
@@ -39,15 +31,9 @@ class SingleSlotLearner(ReinforceLearner):
         return coefficient, log_q, ratio
 
 
-def _build(site: Site, feed: Feed, settings: Mapping[str, Any]) -> Agent:
-    configs = (make_config(c, settings) for c in (ReinforceConfig, FutureConfig, RegressionConfig))
-    agent = make_config(TwoTowerAgentConfig, settings, policy=make_config(PolicyConfig, settings))
-    return TwoTowerAgent(site, agent, SingleSlotLearner(*configs))
-
-
 REINFORCE = AgentKind(
     "REINFORCE with single-slot ratios: biased, for comparison",
     agent_kinds()["reinforce"].settings,
-    _build,
+    learner_builder(lambda: SingleSlotLearner, ReinforceConfig, FutureConfig, RegressionConfig),
     learns=True,
 )

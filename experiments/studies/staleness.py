@@ -9,9 +9,10 @@ Settings: ``staleness_settings.py``.
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from feedgym.experiments.benchmark_serving import WARM_DAYS, ServingFigures, measure
-from feedgym.experiments.checkpoint import read_json, write_json
+from feedgym.experiments.checkpoint import kept_result
 from feedgym.experiments.compare import CompareResult
 from feedgym.experiments.compare import run as compare
 from feedgym.experiments.studies import staleness_settings as settings
@@ -36,12 +37,13 @@ def costs_of(world: str, path: Path) -> dict[str, ServingFigures]:
     timed = [setting for setting in settings.SETTINGS if setting.is_timed]
     agents = [setting.agent for setting in timed]
     what = {"world": world, "readers": COST_READERS, "seed": COST_SEED, "agents": agents}
-    if path.exists() and (kept := read_json(path))["settings"] == what:
-        found = [ServingFigures(**figures) for figures in kept["figures"]]
-    else:
+
+    def measured() -> list[dict[str, Any]]:
         found = measure(agents, readers=COST_READERS, world=world, seed=COST_SEED)
-        write_json(path, {"settings": what, "figures": [dataclasses.asdict(figures) for figures in found]})
-    return {setting.name: figures for setting, figures in zip(timed, found, strict=True)}
+        return [dataclasses.asdict(figures) for figures in found]
+
+    found = kept_result(path, what, measured)
+    return {setting.name: ServingFigures(**figures) for setting, figures in zip(timed, found, strict=True)}
 
 
 def _world(world: str, result: CompareResult, costs: Mapping[str, ServingFigures]) -> str:
