@@ -8,7 +8,7 @@ READY := .venv/.ready
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup demo test lint format types unit study benchmark clean
+.PHONY: setup demo test lint format types unit same study benchmark clean
 
 setup: $(READY) .links/feedgym
 
@@ -43,6 +43,11 @@ types: setup
 
 unit: setup
 	$(BIN)/python -m pytest -n 2
+
+# Whether this tree gives the same bytes as another commit: make same AGAINST=main
+AGAINST ?= HEAD
+same: setup
+	$(BIN)/python tests/same_bytes.py --against $(AGAINST)
 
 study: setup
 	$(BIN)/feedgym study all --out runs/studies

@@ -1,16 +1,12 @@
 """The simulated site: numpy and gymnasium only. Importing it registers ``FeedGym/NewsFeed-v0``."""
 
-from feedgym.env.check_reader import check_reader_model
-from feedgym.env.check_reader_report import ReaderProblem, ReaderReport
+from feedgym.env.check_reader import ReaderProblem, ReaderReport, check_reader_model
 from feedgym.env.config import FeedConfig, HalfLifeClass, NewsroomConfig, RewardConfig
+from feedgym.env.faces import NewsFeedEnv, NewsFeedVectorEnv, register
 from feedgym.env.feed import Feed, ServedOutcome
-from feedgym.env.impressions import read_impressions, write_impressions
-from feedgym.env.news_feed_env import NewsFeedEnv
-from feedgym.env.newsroom import SyntheticNewsroom
+from feedgym.env.log import read_impressions, write_impressions
+from feedgym.env.newsroom import ReplayNewsroom, SyntheticNewsroom
 from feedgym.env.readers import CascadeReader, NewsReader, NewsReaderConfig, Outcome, ReaderModel, SlateView
-from feedgym.env.registration import register
-from feedgym.env.replay_newsroom import ReplayNewsroom
-from feedgym.env.vector_env import NewsFeedVectorEnv
 from feedgym.env.worlds import WORLDS
 
 register()

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from feedgym.env.config import MEASURED_DAY, EventConfig, FeedConfig, HalfLifeClass, NewsroomConfig
-from feedgym.env.readers.config import Device, NewsReaderConfig
+from feedgym.env.readers import Device, NewsReaderConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""What people run: ``compare``, ``train``, ``offline``, smaller commands, benchmarks, studies. May import all of it."""

@@ -10,16 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from feedgym.agents.published import SYSTEMS
-from feedgym.agents.registry import AGENTS
+from feedgym.agents.registry import AGENTS, SYSTEMS
 from feedgym.env.checks import require
 from feedgym.env.config import RewardConfig
-from feedgym.env.readers.protocol import Expecting
-from feedgym.experiments.checkpoint import write_bytes, write_json
-from feedgym.experiments.curves import Run
-from feedgym.experiments.ranking import Ranking, rank, ranking_csv, ranking_text
-from feedgym.experiments.run_config import RunConfig, horizon
-from feedgym.experiments.workers import Failed, Message, Task, cores, run_tasks
+from feedgym.env.readers import Expecting
+from feedgym.experiments.reports import Ranking, Run, rank, ranking_csv, ranking_text
+from feedgym.experiments.runs import (
+    Failed,
+    Message,
+    RunConfig,
+    Task,
+    cores,
+    horizon,
+    run_tasks,
+    write_bytes,
+    write_json,
+)
 
 BASELINE, ORACLE, LEARNING = 1.0, 2.0, 4.0
 """About how long a run takes, by kind of agent."""
@@ -124,7 +130,7 @@ def run(config: CompareConfig, *, quiet: bool = False) -> CompareResult:
         RuntimeError: runs that failed. The others are done, ranked and reported all the same.
         ValueError: an oracle among the agents, and a reader model that cannot say what it expects.
     """
-    from feedgym.experiments.live import LiveProgress
+    from feedgym.experiments.runs import LiveProgress
 
     configs = config.runs()
     _check_inputs(configs)
@@ -176,10 +182,8 @@ def _report(
     config: CompareConfig, configs: Sequence[RunConfig], failures: Sequence[Failed], tasks: Sequence[Task]
 ) -> CompareResult | None:
     """Rank, draw and report what is finished; nothing to compare where runs failed until no seed is common."""
-    from feedgym.experiments.event_files import logdir, write_summary_events
-    from feedgym.experiments.plots import plot_curves
-    from feedgym.experiments.report import write_report
-    from feedgym.experiments.train import load_run
+    from feedgym.experiments.reports import logdir, plot_curves, write_report, write_summary_events
+    from feedgym.experiments.runs import load_run
 
     failed = {tasks[failure.task].folder for failure in failures}
     folders = [config.out / "runs" / c.folder_name() for c in configs]
@@ -269,12 +273,12 @@ def _notes(config: CompareConfig, first: RunConfig) -> list[str]:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Command line."""
-    from feedgym.experiments.command import parsed, stopping
+    from feedgym.experiments.cli import parsed, stopping
 
     config = parsed(CompareConfig, args, "compare", __doc__)
     with stopping("compare"):
         result = run(config)
-    from feedgym.experiments.report import pairing_sentence, tensorboard_line
+    from feedgym.experiments.reports import pairing_sentence, tensorboard_line
 
     print(ranking_text(result.ranking))
     print(f"\n{pairing_sentence(result.ranking)}")

@@ -17,15 +17,20 @@ import numpy as np
 from feedgym.agents.registry import AgentPlan, parse_agent
 from feedgym.env.arrays import Doubles
 from feedgym.env.checks import require
-from feedgym.experiments.checkpoint import save_arrays, write_json
-from feedgym.experiments.offline_estimates import Kept, start, with_estimates
-from feedgym.experiments.offline_result import OfflineResult, result_text
-from feedgym.experiments.offline_world import deploy, feed_of, simulated_run
-from feedgym.experiments.run_config import RunConfig
-from feedgym.experiments.train import one_torch_thread
+from feedgym.experiments.logs import (
+    Kept,
+    OfflineResult,
+    deploy,
+    feed_of,
+    result_text,
+    simulated_run,
+    start,
+    with_estimates,
+)
+from feedgym.experiments.runs import RunConfig, one_torch_thread, save_arrays, write_json
 
 if TYPE_CHECKING:
-    from feedgym.agents.logged_site import LoggedSite
+    from feedgym.agents.logged import LoggedSite
 
 __all__ = ["OfflineConfig", "OfflineResult", "deploy", "logged_rewards", "main", "result_text", "run", "simulated_run"]
 
@@ -102,9 +107,8 @@ def run(
 
 
 def _run(config: OfflineConfig, report: Callable[[float], None] | None) -> OfflineResult:
-    from feedgym.agents.logged_learning import learn_from_log
-    from feedgym.agents.logged_site import LoggedSite
-    from feedgym.agents.two_tower_agent import TwoTowerAgent
+    from feedgym.agents.logged import LoggedSite, learn_from_log
+    from feedgym.agents.two_tower import TwoTowerAgent
 
     world, why_not = _world(config)
     sizes = (1, 1, 1) if world is None else feed_of(world).catalogue.category_sizes
@@ -147,7 +151,7 @@ def _run(config: OfflineConfig, report: Callable[[float], None] | None) -> Offli
 
 def _world(config: OfflineConfig) -> tuple[RunConfig | None, str]:
     """Where the log came from, or why there is no deploying."""
-    from feedgym.env.log_reading import LogReader
+    from feedgym.env.log import LogReader
 
     if config.deploy is False:
         return None, "not asked for"
@@ -163,7 +167,7 @@ def _world(config: OfflineConfig) -> tuple[RunConfig | None, str]:
 def _write(folder: Path, result: OfflineResult) -> None:
     write_json(folder / RESULT, dataclasses.asdict(result))
     if result.estimates:
-        from feedgym.experiments.offline_plot import draw_estimates
+        from feedgym.experiments.logs import draw_estimates
 
         draw_estimates(result, folder / PICTURE)
 
@@ -206,7 +210,7 @@ def _compared(result: OfflineResult, deployed: Doubles, logger: Doubles | None, 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Command line."""
-    from feedgym.experiments.command import parsed, stopping
+    from feedgym.experiments.cli import parsed, stopping
 
     config = parsed(OfflineConfig, args, "offline", __doc__)
     with stopping("offline"):

@@ -25,10 +25,33 @@ import pyarrow.parquet as pq
 ROOT = Path(__file__).parents[1]
 SMALL = ("--days", "2", "--readers", "100")
 EVERY_AGENT = (
-    "random recent popular sponsored regression regression-dwell regression-click contrastive contrastive-uniform "
-    "reinforce direct ltv youtube-2016 youtube-rerank google-play-mns uber-shared sasrec bert4rec nrms nrms-softmax "
-    "nikkei-realtime recruit-ann zozo-modules oracle-click oracle-dwell oracle-planning"
-).split()
+    "random",
+    "recent",
+    "popular",
+    "sponsored",
+    "regression",
+    "regression-dwell",
+    "regression-click",
+    "contrastive",
+    "contrastive-uniform",
+    "reinforce",
+    "direct",
+    "ltv",
+    "youtube-2016",
+    "youtube-rerank",
+    "google-play-mns",
+    "uber-shared",
+    "sasrec",
+    "bert4rec",
+    "nrms",
+    "nrms-softmax",
+    "nikkei-realtime",
+    "recruit-ann",
+    "zozo-modules",
+    "oracle-click",
+    "oracle-dwell",
+    "oracle-planning",
+)
 OPTIONS = (
     "regression:loss=slate_bpr,target=click",
     "regression:loss=ips,target=click,examination=learned,encoder=gru",
@@ -61,7 +84,18 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         *("compare", "--reader-model", "feedgym.env:CascadeReader", "--agents", "popular", "regression-click"),
         *("--seeds", "3", *SMALL, "--workers", "1"),
     ),
-    "modules": ("compare", "--modules", "--agents", "zozo-modules", "popular", "--seeds", "4", *SMALL, "--workers", "1"),
+    "modules": (
+        "compare",
+        "--modules",
+        "--agents",
+        "zozo-modules",
+        "popular",
+        "--seeds",
+        "4",
+        *SMALL,
+        "--workers",
+        "1",
+    ),
     "log": ("log", "--agent", "popular", *SMALL, "--seed", "5"),
     "offline": ("offline", "--agent", "regression-dwell", "--estimate-days", "1"),
     "offline-reinforce": ("offline", "--agent", "reinforce:behaviour=estimated"),
@@ -161,7 +195,9 @@ def digests_of(ref: str | None, python: Path, names: list[str], processes: int) 
         if ref is None:
             return run_all(ROOT, python, out, names, processes)
         tree = Path(temporary) / "tree"
-        subprocess.run(["git", "worktree", "add", "--detach", str(tree), ref], cwd=ROOT, check=True, capture_output=True)
+        subprocess.run(
+            ["git", "worktree", "add", "--detach", str(tree), ref], cwd=ROOT, check=True, capture_output=True
+        )
         try:
             return run_all(tree, python, out, names, processes)
         finally:

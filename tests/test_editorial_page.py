@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from feedgym.agents import editorial, parse_agent
-from feedgym.agents.rule_syntax import rules_of
-from feedgym.experiments.editor_sums import NAMES
+from feedgym.agents import parse_agent
+from feedgym.agents.editorial import rules as editorial
+from feedgym.agents.editorial.syntax import rules_of
+from feedgym.experiments.measures.editor_sums import NAMES
 
 PAGE = (Path(__file__).parents[1] / "docs" / "editorial.md").read_text()
 TABLE = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|", PAGE, flags=re.MULTILINE)

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from feedgym.agents import make_agent
-from feedgym.agents.registry import AGENTS
+from feedgym.agents.registry.plans import AGENTS
 from feedgym.env import Feed, FeedConfig, check_reader_model
-from feedgym.experiments import check_reader, compare
+from feedgym.experiments import compare
+from feedgym.experiments.commands import check_reader
 
 PAGE = (Path(__file__).parents[1] / "docs" / "readers.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from feedgym.agents import parse_agent
-from feedgym.agents.clocks import PRESETS
-from feedgym.agents.serving_cost import ServingCost
+from feedgym.agents.serving.clocks import PRESETS
+from feedgym.agents.serving.serving_cost import ServingCost
 
 PAGE = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
 

@@ -11,13 +11,14 @@ import torch
 
 from feedgym.agents.learners.contrastive import ContrastiveLearner
 from feedgym.agents.learners.contrasts import CONTRASTS, Contrast
-from feedgym.agents.published import SYSTEMS
-from feedgym.agents.registry import kind_named, parse_agent
-from feedgym.agents.settings import ContrastiveConfig
+from feedgym.agents.learners.settings import ContrastiveConfig
+from feedgym.agents.registry.plans import kind_named, parse_agent
+from feedgym.agents.registry.published import SYSTEMS
 from feedgym.env import Feed, FeedConfig
-from feedgym.experiments import compare, towers
+from feedgym.experiments import compare
+from feedgym.experiments.commands import towers
 from feedgym.experiments.compare import CompareConfig, split_agents
-from feedgym.experiments.run_config import RunConfig
+from feedgym.experiments.runs.run_config import RunConfig
 from feedgym.towers.age_decay import AGE_DECAYS
 from feedgym.towers.config import ITEM_ENCODERS
 from feedgym.towers.encoders import HISTORY_ENCODERS, make_history_encoder

@@ -9,13 +9,10 @@ from typing import Literal
 
 import numpy as np
 
-from feedgym.agents.agent import Served
-from feedgym.agents.policy import PolicyConfig, greedy
+from feedgym.agents.slate_policy import PolicyConfig, Served, greedy
 from feedgym.env.arrays import Arrays, Doubles, Ints
-from feedgym.env.catalogue import Catalogue
-from feedgym.env.feed import Feed
-from feedgym.env.readers.protocol import Expecting, Outcome
-from feedgym.env.visits import Visits
+from feedgym.env.feed import Catalogue, Feed, Visits
+from feedgym.env.readers import Expecting, Outcome
 
 Aim = Literal["click", "dwell", "planning"]
 

@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from feedgym.agents.agent import Served, Site, agent_stream, generator_state, restore_generator
-from feedgym.agents.editorial import Rule
-from feedgym.agents.policy import PolicyConfig, boosts, eligible, serve
-from feedgym.agents.rule_syntax import rules_of
+from feedgym.agents.agent import Site, agent_stream, generator_state, restore_generator
+from feedgym.agents.editorial import Rule, rules_of
+from feedgym.agents.slate_policy import PolicyConfig, Served, boosts, eligible, serve
 from feedgym.env.arrays import Arrays, Doubles, Ints
-from feedgym.env.catalogue import Catalogue
 from feedgym.env.checks import require
-from feedgym.env.readers.protocol import Outcome
-from feedgym.env.visits import Visits
+from feedgym.env.feed import Catalogue, Visits
+from feedgym.env.readers import Outcome
 
 Logits = Callable[[Catalogue], Doubles]
 """Logits of the live articles, float64 (N,), rows as ``catalogue.article_id``."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from feedgym.agents.agent import Site
-from feedgym.agents.baselines import BaselineAgent, PopularConfig, popularity
+from feedgym.agents.baselines.popularity import BaselineAgent, PopularConfig, popularity
 from feedgym.env.arrays import Doubles, Ints
-from feedgym.env.catalogue import Catalogue
 from feedgym.env.checks import require
+from feedgym.env.feed import Catalogue
 
 _PUBLISHER = 1
 """Column of ``Catalogue.categories_of``."""

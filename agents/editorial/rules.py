@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from feedgym.env.arrays import Bools
-from feedgym.env.catalogue import Catalogue
 from feedgym.env.checks import require
+from feedgym.env.feed import Catalogue
 
 COLUMNS = ("topic", "publisher", "author")
 """Categories of articles, in the order of ``Catalogue.categories_of``."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feedgym.agents.editorial import COLUMNS, Rules
+from feedgym.agents.editorial.rules import COLUMNS, Rules
 from feedgym.env.arrays import Bools, Ints
-from feedgym.env.catalogue import Catalogue
+from feedgym.env.feed import Catalogue
 
 
 @dataclass(frozen=True)

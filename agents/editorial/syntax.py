@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Iterable
 
-from feedgym.agents.editorial import CapPerCategory, Exclude, MinimumShare, Pin, Rule, Rules
+from feedgym.agents.editorial.rules import CapPerCategory, Exclude, MinimumShare, Pin, Rule, Rules
 from feedgym.env.checks import require
 
 SYNTAX = (

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from feedgym.agents.histories import embed_readers
+from feedgym.agents.serving import embed_readers
 from feedgym.env.arrays import Bools, Doubles
 from feedgym.env.checks import require
 from feedgym.towers.two_tower import TwoTower

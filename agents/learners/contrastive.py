@@ -13,19 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feedgym.agents.acted import Acted
 from feedgym.agents.agent import Site
 from feedgym.agents.learners.contrasts import Contrast, check_contrast, contrast_loss
 from feedgym.agents.learners.protocol import Learner, Learning
+from feedgym.agents.learners.replay import Replay, VisitBatch
 from feedgym.agents.learners.sequence import sequence_loss
-from feedgym.agents.policy import PolicyConfig
-from feedgym.agents.replay import Replay, VisitBatch
-from feedgym.agents.settings import ContrastiveConfig
-from feedgym.agents.tasks import parse_tasks, previous_visits
+from feedgym.agents.learners.settings import ContrastiveConfig
+from feedgym.agents.learners.tasks import parse_tasks, previous_visits
+from feedgym.agents.serving import Acted
+from feedgym.agents.slate_policy import PolicyConfig
 from feedgym.env.arrays import Arrays, Bools, Doubles, Ints, lengthened, nest, unnest
-from feedgym.env.catalogue import Catalogue
 from feedgym.env.checks import require
-from feedgym.env.readers.protocol import Outcome
+from feedgym.env.feed import Catalogue
+from feedgym.env.readers import Outcome
 from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.frequency import FrequencyEstimator
 from feedgym.towers.losses import bce_loss

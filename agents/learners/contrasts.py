@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from feedgym.agents.settings import ContrastiveConfig
+from feedgym.agents.learners.settings import ContrastiveConfig
 from feedgym.env.checks import require
 from feedgym.towers.losses import (
     bpr_loss,

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from feedgym.agents.agent import Site
-from feedgym.agents.future import Future, Visited, slot_rewards
 from feedgym.agents.learners.averages import Averages
 from feedgym.agents.learners.protocol import Learner, Learning
-from feedgym.agents.policy import PolicyConfig
-from feedgym.agents.settings import FutureConfig, LtvConfig
+from feedgym.agents.learners.returns.future import Future, Visited, slot_rewards
+from feedgym.agents.learners.settings import FutureConfig, LtvConfig
+from feedgym.agents.slate_policy import PolicyConfig
 from feedgym.env.arrays import Arrays, Doubles, nest, unnest
 from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.losses import mse_loss

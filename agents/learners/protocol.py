@@ -12,15 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from feedgym.agents.acted import Acted
 from feedgym.agents.agent import Site
-from feedgym.agents.histories import embed_readers
-from feedgym.agents.item_store import ItemStore
-from feedgym.agents.policy import PolicyConfig
-from feedgym.agents.replay import Replay, VisitBatch
+from feedgym.agents.learners.replay import Replay, VisitBatch
+from feedgym.agents.serving import Acted, ItemStore, embed_readers
+from feedgym.agents.slate_policy import PolicyConfig
 from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints
-from feedgym.env.catalogue import Catalogue
-from feedgym.env.readers.protocol import Outcome
+from feedgym.env.feed import Catalogue
+from feedgym.env.readers import Outcome
 from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.summed_towers import SummedTowers
 from feedgym.towers.two_tower import TwoTower, UserOutput

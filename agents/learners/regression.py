@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from feedgym.agents.agent import Site
-from feedgym.agents.calibration import centre_clicks
+from feedgym.agents.learners.calibration import centre_clicks
 from feedgym.agents.learners.protocol import Learner, Learning
-from feedgym.agents.policy import PolicyConfig
-from feedgym.agents.settings import RegressionConfig
-from feedgym.agents.tasks import next_clicks, parse_tasks, targets
+from feedgym.agents.learners.settings import RegressionConfig
+from feedgym.agents.learners.tasks import next_clicks, parse_tasks, targets
+from feedgym.agents.slate_policy import PolicyConfig
 from feedgym.env.arrays import Arrays, Doubles, Ints, nest, unnest
 from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.examination import LearnedExamination

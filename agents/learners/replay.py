@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from feedgym.agents.ring import Ring
+from feedgym.agents.learners.ring import Ring
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feedgym.agents.histories import click_columns, click_vectors, needs_minutes
 from feedgym.agents.learners.protocol import Learning
-from feedgym.agents.replay import VisitBatch
+from feedgym.agents.learners.replay import VisitBatch
+from feedgym.agents.serving import click_columns, click_vectors, needs_minutes
 from feedgym.env.arrays import Bools, Ints
 from feedgym.towers.encoders import BERT4Rec, CausalEncoder
 from feedgym.towers.frequency import FrequencyEstimator

@@ -9,8 +9,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from feedgym.agents.replay import Replay, VisitBatch
-from feedgym.agents.returns import chain_order
+from feedgym.agents.learners.replay import Replay, VisitBatch
+from feedgym.agents.learners.returns.returns import chain_order
 from feedgym.env.arrays import Bools, Floats, Ints
 from feedgym.env.checks import require
 

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feedgym.agents.inclusion import SlateMarginals, slate_marginals
-from feedgym.agents.item_store import NUM_COUNTERS, site_counters
-from feedgym.agents.logged_policy import LEAST, BehaviourConfig, LoggedPolicy, slate_log_likelihood
-from feedgym.agents.logged_site import LoggedSite
+from feedgym.agents.logged.policy import LEAST, BehaviourConfig, LoggedPolicy, slate_log_likelihood
+from feedgym.agents.logged.site import LoggedSite
+from feedgym.agents.serving import NUM_COUNTERS, site_counters
+from feedgym.agents.slate_policy import SlateMarginals, slate_marginals
 from feedgym.env.arrays import Bools, Doubles, Floats, Ints
 from feedgym.env.checks import require
 

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from feedgym.agents.agent import Served
-from feedgym.agents.logged_behaviour import FittedBehaviour
-from feedgym.agents.logged_site import LoggedSite
-from feedgym.agents.ope import ArticleTimes, LoggedSlates, ModelValues, TargetPropensities
-from feedgym.agents.ope.target import target_propensities
-from feedgym.agents.reward_model import RewardModel, model_values, predictions, slot_rewards
+from feedgym.agents.logged.behaviour import FittedBehaviour
+from feedgym.agents.logged.reward_model import RewardModel, model_values, predictions, slot_rewards
+from feedgym.agents.logged.site import LoggedSite
+from feedgym.agents.ope import ArticleTimes, LoggedSlates, ModelValues, TargetPropensities, target_propensities
+from feedgym.agents.slate_policy import Served
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles
 
 MODEL_COLUMNS = ("q", "q_pi", "slot_q", "slot_q_pi")

@@ -10,14 +10,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from feedgym.agents.agent import Served
-from feedgym.agents.logged_behaviour import FittedBehaviour
-from feedgym.agents.logged_blocks import Block, Part, joined, logged_columns, model_columns, part_of
-from feedgym.agents.logged_site import LoggedSite
+from feedgym.agents.logged.behaviour import FittedBehaviour
+from feedgym.agents.logged.blocks import Block, Part, joined, logged_columns, model_columns, part_of
+from feedgym.agents.logged.reward_model import RewardModel
+from feedgym.agents.logged.site import LoggedSite
+from feedgym.agents.ope import ESTIMATORS as KNOWN
 from feedgym.agents.ope import ArticleTimes, Evaluation, LoggedSlates, evaluate
-from feedgym.agents.ope.estimators import ESTIMATORS as KNOWN
-from feedgym.agents.reward_model import RewardModel
-from feedgym.agents.two_tower_agent import TwoTowerAgent
+from feedgym.agents.slate_policy import Served
+from feedgym.agents.two_tower import TwoTowerAgent
 from feedgym.env.arrays import Bools
 from feedgym.env.checks import require
 

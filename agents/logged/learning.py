@@ -7,13 +7,11 @@ that it would have drawn from); then the log says what was served instead, at wh
 import math
 from collections.abc import Callable
 
-from feedgym.agents.learners.contrastive import ContrastiveLearner
-from feedgym.agents.learners.protocol import Learner
-from feedgym.agents.learners.reinforce import ReinforceLearner
-from feedgym.agents.logged_site import LoggedSite
-from feedgym.agents.two_tower_agent import TwoTowerAgent
+from feedgym.agents.learners import ContrastiveLearner, Learner, ReinforceLearner
+from feedgym.agents.logged.site import LoggedSite
+from feedgym.agents.two_tower import TwoTowerAgent
 from feedgym.env.checks import require
-from feedgym.env.log_reading import LogSummary
+from feedgym.env.log import LogSummary
 
 Progress = Callable[[float], None]
 """Called with the simulated days done, at the end of each."""

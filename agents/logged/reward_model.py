@@ -14,16 +14,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from feedgym.agents.draw_weights import columns_in_shortlist
-from feedgym.agents.learners.regression import RegressionLearner
-from feedgym.agents.logged_learning import Progress, learn_from_log
-from feedgym.agents.logged_site import LoggedSite
+from feedgym.agents.learners import RegressionLearner
+from feedgym.agents.logged.learning import Progress, learn_from_log
+from feedgym.agents.logged.site import LoggedSite
 from feedgym.agents.ope import ModelValues, slot_expectation
-from feedgym.agents.slate_policy import sample_slates
-from feedgym.agents.two_tower_agent import TwoTowerAgent
+from feedgym.agents.slate_policy import columns_in_shortlist, sample_slates
+from feedgym.agents.two_tower import TwoTowerAgent
 from feedgym.env.arrays import Bools, Doubles, Ints
 from feedgym.env.checks import require
-from feedgym.env.visits import Visits
+from feedgym.env.feed import Visits
 from feedgym.towers.two_tower import TwoTower
 
 DRAWS = 8

@@ -12,15 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from feedgym.agents.logged_slates import LoggedTick
+from feedgym.agents.serving import LoggedTick
 from feedgym.env.arrays import Arrays, Bools, Floats, Ints
-from feedgym.env.catalogue import Catalogue
 from feedgym.env.checks import require
 from feedgym.env.config import FeedConfig, RewardConfig
-from feedgym.env.log_reading import BATCH_ROWS, LogReader
-from feedgym.env.logged_articles import LoggedNewsroom
-from feedgym.env.readers.protocol import Outcome
-from feedgym.env.visits import ReaderRecords, Visits, valid_entries
+from feedgym.env.feed import Catalogue, ReaderRecords, Visits, valid_entries
+from feedgym.env.log import BATCH_ROWS, LoggedNewsroom, LogReader
+from feedgym.env.readers import Outcome
 
 DEFAULT_TICK_HOURS = 1.0 / 12.0
 HISTORY_LENGTH = 50
@@ -35,7 +33,7 @@ class LoggedSite:
     second visit in a tick in a batch of its own, still at that tick.
 
     Args:
-        path: see :class:`~feedgym.env.log_reading.LogReader`.
+        path: see :class:`~feedgym.env.log.reader.LogReader`.
         tick_hours: of a log without ticks; 5 minutes if not given.
         reward: what a visit pays; the log's own setting if not given, else minutes read, or clicks where these are
             unknown.

@@ -1,18 +1,31 @@
-"""Off-policy evaluation: what a log of slates says of another policy (algorithms.md, section 5)."""
+"""Off-policy evaluation: what a log of slates says of another policy (algorithms.md, section 5).
 
-from feedgym.agents.ope.cascade import cascade_dr, slot_expectation
-from feedgym.agents.ope.diagnostics import Diagnostics, diagnose, effective_sample_size
-from feedgym.agents.ope.estimators import DEFAULT, ESTIMATORS
+May import ``slate_policy`` and ``feedgym.env``.
+"""
+
+from feedgym.agents.ope.estimators import DEFAULT, ESTIMATORS, Estimator, Inputs
 from feedgym.agents.ope.evaluation import Evaluation, Row, evaluate
+from feedgym.agents.ope.formulas.cascade import cascade_dr, slot_expectation
+from feedgym.agents.ope.formulas.diagnostics import Diagnostics, diagnose, effective_sample_size
+from feedgym.agents.ope.formulas.one_item import dm, dr, dros, ips, sndr, snips, switch_dr
+from feedgym.agents.ope.formulas.slate_reward import pair_chances, pseudo_inverse, pseudo_inverse_weights
+from feedgym.agents.ope.formulas.slates import (
+    iips,
+    iips_dr,
+    inclusion_ips,
+    rips,
+    sips,
+    sniips,
+    sniips_dr,
+    snrips,
+    snsips,
+)
+from feedgym.agents.ope.formulas.terms import Estimate, Terms, clustered_error
 from feedgym.agents.ope.live_sets import ArticleTimes, check_live_sets
-from feedgym.agents.ope.logged import LoggedSlates, ModelValues, TargetPropensities
-from feedgym.agents.ope.one_item import dm, dr, dros, ips, sndr, snips, switch_dr
+from feedgym.agents.ope.logged import LoggedSlates, ModelValues, TargetPropensities, first_rows
 from feedgym.agents.ope.report import report_markdown, report_table
 from feedgym.agents.ope.resampling import ReaderSums, bootstrap, interval, reader_codes
-from feedgym.agents.ope.slate_reward import pair_chances, pseudo_inverse, pseudo_inverse_weights
-from feedgym.agents.ope.slates import iips, iips_dr, inclusion_ips, rips, sips, sniips, sniips_dr, snrips, snsips
 from feedgym.agents.ope.target import target_propensities
-from feedgym.agents.ope.terms import Estimate, Terms, clustered_error
 
 __all__ = [
     "DEFAULT",
@@ -20,7 +33,9 @@ __all__ = [
     "ArticleTimes",
     "Diagnostics",
     "Estimate",
+    "Estimator",
     "Evaluation",
+    "Inputs",
     "LoggedSlates",
     "ModelValues",
     "ReaderSums",
@@ -37,6 +52,7 @@ __all__ = [
     "dros",
     "effective_sample_size",
     "evaluate",
+    "first_rows",
     "iips",
     "iips_dr",
     "inclusion_ips",

@@ -10,12 +10,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeVar
 
-from feedgym.agents.ope.cascade import cascade_dr
+from feedgym.agents.ope.formulas.cascade import cascade_dr
+from feedgym.agents.ope.formulas.one_item import dm
+from feedgym.agents.ope.formulas.slate_reward import pseudo_inverse
+from feedgym.agents.ope.formulas.slates import (
+    iips,
+    iips_dr,
+    inclusion_ips,
+    rips,
+    sips,
+    sniips,
+    sniips_dr,
+    snrips,
+    snsips,
+)
+from feedgym.agents.ope.formulas.terms import Estimate
 from feedgym.agents.ope.logged import LoggedSlates, ModelValues, TargetPropensities
-from feedgym.agents.ope.one_item import dm
-from feedgym.agents.ope.slate_reward import pseudo_inverse
-from feedgym.agents.ope.slates import iips, iips_dr, inclusion_ips, rips, sips, sniips, sniips_dr, snrips, snsips
-from feedgym.agents.ope.terms import Estimate
 from feedgym.env.arrays import Doubles
 
 Need = Literal["slot_propensity", "slot_marginal", "inclusion", "pseudo_inverse", "model", "slot_model"]

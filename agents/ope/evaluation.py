@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feedgym.agents.ope.diagnostics import Diagnostics, diagnose
 from feedgym.agents.ope.estimators import DEFAULT, ESTIMATORS, Inputs
+from feedgym.agents.ope.formulas.diagnostics import Diagnostics, diagnose
 from feedgym.agents.ope.logged import LoggedSlates, ModelValues, TargetPropensities
 from feedgym.agents.ope.refusals import check_pair, check_support, missing, notes
 from feedgym.agents.ope.resampling import ReaderSums, bootstrap, interval, reader_codes

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from feedgym.agents.ope.terms import Terms
+from feedgym.agents.ope.formulas.terms import Terms
 from feedgym.env.arrays import Doubles, Ints
 from feedgym.env.checks import require
 

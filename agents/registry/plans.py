@@ -190,12 +190,13 @@ def _baselines() -> dict[str, AgentKind]:
         PopularConfig,
         RandomConfig,
         RecentConfig,
+        SponsoredConfig,
         popular_agent,
         random_agent,
         recent_agent,
+        sponsored_agent,
     )
-    from feedgym.agents.policy import PolicyConfig
-    from feedgym.agents.sponsored import SponsoredConfig, sponsored_agent
+    from feedgym.agents.slate_policy import PolicyConfig
 
     def random(site: Site, feed: "Feed", settings: Mapping[str, Any]) -> Agent:
         return random_agent(site, make_config(RandomConfig, settings))
@@ -236,9 +237,8 @@ def learner_builder(learner: Callable[[], Any], *configs: type) -> Builder:
     """
 
     def build(site: Site, feed: "Feed", settings: Mapping[str, Any]) -> Agent:
-        from feedgym.agents.policy import PolicyConfig
-        from feedgym.agents.settings import TwoTowerAgentConfig
-        from feedgym.agents.two_tower_agent import TwoTowerAgent
+        from feedgym.agents.slate_policy import PolicyConfig
+        from feedgym.agents.two_tower import TwoTowerAgent, TwoTowerAgentConfig
 
         agent = make_config(TwoTowerAgentConfig, settings, policy=make_config(PolicyConfig, settings))
         return TwoTowerAgent(site, agent, learner()(*(make_config(c, settings) for c in configs)))
@@ -248,17 +248,17 @@ def learner_builder(learner: Callable[[], Any], *configs: type) -> Builder:
 
 def _learned() -> dict[str, AgentKind]:
     """Defaults were chosen on seeds 100 to 102 of ``vivid``, and then frozen."""
-    from feedgym.agents.policy import PolicyConfig
-    from feedgym.agents.published import SYSTEMS
-    from feedgym.agents.settings import (
+    from feedgym.agents.learners import (
         ContrastiveConfig,
         DirectConfig,
         FutureConfig,
         LtvConfig,
         RegressionConfig,
         ReinforceConfig,
-        TwoTowerAgentConfig,
     )
+    from feedgym.agents.registry.published import SYSTEMS
+    from feedgym.agents.slate_policy import PolicyConfig
+    from feedgym.agents.two_tower import TwoTowerAgentConfig
 
     def builder(learner: str, *configs: type) -> Builder:
         return learner_builder(lambda: getattr(importlib.import_module("feedgym.agents.learners"), learner), *configs)
@@ -311,7 +311,7 @@ def _learned() -> dict[str, AgentKind]:
 
 
 def _oracles() -> dict[str, AgentKind]:
-    from feedgym.agents.oracles import OracleAgent
+    from feedgym.agents.baselines import OracleAgent
 
     def builder(aim: Any) -> Builder:
         return lambda site, feed, settings: OracleAgent(feed, aim, **settings)

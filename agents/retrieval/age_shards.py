@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from feedgym.agents.indexes.by_id import ById
-from feedgym.agents.indexes.checks import (
+from feedgym.agents.retrieval.kernels.by_id import ById
+from feedgym.agents.retrieval.kernels.checks import (
     check_ids,
     check_queries,
     check_rows,
@@ -19,8 +19,8 @@ from feedgym.agents.indexes.checks import (
     refuse_absent,
     refuse_present,
 )
-from feedgym.agents.indexes.order import best
-from feedgym.agents.slot_array import SlotArrayIndex
+from feedgym.agents.retrieval.kernels.order import best
+from feedgym.agents.retrieval.slot_array import SlotArrayIndex
 from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints
 from feedgym.env.checks import require
 

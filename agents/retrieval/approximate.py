@@ -10,10 +10,10 @@ from typing import Protocol
 
 import numpy as np
 
-from feedgym.agents.indexes.geometry import Geometry
-from feedgym.agents.indexes.recall import recall_at_k
-from feedgym.agents.indexes.upkeep import Schedule, Upkeep
-from feedgym.agents.slot_array import SlotArrayIndex
+from feedgym.agents.retrieval.geometry import Geometry
+from feedgym.agents.retrieval.recall import recall_at_k
+from feedgym.agents.retrieval.slot_array import SlotArrayIndex
+from feedgym.agents.retrieval.upkeep import Schedule, Upkeep
 from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, nest, unnest
 
 _STILL = 1e-3

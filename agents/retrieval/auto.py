@@ -5,9 +5,9 @@ Letters: n articles in the index, d coordinates, m articles of one update.
 
 import numpy as np
 
-from feedgym.agents.indexes.ivf import ivf_index, ivf_sq8_index
-from feedgym.agents.indexes.protocol import ItemIndex
-from feedgym.agents.slot_array import SlotArrayIndex
+from feedgym.agents.retrieval.ivf import ivf_index, ivf_sq8_index
+from feedgym.agents.retrieval.protocol import ItemIndex
+from feedgym.agents.retrieval.slot_array import SlotArrayIndex
 from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, nest, unnest
 from feedgym.env.checks import require
 

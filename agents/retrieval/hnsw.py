@@ -10,11 +10,11 @@ from typing import Any
 import faiss
 import numpy as np
 
-from feedgym.agents.indexes.approximate import ApproximateIndex
-from feedgym.agents.indexes.by_id import ById
-from feedgym.agents.indexes.checks import check_whole
-from feedgym.agents.indexes.order import nothing
-from feedgym.agents.indexes.upkeep import Schedule
+from feedgym.agents.retrieval.approximate import ApproximateIndex
+from feedgym.agents.retrieval.kernels.by_id import ById
+from feedgym.agents.retrieval.kernels.checks import check_whole
+from feedgym.agents.retrieval.kernels.order import nothing
+from feedgym.agents.retrieval.upkeep import Schedule
 from feedgym.env.arrays import Arrays, Floats, Ints
 from feedgym.env.checks import require
 

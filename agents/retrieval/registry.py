@@ -9,14 +9,14 @@ import inspect
 import re
 from collections.abc import Callable
 
-from feedgym.agents.indexes.age_shards import AgeShardsIndex
-from feedgym.agents.indexes.auto import AutoIndex
-from feedgym.agents.indexes.geometry import column_scale_of
-from feedgym.agents.indexes.hnsw import hnsw_index
-from feedgym.agents.indexes.ivf import ivf_index, ivf_sq8_index
-from feedgym.agents.indexes.protocol import ItemIndex
-from feedgym.agents.indexes.recall import recall_at_k
-from feedgym.agents.slot_array import SlotArrayIndex
+from feedgym.agents.retrieval.age_shards import AgeShardsIndex
+from feedgym.agents.retrieval.auto import AutoIndex
+from feedgym.agents.retrieval.geometry import column_scale_of
+from feedgym.agents.retrieval.hnsw import hnsw_index
+from feedgym.agents.retrieval.ivf import ivf_index, ivf_sq8_index
+from feedgym.agents.retrieval.protocol import ItemIndex
+from feedgym.agents.retrieval.recall import recall_at_k
+from feedgym.agents.retrieval.slot_array import SlotArrayIndex
 from feedgym.env.checks import require
 
 __all__ = ["INDEXES", "ItemIndex", "SlotArrayIndex", "column_scale_of", "make_index", "recall_at_k"]

@@ -10,8 +10,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from feedgym.agents.indexes.by_id import ById
-from feedgym.agents.indexes.checks import (
+from feedgym.agents.retrieval.kernels.by_id import ById
+from feedgym.agents.retrieval.kernels.checks import (
     check_ids,
     check_queries,
     check_rows,
@@ -19,9 +19,9 @@ from feedgym.agents.indexes.checks import (
     refuse_absent,
     refuse_present,
 )
-from feedgym.agents.indexes.flat import largest_products
-from feedgym.agents.indexes.order import best, nothing
-from feedgym.agents.indexes.scores import faiss_scores, row_scores
+from feedgym.agents.retrieval.kernels.flat import largest_products
+from feedgym.agents.retrieval.kernels.order import best, nothing
+from feedgym.agents.retrieval.kernels.scores import faiss_scores, row_scores
 from feedgym.env.arrays import Doubles, Floats, Ints
 from feedgym.env.checks import require
 

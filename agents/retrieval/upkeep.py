@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feedgym.agents.indexes.checks import check_whole
+from feedgym.agents.retrieval.kernels.checks import check_whole
 from feedgym.env.arrays import Arrays, Doubles, Floats
 from feedgym.env.checks import require
 

@@ -8,9 +8,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from feedgym.agents.agent import Served
-from feedgym.agents.inclusion import SlateMarginals
-from feedgym.agents.slate_policy import Slates
+from feedgym.agents.slate_policy import Served, SlateMarginals, Slates
 from feedgym.env.arrays import Bools, Doubles, Floats, Ints
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feedgym.agents.item_store import ItemStore
+from feedgym.agents.serving.item_store import ItemStore
 from feedgym.env.arrays import Doubles, Floats, Ints
 from feedgym.towers.config import HISTORY_COLUMNS, TwoTowerConfig
 from feedgym.towers.summed_towers import SummedTowers

@@ -11,10 +11,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from feedgym.agents.logit_scale import LogitScale
 from feedgym.agents.retrieval import ItemIndex, make_index
+from feedgym.agents.serving.logit_scale import LogitScale
 from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, lengthened, nest, unnest
-from feedgym.env.catalogue import Catalogue
+from feedgym.env.feed import Catalogue
 from feedgym.towers.summed_towers import SummedTowers
 from feedgym.towers.two_tower import TwoTower
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from feedgym.agents.acted import Acted
-from feedgym.agents.draw_weights import columns_in_shortlist
-from feedgym.agents.inclusion import SlateMarginals
-from feedgym.agents.slate_policy import Slates
-from feedgym.agents.slates_ahead import without_expired
+from feedgym.agents.serving.acted import Acted
+from feedgym.agents.serving.slates_ahead import without_expired
+from feedgym.agents.slate_policy import SlateMarginals, Slates, columns_in_shortlist
 from feedgym.env.arrays import Bools, Doubles, Ints
 
 _LEAST_LOG = -700.0

@@ -8,7 +8,7 @@ Shapes: n readers, L clicks of history, F observables. Time is in hours.
 import numpy as np
 
 from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, lengthened
-from feedgym.env.visits import ReaderRecords
+from feedgym.env.feed import ReaderRecords
 
 VISITS = 32
 """Visits remembered of a reader. Of one who came more often within the lag, the forgotten ones count as known."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feedgym.agents.towers_of import OWN_READER_COLUMNS
 from feedgym.env.arrays import Doubles, Floats, Ints
 
 
@@ -66,3 +65,7 @@ def reader_columns(
     columns[:, 5] = np.log1p(history_minutes).sum(axis=1) / np.maximum(count, 1)
     columns[:, own : own + extra] = features
     return columns
+
+
+OWN_READER_COLUMNS = 6
+"""What the agent itself knows of a reader: gap, visits, hour (two columns), clicks in the history, minutes in it."""

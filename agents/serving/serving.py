@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from feedgym.agents.clocks import Clocks, period
-from feedgym.agents.reader_memory import ReaderMemory, history_before
-from feedgym.agents.reader_vectors import ReaderVectors
-from feedgym.agents.requests import Requests, reader_columns
-from feedgym.agents.serving_cost import ServingCost
-from feedgym.agents.slates_ahead import SlatesAhead
+from feedgym.agents.serving.clocks import Clocks, period
+from feedgym.agents.serving.reader_memory import ReaderMemory, history_before
+from feedgym.agents.serving.reader_vectors import ReaderVectors
+from feedgym.agents.serving.requests import Requests, reader_columns
+from feedgym.agents.serving.serving_cost import ServingCost
+from feedgym.agents.serving.slates_ahead import SlatesAhead
 from feedgym.env.arrays import Arrays, Bools, Floats, Ints, nest, unnest
-from feedgym.env.visits import ReaderRecords, Visits
+from feedgym.env.feed import ReaderRecords, Visits
 from feedgym.towers.two_tower import UserOutput
 
 BLOCK = 4096

@@ -10,10 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from feedgym.agents.acted import Acted
-from feedgym.agents.agent import Served
-from feedgym.agents.inclusion import SlateMarginals
-from feedgym.agents.slate_policy import Slates
+from feedgym.agents.serving.acted import Acted
+from feedgym.agents.slate_policy import Served, SlateMarginals, Slates
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Ints, nest, unnest
 
 _SLATES = tuple(field.name for field in dataclasses.fields(Slates))

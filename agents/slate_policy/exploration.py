@@ -7,7 +7,7 @@ exact, and the logged logit is the boosted one. Time is in hours.
 import numpy as np
 
 from feedgym.env.arrays import Bools, Ints
-from feedgym.env.catalogue import Catalogue
+from feedgym.env.feed import Catalogue
 
 
 def is_new(catalogue: Catalogue, article_id: Ints, hours: float, impressions: int) -> Bools:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from feedgym.agents.arrivals import (
+from feedgym.agents.slate_policy.arrivals import (
     besides_each,
     binomial_count,
     convolve,
@@ -26,7 +26,7 @@ from feedgym.agents.arrivals import (
     light_limit,
     moments,
 )
-from feedgym.agents.draw_weights import (
+from feedgym.agents.slate_policy.draw_weights import (
     Bools,
     Doubles,
     Ints,
@@ -38,7 +38,7 @@ from feedgym.agents.draw_weights import (
     draw_weights,
     refuse_rows,
 )
-from feedgym.agents.race_clock import Nodes, Rates, expected_time, last_time, make_nodes, num_nodes
+from feedgym.agents.slate_policy.race_clock import Nodes, Rates, expected_time, last_time, make_nodes, num_nodes
 from feedgym.env.checks import require
 
 _BLOCK = 1 << 15

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feedgym.agents.agent import Served
-from feedgym.agents.editorial import Rule, Rules
-from feedgym.agents.exploration import is_new
-from feedgym.agents.inclusion import SlateMarginals
-from feedgym.agents.rule_syntax import rules_of
-from feedgym.agents.ruled_slates import ruled_slates
-from feedgym.agents.slate_policy import Slates, greedy_slates, sample_slates
+from feedgym.agents.editorial import Rule, Rules, rules_of
+from feedgym.agents.slate_policy.exploration import is_new
+from feedgym.agents.slate_policy.inclusion import SlateMarginals
+from feedgym.agents.slate_policy.ruled_slates import ruled_slates
+from feedgym.agents.slate_policy.served import Served
+from feedgym.agents.slate_policy.slates import Slates, greedy_slates, sample_slates
 from feedgym.env.arrays import Bools, Doubles, Ints
-from feedgym.env.catalogue import Catalogue
 from feedgym.env.checks import require
+from feedgym.env.feed import Catalogue
 
 
 @dataclass(frozen=True, kw_only=True)

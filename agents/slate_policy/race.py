@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from feedgym.agents.draw_weights import DrawWeights, Ints, columns_in_shortlist, repeats_earlier
+from feedgym.agents.slate_policy.draw_weights import DrawWeights, Ints, columns_in_shortlist, repeats_earlier
 
 _SCARCE_TAIL = 4
 """Below this many tail articles per article wanted, rejection would redraw too often: permute instead."""

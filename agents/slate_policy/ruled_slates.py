@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from feedgym.agents.draw_weights import as_epsilon, as_shortlist, columns_in_shortlist, draw_weights
-from feedgym.agents.editorial import Rules
-from feedgym.agents.rule_state import Cells, Shares, make_caps, make_cells, pinned_articles
-from feedgym.agents.slate_policy import Slates
+from feedgym.agents.editorial import Cells, Rules, Shares, make_caps, make_cells, pinned_articles
+from feedgym.agents.slate_policy.draw_weights import as_epsilon, as_shortlist, columns_in_shortlist, draw_weights
+from feedgym.agents.slate_policy.slates import Slates
 from feedgym.env.arrays import Bools, Doubles, Ints
-from feedgym.env.catalogue import Catalogue
+from feedgym.env.feed import Catalogue
 
 
 class _Left:

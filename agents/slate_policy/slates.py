@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from feedgym.agents.draw_weights import (
+from feedgym.agents.slate_policy.draw_weights import (
     Bools,
     Doubles,
     Ints,
@@ -30,11 +30,11 @@ from feedgym.agents.draw_weights import (
     refuse_rows,
     repeats_earlier,
 )
-from feedgym.agents.inclusion import SlateMarginals as SlateMarginals
-from feedgym.agents.inclusion import inclusion_probability as inclusion_probability
-from feedgym.agents.inclusion import slate_marginals as slate_marginals
-from feedgym.agents.inclusion import slot_marginal as slot_marginal
-from feedgym.agents.race import draw_tail, run_race
+from feedgym.agents.slate_policy.inclusion import SlateMarginals as SlateMarginals
+from feedgym.agents.slate_policy.inclusion import inclusion_probability as inclusion_probability
+from feedgym.agents.slate_policy.inclusion import slate_marginals as slate_marginals
+from feedgym.agents.slate_policy.inclusion import slot_marginal as slot_marginal
+from feedgym.agents.slate_policy.race import draw_tail, run_race
 from feedgym.env.checks import require
 
 

@@ -12,26 +12,30 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from feedgym.agents.acted import Acted
-from feedgym.agents.agent import Served, Site, agent_stream, generator_state, restore_generator
-from feedgym.agents.drawing import Drawer
-from feedgym.agents.histories import embed_readers, needs_minutes
-from feedgym.agents.item_store import NUM_COUNTERS, ItemStore
-from feedgym.agents.learners.protocol import Learner, Learning
-from feedgym.agents.logged_slates import LoggedTick, served_by_another
-from feedgym.agents.optimiser import optimiser_arrays, restore_optimiser
-from feedgym.agents.policy import eligible
-from feedgym.agents.replay import Replay, VisitBatch
-from feedgym.agents.serving import Serving
-from feedgym.agents.settings import TwoTowerAgentConfig
-from feedgym.agents.slates_ahead import SlatesAhead, without_expired
-from feedgym.agents.towers_of import towers_of
-from feedgym.agents.vectors import Vectors, article_vectors, latest_visits
+from feedgym.agents.agent import Site, agent_stream, generator_state, restore_generator
+from feedgym.agents.learners import Learner, Learning, Replay, VisitBatch
+from feedgym.agents.serving import (
+    NUM_COUNTERS,
+    Acted,
+    ItemStore,
+    LoggedTick,
+    Serving,
+    SlatesAhead,
+    embed_readers,
+    needs_minutes,
+    served_by_another,
+    without_expired,
+)
+from feedgym.agents.slate_policy import Served, eligible
+from feedgym.agents.two_tower.drawing import Drawer
+from feedgym.agents.two_tower.optimiser import optimiser_arrays, restore_optimiser
+from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
+from feedgym.agents.two_tower.towers_of import towers_of
+from feedgym.agents.two_tower.vectors import Vectors, article_vectors, latest_visits
 from feedgym.env.arrays import Arrays, Doubles, Ints, nest, unnest
-from feedgym.env.catalogue import Catalogue
 from feedgym.env.checks import require
-from feedgym.env.readers.protocol import Outcome
-from feedgym.env.visits import ReaderRecords, Visits
+from feedgym.env.feed import Catalogue, ReaderRecords, Visits
+from feedgym.env.readers import Outcome
 from feedgym.towers.summed_towers import SummedTowers
 from feedgym.towers.two_tower import TwoTower
 

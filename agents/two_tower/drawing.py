@@ -8,14 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from feedgym.agents.acted import Acted
-from feedgym.agents.histories import embed_readers, needs_minutes
-from feedgym.agents.learners.protocol import Learner, Learning
-from feedgym.agents.policy import PolicyConfig, boosts, eligible, only_eligible, serve
-from feedgym.agents.requests import Requests
-from feedgym.agents.serving import Serving
+from feedgym.agents.learners import Learner, Learning
+from feedgym.agents.serving import Acted, Requests, Serving, embed_readers, needs_minutes
+from feedgym.agents.slate_policy import PolicyConfig, boosts, eligible, only_eligible, serve
 from feedgym.env.arrays import Doubles, Floats, Ints
-from feedgym.env.catalogue import Catalogue
+from feedgym.env.feed import Catalogue
 from feedgym.towers.two_tower import TwoTower, UserOutput
 
 

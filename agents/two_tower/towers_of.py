@@ -1,14 +1,11 @@
 """The towers that an agent's settings ask for, on a site."""
 
 from feedgym.agents.agent import Site
-from feedgym.agents.item_store import NUM_COUNTERS
-from feedgym.agents.settings import TwoTowerAgentConfig
+from feedgym.agents.serving import NUM_COUNTERS, OWN_READER_COLUMNS
+from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
 from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.features import CategoryConfig, ItemFeaturesConfig
 from feedgym.towers.rerankers import RERANKERS
-
-OWN_READER_COLUMNS = 6
-"""What the agent itself knows of a reader: gap, visits, hour (two columns), clicks in the history, minutes in it."""
 
 
 def towers_of(site: Site, config: TwoTowerAgentConfig) -> TwoTowerConfig:

@@ -13,8 +13,8 @@ import numpy as np
 from feedgym.env.arrays import Doubles, Floats, Ints
 
 if TYPE_CHECKING:
-    from feedgym.agents.item_store import ItemStore
-    from feedgym.agents.replay import Replay, VisitBatch
+    from feedgym.agents.learners import Replay, VisitBatch
+    from feedgym.agents.serving import ItemStore
     from feedgym.towers.summed_towers import SummedTowers
     from feedgym.towers.two_tower import TwoTower
 

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from feedgym.env.arrays import AnyArray, Bools, Doubles, Ints
-from feedgym.env.articles import Archive
 from feedgym.env.config import FeedConfig
-from feedgym.env.newsroom import Newsroom
+from feedgym.env.newsroom import Archive, Newsroom
 from feedgym.env.noise import Noise
-from feedgym.env.readers.protocol import Outcome, SlateView
+from feedgym.env.readers import Outcome, SlateView
 
 _ENOUGH = 16
 """Visits that a batch should have, so that order and split can show."""

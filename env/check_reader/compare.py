@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Ints
-from feedgym.env.check_reader_batch import Batch
-from feedgym.env.check_reader_forms import check_state, problem, state_columns
-from feedgym.env.check_reader_report import ReaderProblem
+from feedgym.env.check_reader.batch import Batch
+from feedgym.env.check_reader.forms import check_state, problem, state_columns
+from feedgym.env.check_reader.report import ReaderProblem
 
 MAY_CHANGE = ("first_visit", "respond", "next_visit")
 """Methods that may change the state of the readers whom they are called for; the others change nothing."""

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from feedgym.env.arrays import AnyArray, Arrays, Bools
-from feedgym.env.check_reader_batch import Batch
-from feedgym.env.check_reader_report import ReaderProblem
+from feedgym.env.check_reader.batch import Batch
+from feedgym.env.check_reader.report import ReaderProblem
 
 Form = tuple[list[ReaderProblem], Arrays | None]
 _NUMBERS = "fiu"

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from feedgym.env.arrays import AnyArray, Arrays, Doubles, Ints
-from feedgym.env.check_reader_batch import Batch, Site, nothing_happened, outcome_columns
-from feedgym.env.check_reader_compare import difference
-from feedgym.env.check_reader_forms import SIGNATURES, problem
-from feedgym.env.check_reader_report import Findings, ReaderReport
-from feedgym.env.check_reader_trials import (
+from feedgym.env.check_reader.batch import Batch, Site, nothing_happened, outcome_columns
+from feedgym.env.check_reader.compare import difference
+from feedgym.env.check_reader.forms import SIGNATURES, problem
+from feedgym.env.check_reader.report import Findings, ReaderReport
+from feedgym.env.check_reader.trials import (
     Result,
     attribute,
     copy_state,
@@ -30,7 +30,7 @@ from feedgym.env.check_reader_trials import (
 from feedgym.env.checks import require
 from feedgym.env.config import FeedConfig, NewsroomConfig
 from feedgym.env.newsroom import Newsroom, SyntheticNewsroom
-from feedgym.env.readers.protocol import World
+from feedgym.env.readers import World
 
 _REQUIRED = ("spawn", "first_visit", "respond", "next_visit")
 _SITE = FeedConfig(num_readers=256, days=60.0, slate_size=6, newsroom=NewsroomConfig(articles_per_day=60.0))

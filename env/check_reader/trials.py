@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from feedgym.env.arrays import Arrays, Ints, nest, unnest
-from feedgym.env.check_reader_batch import Batch
-from feedgym.env.check_reader_compare import MAY_CHANGE, changes_of_state
-from feedgym.env.check_reader_forms import (
+from feedgym.env.check_reader.batch import Batch
+from feedgym.env.check_reader.compare import MAY_CHANGE, changes_of_state
+from feedgym.env.check_reader.forms import (
     SIGNATURES,
     Form,
     check_expectation,
@@ -28,8 +28,8 @@ from feedgym.env.check_reader_forms import (
     problem,
     state_columns,
 )
-from feedgym.env.check_reader_report import ReaderProblem
-from feedgym.env.readers.reader_rows import PackedState
+from feedgym.env.check_reader.report import ReaderProblem
+from feedgym.env.readers import PackedState
 
 
 @dataclass(kw_only=True)

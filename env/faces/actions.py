@@ -13,9 +13,9 @@ import numpy as np
 from gymnasium import spaces
 
 from feedgym.env.arrays import Bools, Ints
-from feedgym.env.catalogue import Catalogue
 from feedgym.env.checks import require
-from feedgym.env.observables import newest
+from feedgym.env.faces.observables import newest
+from feedgym.env.feed import Catalogue
 
 ACTIONS = ("query", "slate", "item")
 """What an action of the single face may be."""

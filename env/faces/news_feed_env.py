@@ -1,6 +1,6 @@
 """One reader as a Gymnasium environment: a step is one visit, the clock jumps over the hours in between.
 
-A face on :class:`~feedgym.env.feed.Feed` with one reader; ``NewsFeedVectorEnv`` with P = 1 is the same world.
+A face on :class:`~feedgym.env.feed.feed.Feed` with one reader; ``NewsFeedVectorEnv`` with P = 1 is the same world.
 Shapes: K positions, D article columns, F reader columns, C candidates. Time is in hours.
 """
 
@@ -10,7 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium import Env
 
-from feedgym.env.actions import (
+from feedgym.env.arrays import Bools, Floats, Ints
+from feedgym.env.checks import require
+from feedgym.env.config import FeedConfig
+from feedgym.env.faces.actions import (
     ACTIONS,
     ORDERS,
     action_space,
@@ -19,13 +22,7 @@ from feedgym.env.actions import (
     chosen_articles,
     slate_below,
 )
-from feedgym.env.arrays import Bools, Floats, Ints
-from feedgym.env.catalogue import Catalogue
-from feedgym.env.checks import require
-from feedgym.env.config import FeedConfig
-from feedgym.env.feed import Feed, ServedOutcome
-from feedgym.env.newsroom import Newsroom
-from feedgym.env.observables import (
+from feedgym.env.faces.observables import (
     ReaderTable,
     article_columns,
     article_space,
@@ -35,8 +32,9 @@ from feedgym.env.observables import (
     reader_space,
     world_centers,
 )
-from feedgym.env.readers.news_reader import NewsReader
-from feedgym.env.readers.protocol import ReaderModel
+from feedgym.env.feed import Catalogue, Feed, ServedOutcome
+from feedgym.env.newsroom import Newsroom
+from feedgym.env.readers import NewsReader, ReaderModel
 
 OBSERVATIONS = ("flat", "dict")
 """What an observation of the single face may be."""

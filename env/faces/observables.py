@@ -12,11 +12,10 @@ import numpy as np
 from gymnasium import spaces
 
 from feedgym.env.arrays import Bools, Doubles, Floats, Ints
-from feedgym.env.catalogue import Catalogue
 from feedgym.env.config import FeedConfig
-from feedgym.env.feed import Feed
+from feedgym.env.feed import Catalogue, Feed
 from feedgym.env.newsroom import Newsroom, topic_centers
-from feedgym.env.readers.protocol import Observing, ReaderModel, World, WorldAware
+from feedgym.env.readers import Observing, ReaderModel, World, WorldAware
 
 BOUND = 10.0
 """Columns without a range of their own (text vectors, a reader model's ``observe``) are clipped to +-BOUND."""

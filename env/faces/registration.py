@@ -12,6 +12,6 @@ def register() -> None:
     if ENV_ID not in gymnasium.registry:
         gymnasium.register(
             id=ENV_ID,
-            entry_point="feedgym.env.news_feed_env:NewsFeedEnv",
-            vector_entry_point="feedgym.env.vector_env:NewsFeedVectorEnv",
+            entry_point="feedgym.env.faces.news_feed_env:NewsFeedEnv",
+            vector_entry_point="feedgym.env.faces.vector_env:NewsFeedVectorEnv",
         )

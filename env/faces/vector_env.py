@@ -1,6 +1,6 @@
 """A population as a Gymnasium vector environment: P readers, one clock, one newsroom; a step is one tick.
 
-A face on :class:`~feedgym.env.feed.Feed`: sub-environment i is the reader in seat i. O(P) per tick by Gymnasium's
+A face on :class:`~feedgym.env.feed.feed.Feed`: sub-environment i is the reader in seat i. O(P) per tick by Gymnasium's
 contract; whoever needs ticks that cost their visits only drives the Feed itself.
 Shapes: P readers, K positions, F reader columns. Time is in hours.
 """
@@ -14,15 +14,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from feedgym.env.arrays import AnyArray, Bools, Floats, Ints
-from feedgym.env.catalogue import Catalogue
 from feedgym.env.checks import require
 from feedgym.env.config import FeedConfig
-from feedgym.env.feed import Feed, ServedOutcome
+from feedgym.env.faces.observables import ReaderTable, clock_columns, reader_space, world_centers
+from feedgym.env.feed import Catalogue, Feed, ServedOutcome, Visits
 from feedgym.env.newsroom import Newsroom
-from feedgym.env.observables import ReaderTable, clock_columns, reader_space, world_centers
-from feedgym.env.readers.news_reader import NewsReader
-from feedgym.env.readers.protocol import ReaderModel
-from feedgym.env.visits import Visits
+from feedgym.env.readers import NewsReader, ReaderModel
 
 Info = dict[str, Any]
 Observation = dict[str, AnyArray]

@@ -9,9 +9,8 @@ import math
 import numpy as np
 
 from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, SmallInts, nest, unnest
-from feedgym.env.articles import Archive
-from feedgym.env.calendar import Calendar
-from feedgym.env.newsroom import Eventful, Newsroom
+from feedgym.env.feed.calendar import Calendar
+from feedgym.env.newsroom import Archive, Eventful, Newsroom
 
 _EMPTY: Ints = np.zeros(0, dtype=np.int64)
 

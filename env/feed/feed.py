@@ -11,17 +11,24 @@ import dataclasses
 import numpy as np
 
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, SmallInts, nest, unnest
-from feedgym.env.calendar import Calendar
-from feedgym.env.catalogue import Catalogue
 from feedgym.env.checks import require
 from feedgym.env.config import FeedConfig
-from feedgym.env.modules import ModuleNewsroom
-from feedgym.env.newsroom import Eventful, Newsroom, SyntheticNewsroom
+from feedgym.env.feed.calendar import Calendar
+from feedgym.env.feed.catalogue import Catalogue
+from feedgym.env.feed.visits import ReaderRecords, Visits, valid_entries
+from feedgym.env.newsroom import Eventful, ModuleNewsroom, Newsroom, SyntheticNewsroom
 from feedgym.env.noise import Noise
-from feedgym.env.readers.news_reader import NewsReader
-from feedgym.env.readers.protocol import Describing, Observing, Outcome, ReaderModel, SlateView, World, WorldAware
-from feedgym.env.readers.reader_rows import PackedState
-from feedgym.env.visits import ReaderRecords, Visits, valid_entries
+from feedgym.env.readers import (
+    Describing,
+    NewsReader,
+    Observing,
+    Outcome,
+    PackedState,
+    ReaderModel,
+    SlateView,
+    World,
+    WorldAware,
+)
 
 BLOCK = 4096
 """Visits handled at once: their arrays stay in the second-level cache."""

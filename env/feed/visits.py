@@ -3,12 +3,18 @@
 Shapes: n visits of this tick, L clicks of history, F columns of the reader model's own. Time is in hours.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
 
 from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, SmallInts
-from feedgym.env.articles import Archive
+from feedgym.env.checks import require
+from feedgym.env.newsroom import Archive
+
+VISIT_BITS = 20
+"""``visit_id = reader_id * 2**20 + visit``: unique within a run, and the same whatever the sharding."""
 
 
 class ReaderRecords:
@@ -157,3 +163,12 @@ def valid_entries(archive: Archive, article_id: Ints) -> tuple[Bools, Ints]:
     if repeated.any():
         valid &= ~repeated
     return valid, safe if valid.all() else np.where(valid, safe, 0)
+
+
+def visit_ids(reader_id: Ints, visit: Ints) -> Ints:
+    """Ids of visits (n,): ``reader_id * 2**20 + visit``."""
+    if len(reader_id):
+        require(int(visit.max()) < 2**VISIT_BITS, "visit", int(visit.max()), f"< {2**VISIT_BITS} visits a reader")
+        require(int(reader_id.max()) < 2 ** (63 - VISIT_BITS), "reader_id", int(reader_id.max()), "< 2**43")
+    ids: Ints = (reader_id.astype(np.int64) << VISIT_BITS) + visit
+    return ids

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from feedgym.env.arrays import AnyArray, Bools, Doubles, Floats, Ints
-from feedgym.env.articles import ArticleTable
 from feedgym.env.checks import require
-from feedgym.env.log_values import MAX_HOURS, MAX_ID
+from feedgym.env.log.values import MAX_HOURS, MAX_ID
+from feedgym.env.newsroom import ArticleTable
 
 if TYPE_CHECKING:
     import pyarrow as pa

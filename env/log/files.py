@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feedgym.env.checks import require
-from feedgym.env.impressions import ARTICLES_NAME, BESIDE, CONFIG_KEY, SITE_NEEDS, VERSION_KEY
-from feedgym.env.log_columns import BY_NAME, COLUMNS, SCHEMA_VERSION
+from feedgym.env.log.columns import BY_NAME, COLUMNS, SCHEMA_VERSION
+from feedgym.env.log.impressions import ARTICLES_NAME, BESIDE, CONFIG_KEY, SITE_NEEDS, VERSION_KEY
 
 if TYPE_CHECKING:
     import pyarrow as pa

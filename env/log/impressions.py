@@ -15,7 +15,7 @@ import numpy as np
 
 from feedgym.env.arrays import Doubles
 from feedgym.env.checks import require
-from feedgym.env.log_columns import BY_NAME, COLUMNS, DICTIONARY, SCHEMA_VERSION, arrow_type, log_schema
+from feedgym.env.log.columns import BY_NAME, COLUMNS, DICTIONARY, SCHEMA_VERSION, arrow_type, log_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa

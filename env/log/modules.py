@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from feedgym.env.feed import Feed
-from feedgym.env.impressions import metadata_of, write_table
-from feedgym.env.modules import ModuleNewsroom
+from feedgym.env.log.impressions import metadata_of, write_table
+from feedgym.env.newsroom import ModuleNewsroom
 
 
 def write_modules(path: str | Path, feed: Feed, *, config: Mapping[str, Any] | None = None) -> int:

@@ -16,10 +16,10 @@ import numpy as np
 
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Ints
 from feedgym.env.checks import require
-from feedgym.env.impressions import SITE_NEEDS
-from feedgym.env.log_columns import BY_NAME
-from feedgym.env.log_files import find_parts, opened, origin
-from feedgym.env.log_values import MAX_SLATE, check_type, to_numpy
+from feedgym.env.log.columns import BY_NAME
+from feedgym.env.log.files import find_parts, opened, origin
+from feedgym.env.log.impressions import SITE_NEEDS
+from feedgym.env.log.values import MAX_SLATE, check_type, to_numpy
 
 if TYPE_CHECKING:
     import pyarrow as pa

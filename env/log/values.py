@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from feedgym.env.arrays import AnyArray, Bools
-from feedgym.env.log_columns import BY_NAME
+from feedgym.env.log.columns import BY_NAME
 
 if TYPE_CHECKING:
     import pyarrow as pa

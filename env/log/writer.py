@@ -15,19 +15,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from feedgym.env.arrays import Arrays, Bools, Doubles, Ints
-from feedgym.env.articles import LATENT, OBSERVABLE, Archive
 from feedgym.env.checks import require
 from feedgym.env.config import FeedConfig
-from feedgym.env.feed import ServedOutcome
-from feedgym.env.impressions import check_joint, constant, metadata_of, slot_logs, write_table
-from feedgym.env.log_columns import BY_NAME, COLUMNS, DICTIONARY, arrow_type, log_schema
-from feedgym.env.visits import Visits
+from feedgym.env.feed import ServedOutcome, Visits, visit_ids
+from feedgym.env.log.columns import BY_NAME, COLUMNS, DICTIONARY, arrow_type, log_schema
+from feedgym.env.log.impressions import check_joint, constant, metadata_of, slot_logs, write_table
+from feedgym.env.newsroom import LATENT, OBSERVABLE, Archive
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VISIT_BITS = 20
-"""``visit_id = reader_id * 2**20 + visit``: unique within a run, and the same whatever the sharding."""
 OPTIONAL = ("slate_made_hours", "slate_id", "session", "slot_marginal", "inclusion", "inclusion_time")
 """What a policy or a serving mode may add to a tick."""
 # Derived at the end, or the same for the whole log.
@@ -286,15 +283,6 @@ def _check_optional(columns: Mapping[str, ArrayLike]) -> None:
 
 def _null_of(name: str) -> float:
     return -1 if name in _OF_VISITS else np.nan
-
-
-def visit_ids(reader_id: Ints, visit: Ints) -> Ints:
-    """Ids of visits (n,): ``reader_id * 2**20 + visit``."""
-    if len(reader_id):
-        require(int(visit.max()) < 2**VISIT_BITS, "visit", int(visit.max()), f"< {2**VISIT_BITS} visits a reader")
-        require(int(reader_id.max()) < 2 ** (63 - VISIT_BITS), "reader_id", int(reader_id.max()), "< 2**43")
-    ids: Ints = (reader_id.astype(np.int64) << VISIT_BITS) + visit
-    return ids
 
 
 def write_articles(path: str | Path, archive: Archive, *, config: Mapping[str, Any] | None = None) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, SmallInts
 from feedgym.env.checks import require
-from feedgym.env.decay import decay_rate
+from feedgym.env.newsroom.decay import decay_rate
 
 OBSERVABLE = ("topic", "publisher", "author", "text", "clickbait_proxy", "quality_proxy", "breaking")
 """What a site sees of an article at publication, besides its publication time."""

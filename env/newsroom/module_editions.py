@@ -1,14 +1,14 @@
 """When the modules of a home page have their editions, what an edition shows, and what it is as one article.
 
-Pure functions; :mod:`feedgym.env.modules` has the newsroom. Shapes: m articles, e editions, S slots of a module.
-Time is in hours.
+Pure functions; :mod:`feedgym.env.newsroom.modules` has the newsroom. Shapes: m articles, e editions, S slots of a
+module. Time is in hours.
 """
 
 import numpy as np
 
 from feedgym.env.arrays import Bools, Doubles, Floats, Ints, SmallInts
-from feedgym.env.articles import ArticleTable
-from feedgym.env.decay import LN2, decay_rate
+from feedgym.env.newsroom.articles import ArticleTable
+from feedgym.env.newsroom.decay import LN2, decay_rate
 
 _GRID = 2.0**19
 _CELLS = 1_000_000

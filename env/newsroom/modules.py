@@ -16,11 +16,11 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from feedgym.env.arrays import Arrays, Doubles, Floats, Ints
-from feedgym.env.articles import ArticleTable
 from feedgym.env.checks import require
 from feedgym.env.config import ModuleConfig
-from feedgym.env.module_editions import choose, edition_hours, pool
-from feedgym.env.newsroom import Eventful, Newsroom
+from feedgym.env.newsroom.articles import ArticleTable
+from feedgym.env.newsroom.module_editions import choose, edition_hours, pool
+from feedgym.env.newsroom.synthetic import Eventful, Newsroom
 
 SHOWN = ("published_hours", "topic", "publisher", "author", "clickbait_proxy", "quality_proxy", "breaking")
 """What a site sees of an article that a module shows, in ``ModuleNewsroom.module_articles``."""

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedgym.env.arrays import Bools, Doubles, Floats, SmallInts
-from feedgym.env.article_cells import NAMES, Cells, is_null
-from feedgym.env.article_file import open_table
 from feedgym.env.checks import require
-from feedgym.env.newsroom import unit
+from feedgym.env.newsroom.article_cells import NAMES, Cells, is_null
+from feedgym.env.newsroom.article_file import open_table
+from feedgym.env.newsroom.synthetic import unit
 
 MAX_ID_LENGTH = 256
 MAX_POPULARITY = 1e15

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedgym.env.arrays import Bools, Doubles, Floats, Ints, SmallInts
-from feedgym.env.articles import ArticleTable
 from feedgym.env.checks import require
 from feedgym.env.config import NewsroomConfig
-from feedgym.env.newsroom import expiry, stream, topic_centers, unit
+from feedgym.env.newsroom.articles import ArticleTable
+from feedgym.env.newsroom.read_articles import ArticleRows, read_articles
+from feedgym.env.newsroom.synthetic import expiry, stream, topic_centers, unit
 from feedgym.env.noise import Noise, mix
-from feedgym.env.read_articles import ArticleRows, read_articles
 
 _CHARACTER = np.uint64(0x9E3779B97F4A7C15)
 STORY_SD = 0.8

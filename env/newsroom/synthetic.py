@@ -11,9 +11,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from feedgym.env.arrays import Doubles, Floats, Ints
-from feedgym.env.articles import ArticleTable
 from feedgym.env.config import NewsroomConfig
-from feedgym.env.events import EventCalendar
+from feedgym.env.newsroom.articles import ArticleTable
+from feedgym.env.newsroom.events import EventCalendar
 
 # The order is part of the meaning of a seed: append at the end, never reorder.
 STREAMS = ("publishers", "articles")

@@ -1,8 +1,32 @@
-"""Reader models: the plug-in point, and the models that ship."""
+"""Reader models: the plug-in point, and the models that ship. May import ``newsroom`` and what is below it."""
 
 from feedgym.env.readers.cascade import CascadeReader
-from feedgym.env.readers.config import NewsReaderConfig
+from feedgym.env.readers.config import Device, NewsReaderConfig
 from feedgym.env.readers.news_reader import NewsReader
-from feedgym.env.readers.protocol import Outcome, ReaderModel, SlateView, World
+from feedgym.env.readers.protocol import (
+    Describing,
+    Expecting,
+    Observing,
+    Outcome,
+    ReaderModel,
+    SlateView,
+    World,
+    WorldAware,
+)
+from feedgym.env.readers.reader_rows import PackedState
 
-__all__ = ["CascadeReader", "NewsReader", "NewsReaderConfig", "Outcome", "ReaderModel", "SlateView", "World"]
+__all__ = [
+    "CascadeReader",
+    "Describing",
+    "Device",
+    "Expecting",
+    "NewsReader",
+    "NewsReaderConfig",
+    "Observing",
+    "Outcome",
+    "PackedState",
+    "ReaderModel",
+    "SlateView",
+    "World",
+    "WorldAware",
+]

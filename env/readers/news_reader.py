@@ -12,8 +12,7 @@ import math
 import numpy as np
 
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, SmallInts
-from feedgym.env.articles import SCORING_EXTRA, Archive
-from feedgym.env.newsroom import topic_centers
+from feedgym.env.newsroom import SCORING_EXTRA, Archive, topic_centers
 from feedgym.env.noise import Noise
 from feedgym.env.readers.config import NewsReaderConfig
 from feedgym.env.readers.dwell import Dwell

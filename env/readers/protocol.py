@@ -12,8 +12,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints
-from feedgym.env.articles import LATENT, OBSERVABLE, Archive
 from feedgym.env.checks import require
+from feedgym.env.newsroom import LATENT, OBSERVABLE, Archive
 from feedgym.env.noise import Noise
 
 

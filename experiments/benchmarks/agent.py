@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from feedgym.agents import drawing as module
 from feedgym.agents import make_agent
-from feedgym.agents.two_tower_agent import TwoTowerAgent
+from feedgym.agents.two_tower import TwoTowerAgent
+from feedgym.agents.two_tower import drawing as module
 from feedgym.env.config import FeedConfig, NewsroomConfig
 from feedgym.env.feed import Feed
-from feedgym.env.readers.protocol import Outcome
-from feedgym.experiments.benchmark_feed import LIVE_AT_400_PER_DAY
+from feedgym.env.readers import Outcome
+from feedgym.experiments.benchmarks.feed import LIVE_AT_400_PER_DAY
 
 
 @dataclass(frozen=True, kw_only=True)

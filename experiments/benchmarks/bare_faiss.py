@@ -10,8 +10,7 @@ from typing import Any, Protocol
 import faiss
 import numpy as np
 
-from feedgym.agents.indexes.flat import BLAS_FROM, use_blas_from
-from feedgym.agents.indexes.ivf import cells_of
+from feedgym.agents.retrieval import BLAS_FROM, cells_of, use_blas_from
 from feedgym.env.arrays import Bools, Doubles, Floats, Ints
 
 _faiss: Any = faiss  # its stubs do not know all that is used here

@@ -16,8 +16,8 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from feedgym.env.checks import require
-from feedgym.experiments.checkpoint import write_bytes, write_json
-from feedgym.experiments.command import parsed, stopping
+from feedgym.experiments.cli import parsed, stopping
+from feedgym.experiments.runs import write_bytes, write_json
 
 SECTIONS = ("feed", "agent", "retrieval", "slates", "learning", "training", "serving", "indexes")
 
@@ -98,7 +98,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _feed(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
-    from feedgym.experiments.benchmark_feed import feed_cases, measure
+    from feedgym.experiments.benchmarks.feed import feed_cases, measure
 
     figures = measure(feed_cases(config.scale), config.rounds)
     rows = [
@@ -136,7 +136,7 @@ def _feed(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
 
 
 def _agent(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
-    from feedgym.experiments.benchmark_agent import measure
+    from feedgym.experiments.benchmarks.agent import measure
 
     s = config.scale
     figures = [
@@ -156,7 +156,7 @@ def _agent(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
 
 
 def _retrieval(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
-    from feedgym.experiments.benchmark_retrieval import measure
+    from feedgym.experiments.benchmarks.retrieval import measure
 
     sizes = [max(200, round(n * config.scale)) for n in (1_000, 10_000, 100_000)]
     figures = [
@@ -179,7 +179,7 @@ def _retrieval(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
 
 
 def _slates(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
-    from feedgym.experiments.benchmark_slates import SHORTLIST, SLATE_SIZE, measure
+    from feedgym.experiments.benchmarks.slates import SHORTLIST, SLATE_SIZE, measure
 
     live, batch = max(200, round(10_000 * config.scale)), max(16, round(1024 * config.scale))
     figures = [
@@ -204,7 +204,7 @@ def _slates(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
 
 
 def _learning(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
-    from feedgym.experiments.benchmark_learning import REFERENCE, measure
+    from feedgym.experiments.benchmarks.learning import REFERENCE, measure
 
     batches = sorted({max(16, round(size * config.scale)) for size in (256, 1024)})
     readers, hours = max(100, round(2000 * config.scale)), max(12.0, 60.0 * config.scale)
@@ -216,7 +216,7 @@ def _learning(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
 
 
 def _training(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
-    from feedgym.experiments.benchmark_training import READERS, VISITS, measure
+    from feedgym.experiments.benchmarks.training import READERS, VISITS, measure
 
     s = config.scale
     batch, visits, readers = max(16, round(1024 * s)), max(500, round(VISITS * s)), max(100, round(READERS * s))
@@ -249,7 +249,7 @@ def _training(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
 
 
 def _serving(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
-    from feedgym.experiments.benchmark_serving import HEADER, SIZES, cells, measure_modes
+    from feedgym.experiments.benchmarks.serving import HEADER, SIZES, cells, measure_modes
 
     sizes = sorted({max(30, round(readers * config.scale)) for readers in SIZES})
     figures = measure_modes(config.rounds, sizes)
@@ -258,7 +258,7 @@ def _serving(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
 
 
 def _indexes(config: BenchmarkConfig) -> tuple[str, Sequence[Any]]:
-    from feedgym.experiments.benchmark_index_tables import indexes
+    from feedgym.experiments.benchmarks.index_tables import indexes
 
     return indexes(config.scale, config.rounds)
 

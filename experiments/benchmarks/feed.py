@@ -14,9 +14,9 @@ import numpy as np
 from feedgym.env.arrays import Ints
 from feedgym.env.config import HalfLifeClass, NewsroomConfig
 from feedgym.env.feed import Feed
-from feedgym.env.readers.news_reader import NewsReader
+from feedgym.env.readers import NewsReader
 from feedgym.env.worlds import WORLDS
-from feedgym.experiments.benchmark_floor import Floor
+from feedgym.experiments.benchmarks.floor import Floor
 
 SLATE_SIZE = 10
 LIVE_AT_400_PER_DAY = 830

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from feedgym.experiments.benchmark_indexes import (
+from feedgym.experiments.benchmarks.indexes import (
     DIM,
     SHARE,
     SHORTLIST,
@@ -12,7 +12,7 @@ from feedgym.experiments.benchmark_indexes import (
     refresh_figures,
     search_figures,
 )
-from feedgym.experiments.ranking import markdown_table
+from feedgym.experiments.reports import markdown_table
 
 SIZES = (1_000, 10_000, 100_000)
 

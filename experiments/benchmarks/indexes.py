@@ -16,7 +16,7 @@ import numpy as np
 
 from feedgym.agents.retrieval import ItemIndex, make_index, recall_at_k
 from feedgym.env.arrays import Doubles, Floats, Ints
-from feedgym.experiments.bare_faiss import Bare, bare_of
+from feedgym.experiments.benchmarks.bare_faiss import Bare, bare_of
 
 DIM = 66
 SHORTLIST = 100

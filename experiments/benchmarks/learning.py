@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from feedgym.agents import parse_agent
-from feedgym.agents.two_tower_agent import TwoTowerAgent
+from feedgym.agents.two_tower import TwoTowerAgent
 from feedgym.env.config import FeedConfig
 from feedgym.env.feed import Feed
 

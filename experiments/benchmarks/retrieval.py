@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 
+from feedgym.agents.retrieval import SlotArrayIndex
 from feedgym.agents.slate_policy import sample_slates
-from feedgym.agents.slot_array import SlotArrayIndex
 from feedgym.env.arrays import Floats
 
 DIM = 66

@@ -15,12 +15,11 @@ import numpy as np
 
 from feedgym.agents import parse_agent
 from feedgym.agents.agent import Agent
-from feedgym.agents.serving_cost import ServingCost
-from feedgym.agents.two_tower_agent import TwoTowerAgent
+from feedgym.agents.serving import ServingCost
+from feedgym.agents.two_tower import TwoTowerAgent
 from feedgym.env.checks import require
 from feedgym.env.feed import Feed
-from feedgym.experiments.run_config import RunConfig
-from feedgym.experiments.train import one_torch_thread
+from feedgym.experiments.runs import RunConfig, one_torch_thread
 
 MODES = ("realtime", "streaming", "batch")
 SIZES = (1_000, 10_000)

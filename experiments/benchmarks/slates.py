@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 
-from feedgym.agents.inclusion import slate_marginals
-from feedgym.agents.slate_policy import sample_slates
-from feedgym.agents.slot_array import SlotArrayIndex
+from feedgym.agents.retrieval import SlotArrayIndex
+from feedgym.agents.slate_policy import sample_slates, slate_marginals
 from feedgym.env.arrays import Floats
-from feedgym.experiments.benchmark_retrieval import per_call
+from feedgym.experiments.benchmarks.retrieval import per_call
 
 DIM = 64
 SHORTLIST = 200

@@ -17,7 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 from feedgym.agents import make_agent
 from feedgym.env.config import FeedConfig
 from feedgym.env.feed import Feed
-from feedgym.experiments.benchmark_training_plain import PlainLog, PlainTowers
+from feedgym.experiments.benchmarks.training_plain import PlainLog, PlainTowers
 
 VISITS, READERS = 125_000, 2_500
 """A million impressions on slates of 8, in a month; a click then has 10 others in its reader's history, on average."""

@@ -10,22 +10,22 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from feedgym.agents.oracles import OracleAgent
+from feedgym.agents.baselines import OracleAgent
 from feedgym.agents.registry import AGENTS, agent_kinds
 
 CONFIGS = (
-    "feedgym.agents.settings:RegressionConfig",
-    "feedgym.agents.settings:ContrastiveConfig",
-    "feedgym.agents.settings:ReinforceConfig",
-    "feedgym.agents.settings:DirectConfig",
-    "feedgym.agents.settings:LtvConfig",
-    "feedgym.agents.settings:FutureConfig",
-    "feedgym.agents.settings:TwoTowerAgentConfig",
-    "feedgym.agents.baselines:RecentConfig",
-    "feedgym.agents.baselines:PopularConfig",
-    "feedgym.agents.sponsored:SponsoredConfig",
-    "feedgym.agents.policy:PolicyConfig",
-    "feedgym.agents.baselines:RandomConfig",
+    "feedgym.agents.learners.settings:RegressionConfig",
+    "feedgym.agents.learners.settings:ContrastiveConfig",
+    "feedgym.agents.learners.settings:ReinforceConfig",
+    "feedgym.agents.learners.settings:DirectConfig",
+    "feedgym.agents.learners.settings:LtvConfig",
+    "feedgym.agents.learners.settings:FutureConfig",
+    "feedgym.agents.learners.settings:TwoTowerAgentConfig",
+    "feedgym.agents.baselines.popularity:RecentConfig",
+    "feedgym.agents.baselines.popularity:PopularConfig",
+    "feedgym.agents.baselines.sponsored:SponsoredConfig",
+    "feedgym.agents.slate_policy.policy:PolicyConfig",
+    "feedgym.agents.baselines.popularity:RandomConfig",
 )
 """Where settings are documented, the more special ones first."""
 USAGE = """usage: feedgym agents [NAME]

@@ -22,7 +22,7 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(0 if words in (["-h"], ["--help"]) else 2)
     # Late: help needs none of it.
     from feedgym.env.check_reader import check_reader_model
-    from feedgym.experiments.run_config import load_reader_model
+    from feedgym.experiments.runs import load_reader_model
 
     try:
         model = load_reader_model(words[0])

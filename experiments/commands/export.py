@@ -18,8 +18,8 @@ from feedgym.env.arrays import Ints
 from feedgym.env.checks import require
 
 if TYPE_CHECKING:
-    from feedgym.agents.logged_site import LoggedSite
-    from feedgym.experiments.episodes import Episode
+    from feedgym.agents.logged import LoggedSite
+    from feedgym.experiments.logs import Episode
 
 _ROOT = "MINARI_DATASETS_PATH"
 
@@ -56,10 +56,10 @@ def readers_who_left(site: "LoggedSite") -> Ints:
 
 def opened(log: Path) -> "LoggedSite":
     """The log as a site; with as many topics as the world had that its settings name, where they name one."""
-    from feedgym.agents.logged_site import LoggedSite
-    from feedgym.env.log_reading import LogReader
-    from feedgym.experiments.drive import make_drive
-    from feedgym.experiments.offline import simulated_run
+    from feedgym.agents.logged import LoggedSite
+    from feedgym.env.log import LogReader
+    from feedgym.experiments.logs import simulated_run
+    from feedgym.experiments.runs import make_drive
 
     try:
         sizes = make_drive(simulated_run(LogReader(log).config)).feed.catalogue.category_sizes
@@ -78,7 +78,7 @@ def export(config: ExportConfig) -> Any:
         RuntimeError: Minari is not installed.
         ValueError: whatever is wrong in the log; a dataset of this name that exists.
     """
-    from feedgym.experiments.episodes import episodes_of, steps_of
+    from feedgym.experiments.logs import episodes_of, steps_of
 
     _minari()
     site = opened(config.log)
@@ -175,7 +175,7 @@ def _datasets_in(root: Path | None) -> Iterator[None]:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Command line."""
-    from feedgym.experiments.command import parsed, stopping
+    from feedgym.experiments.cli import parsed, stopping
 
     config = parsed(ExportConfig, args, "export", __doc__)
     with stopping("export"):

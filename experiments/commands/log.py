@@ -11,9 +11,7 @@ from pathlib import Path
 
 from feedgym.agents.registry import AgentPlan, kind_named, make_agent, parse_agent
 from feedgym.env.checks import require
-from feedgym.experiments.checkpoint import read_json
-from feedgym.experiments.run_config import RunConfig, horizon
-from feedgym.experiments.train import Report, run
+from feedgym.experiments.runs import Report, RunConfig, horizon, read_json, run
 
 DEFAULT_EPSILON = 0.1
 
@@ -99,9 +97,8 @@ def make_log(config: LogConfig, report: Report | None = None) -> str | None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Command line."""
-    from feedgym.experiments.command import parsed, stopping
-    from feedgym.experiments.live import LiveProgress
-    from feedgym.experiments.workers import Finished
+    from feedgym.experiments.cli import parsed, stopping
+    from feedgym.experiments.runs import Finished, LiveProgress
 
     config = parsed(LogConfig, args, "log", __doc__)
     with stopping("log"):

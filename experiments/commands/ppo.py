@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 
 from feedgym.env import FeedConfig, NewsFeedEnv
-from feedgym.env.actions import newest_first
 from feedgym.env.arrays import Doubles, Floats
 from feedgym.env.checks import require
-from feedgym.experiments.command import parsed
-from feedgym.experiments.ranking import interval
-from feedgym.experiments.statistics import Paired, paired_difference
+from feedgym.env.faces import newest_first
+from feedgym.experiments.cli import parsed
+from feedgym.experiments.reports import Paired, interval, paired_difference
 
 UNSEEN_WORLDS = 2**31
 """Worlds of the evaluation are numbered from here on: ``reset()`` without a seed draws training worlds below it."""
@@ -32,7 +31,7 @@ REPORTS = 10
 """Lines of progress."""
 NEEDS = (
     "needs stable-baselines3, which FeedGym does not install. In an environment of its own: "
-    "python -m venv ppo && ppo/bin/pip install . stable-baselines3 && ppo/bin/python -m feedgym.experiments.ppo"
+    "python -m venv ppo && ppo/bin/pip install . stable-baselines3 && ppo/bin/feedgym ppo"
 )
 
 Choose = Callable[[NewsFeedEnv, Floats, np.random.Generator], Any]

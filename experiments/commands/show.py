@@ -13,7 +13,7 @@ import numpy as np
 import tyro
 
 from feedgym.env.checks import require
-from feedgym.experiments.run_log import RunLog, run_folders
+from feedgym.experiments.runs import RunLog, run_folders
 
 VISIT = (
     *("policy_version", "time_hours", "slate_made_hours", "visit_id", "reader_id", "visit", "position", "article_id"),
@@ -252,7 +252,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Command line."""
     from rich.console import Console
 
-    from feedgym.experiments.command import parsed, stopping
+    from feedgym.experiments.cli import parsed, stopping
 
     config = parsed(ShowConfig, args, "show", __doc__)
     with stopping("show"):

@@ -15,7 +15,7 @@ import tyro
 from feedgym.agents.registry import AgentPlan, kind_named, make_agent, parse_agent
 from feedgym.env.checks import require
 from feedgym.env.feed import Feed
-from feedgym.experiments.run_config import RunConfig
+from feedgym.experiments.runs import RunConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -219,7 +219,7 @@ def _ids_text(costs: Sequence[IdCost], num_ids: int, width: int) -> list[str]:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Command line."""
-    from feedgym.experiments.command import parsed, stopping
+    from feedgym.experiments.cli import parsed, stopping
 
     config = parsed(TowersConfig, args, "towers", __doc__)
     with stopping("towers"):

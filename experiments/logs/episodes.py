@@ -13,7 +13,7 @@ from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints
 from feedgym.env.checks import require
 
 if TYPE_CHECKING:
-    from feedgym.agents.logged_site import LoggedSite
+    from feedgym.agents.logged import LoggedSite
     from feedgym.env.feed import Feed
 
 INFOS = ("clicks", "dwell_minutes", "subscribed", "slot_propensity", "log_propensity")
@@ -84,7 +84,7 @@ def steps_of(site: "LoggedSite") -> Steps:
     Args:
         site: the log, at its first tick.
     """
-    from feedgym.env.observables import ReaderTable, clock_columns
+    from feedgym.env.faces import ReaderTable, clock_columns
 
     require(site.tick == 0, "site", f"tick {site.tick}", "its first tick")
     names = column_names(site)

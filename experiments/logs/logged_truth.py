@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from feedgym.agents.ope.logged import first_rows
+from feedgym.agents.ope import first_rows
 from feedgym.env.arrays import Doubles, Ints
 from feedgym.env.checks import require
-from feedgym.experiments.drive import make_drive
-from feedgym.experiments.run_config import RunConfig
+from feedgym.experiments.runs import RunConfig, make_drive
 
 if TYPE_CHECKING:
-    from feedgym.agents.logged_site import LoggedSite
-    from feedgym.agents.two_tower_agent import TwoTowerAgent
+    from feedgym.agents.logged import LoggedSite
+    from feedgym.agents.two_tower import TwoTowerAgent
 
 
 def reward_on_logged_states(

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from feedgym.agents.registry import AgentPlan, parse_agent
-from feedgym.experiments.offline_result import OfflineResult
-from feedgym.experiments.run_config import RunConfig
+from feedgym.experiments.logs.offline_result import OfflineResult
+from feedgym.experiments.runs import RunConfig
 
 if TYPE_CHECKING:
-    from feedgym.agents.logged_behaviour import FittedBehaviour
-    from feedgym.agents.logged_site import LoggedSite
-    from feedgym.agents.reward_model import RewardModel
-    from feedgym.agents.two_tower_agent import TwoTowerAgent
+    from feedgym.agents.logged import FittedBehaviour, LoggedSite, RewardModel
+    from feedgym.agents.two_tower import TwoTowerAgent
     from feedgym.env.feed import Feed
 
 STREAM = 0x0FE
@@ -53,8 +51,7 @@ def with_estimates(
         reward_model: an agent's name, ``auto`` or ``none``.
         estimate_propensities: estimate the logging policy, instead of taking its word.
     """
-    from feedgym.agents.logged_behaviour import fit_behaviour
-    from feedgym.agents.logged_evaluation import check_drawn_now, evaluate_on_log
+    from feedgym.agents.logged import check_drawn_now, evaluate_on_log, fit_behaviour
     from feedgym.agents.ope import report_table
 
     site = kept.opened(None)
@@ -83,7 +80,7 @@ def with_estimates(
 
 def _reward_model(kept: Kept, name: str, site: "LoggedSite") -> tuple["RewardModel | None", tuple[str, ...]]:
     """The model, bound to ``site``; and why there is none where none could be had."""
-    from feedgym.agents.reward_model import fit_reward_model
+    from feedgym.agents.logged import fit_reward_model
 
     if name == "none":
         return None, ()
@@ -115,7 +112,7 @@ def _frozen(kept: Kept, site: "LoggedSite") -> "TwoTowerAgent":
 
 def _truth(kept: Kept) -> tuple[float | None, float | None]:
     """What the simulator says, and its standard error."""
-    from feedgym.experiments.logged_truth import reward_on_logged_states
+    from feedgym.experiments.logs.logged_truth import reward_on_logged_states
 
     if kept.world is None:
         return None, None

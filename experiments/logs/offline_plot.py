@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from feedgym.experiments.offline_result import OfflineResult, decimals
+from feedgym.experiments.logs.offline_result import OfflineResult, decimals
 
 SOUND, DOUBTFUL, MODELLED = "#0072b2", "#9a9a9a", "#d55e00"
 TRUTH, LOGGED = "#009e73", "#5b4023"

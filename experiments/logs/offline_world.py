@@ -10,10 +10,10 @@ from feedgym.agents.registry import AgentPlan
 from feedgym.env.arrays import Doubles
 from feedgym.env.checks import require
 from feedgym.env.config import RewardConfig
-from feedgym.experiments.run_config import RunConfig
+from feedgym.experiments.runs import RunConfig
 
 if TYPE_CHECKING:
-    from feedgym.agents.two_tower_agent import TwoTowerAgent
+    from feedgym.agents.two_tower import TwoTowerAgent
     from feedgym.env.feed import Feed
 
 MOST_READERS, MOST_DAYS = 20_000_000, 3650
@@ -57,7 +57,7 @@ def simulated_run(settings: Mapping[str, Any] | None, *, trusted: bool = False) 
 
 def feed_of(world: RunConfig) -> "Feed":
     """The site of a run."""
-    from feedgym.experiments.drive import make_drive
+    from feedgym.experiments.runs import make_drive
 
     return make_drive(world).feed
 
@@ -93,7 +93,7 @@ def deploy(plan: AgentPlan, trained: "TwoTowerAgent", world: RunConfig, *, seed:
     Raises:
         ValueError: readers of this world show more of themselves than the log kept.
     """
-    from feedgym.agents.two_tower_agent import TwoTowerAgent
+    from feedgym.agents.two_tower import TwoTowerAgent
 
     feed = feed_of(world) if seed is None else fresh_feed(world, seed)
     agent = plan.start(feed)

@@ -1,7 +1,7 @@
 """Off-policy estimates on a real log, against a real truth: two policies served the same shop in the same week.
 
-``python -m feedgym.experiments.open_bandit_check --data FOLDER --out runs/open_bandit``: from each policy's log of the
-Open Bandit Dataset (small version), what the other one would have earned; beside it what the other one did earn.
+``python -m feedgym.experiments.logs.open_bandit_check --data FOLDER --out runs/open_bandit``: from each policy's log of
+the Open Bandit Dataset (small version), what the other one would have earned; beside it what the other one did earn.
 Thompson sampling never stood still: what is asked for is the policy that shows each item as often as it did that week.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from feedgym.agents.ope import Estimate, clustered_error, diagnose, dm, dr, dros, ips, sndr, snips, switch_dr
 from feedgym.env.arrays import Doubles
 from feedgym.env.checks import require
-from feedgym.experiments.open_bandit_log import PLACES, OpenBandit, read_open_bandit, write_site_log
+from feedgym.experiments.logs.open_bandit_log import PLACES, OpenBandit, read_open_bandit, write_site_log
 
 CAMPAIGNS = ("all", "men")
 POLICIES = {"random": "uniform", "bts": "Thompson sampling"}
@@ -125,7 +125,7 @@ def check_markdown(checks: Sequence[Check]) -> str:
 
 def run(config: OpenBanditConfig) -> tuple[Check, ...]:
     """Write the logs and the table; the checks in order."""
-    from feedgym.experiments.checkpoint import write_bytes
+    from feedgym.experiments.runs import write_bytes
 
     checks = []
     for campaign in CAMPAIGNS:
@@ -140,7 +140,7 @@ def run(config: OpenBanditConfig) -> tuple[Check, ...]:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Command line."""
-    from feedgym.experiments.command import parsed, stopping
+    from feedgym.experiments.cli import parsed, stopping
 
     config = parsed(OpenBanditConfig, args, "open-bandit", __doc__)
     with stopping("open-bandit"):

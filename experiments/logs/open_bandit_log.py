@@ -82,7 +82,7 @@ def write_site_log(rows: OpenBandit, folder: Path) -> None:
     """
     import pyarrow as pa
 
-    from feedgym.env.impressions import ARTICLES_NAME, write_table
+    from feedgym.env.log import ARTICLES_NAME, write_table
 
     one = np.ones(len(rows.item))
     log = {

@@ -6,7 +6,7 @@ Shapes: n slates, m impressions.
 import numpy as np
 
 from feedgym.env.arrays import AnyArray, Bools, Doubles, Floats
-from feedgym.experiments.evaluation import AGES
+from feedgym.experiments.measures.evaluation import AGES
 
 FEW = 50
 """Impressions before this tick below which next to nothing is known of an article's clicks."""

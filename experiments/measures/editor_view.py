@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, SmallInts, nest, unnest
-from feedgym.env.feed import Feed, ServedOutcome
-from feedgym.env.visits import Visits
-from feedgym.experiments.editor_metrics import age_bucket, gini, shown_less_than, slate_entropy
-from feedgym.experiments.editor_sums import FEW, NAMES, Sums, editor_tag, known
-from feedgym.experiments.repeats import Repeats
+from feedgym.env.feed import Feed, ServedOutcome, Visits
+from feedgym.experiments.measures.editor_metrics import age_bucket, gini, shown_less_than, slate_entropy
+from feedgym.experiments.measures.editor_sums import FEW, NAMES, Sums, editor_tag, known
+from feedgym.experiments.measures.repeats import Repeats
 
 FOLLOWED = 256
 """Readers whose slates are looked at one by one."""

@@ -18,10 +18,9 @@ import numpy as np
 
 from feedgym.agents.agent import Agent, Predicting, Scoring
 from feedgym.env.arrays import AnyArray, Arrays, Doubles, Ints, nest, unnest
-from feedgym.env.feed import Feed
-from feedgym.env.readers.protocol import Expecting, Outcome
-from feedgym.env.visits import Visits
-from feedgym.experiments.ranking_metrics import (
+from feedgym.env.feed import Feed, Visits
+from feedgym.env.readers import Expecting, Outcome
+from feedgym.experiments.measures.ranking_metrics import (
     Ranks,
     discount_weight,
     discounted_share,
@@ -30,8 +29,8 @@ from feedgym.experiments.ranking_metrics import (
     share_of_gain,
     top_weight,
 )
-from feedgym.experiments.regret import LocalRegret, local_regret
-from feedgym.experiments.reliability import Reliability
+from feedgym.experiments.measures.regret import LocalRegret, local_regret
+from feedgym.experiments.measures.reliability import Reliability
 
 METRICS = ("recall_at_10", "recall_at_100", "ndcg_at_10", "mrr")
 AGES = ("under_1_h", "1_to_3_h", "3_to_12_h", "12_to_24_h", "over_24_h")

@@ -9,11 +9,8 @@ import numpy as np
 
 from feedgym.env.arrays import AnyArray, Arrays, Doubles, Ints
 from feedgym.env.config import RewardConfig
-from feedgym.env.feed import Feed
-from feedgym.env.readers.cascade import CascadeReader
-from feedgym.env.readers.news_reader import NewsReader
-from feedgym.env.readers.protocol import Expecting, ReaderModel
-from feedgym.env.visits import Visits
+from feedgym.env.feed import Feed, Visits
+from feedgym.env.readers import CascadeReader, Expecting, NewsReader, ReaderModel
 
 
 def expected_slate_reward(click: Doubles, worth: Doubles, examination: Doubles, stop: float = 0.0) -> Doubles:

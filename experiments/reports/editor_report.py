@@ -1,4 +1,4 @@
-"""The editor's view in tables: means over seeds of what :class:`~feedgym.experiments.editor_view.EditorView` found."""
+"""The editor's view in tables: means over seeds of what ``measures/editor_view.py`` found."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from feedgym.experiments.editor_sums import GROUPS, NAMES, SHARES, editor_tag
+from feedgym.experiments.measures import GROUPS, NAMES, SHARES, editor_tag
 
 _MISSING = "-"
 _OVERALL = {

@@ -1,4 +1,4 @@
-"""Evaluation in tables: means over seeds of what :class:`~feedgym.experiments.evaluation.Evaluation` found."""
+"""Evaluation in tables: means over seeds of what :class:`~feedgym.experiments.measures.evaluation.Evaluation` found."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,8 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from feedgym.experiments.evaluation import AGES, CLICKED, METRICS
-from feedgym.experiments.reliability import ReliabilityBin
+from feedgym.experiments.measures import AGES, CLICKED, METRICS, ReliabilityBin
 
 RANKING_NAMES = (*METRICS, *(f"{metric}/{age}" for metric in METRICS for age in AGES))
 """All numbers of a ranking: over all articles, then by the age of the relevant one."""

@@ -17,10 +17,10 @@ import numpy as np
 
 from feedgym.env.arrays import Doubles
 from feedgym.env.checks import require
-from feedgym.experiments.curves import Curves, Run
-from feedgym.experiments.editor_report import mean_days
-from feedgym.experiments.run_table import RunTable, daily_rate, lost_percent, run_table, shown_name
-from feedgym.experiments.statistics import band
+from feedgym.experiments.reports.curves import Curves, Run
+from feedgym.experiments.reports.editor_report import mean_days
+from feedgym.experiments.reports.run_table import RunTable, daily_rate, lost_percent, run_table, shown_name
+from feedgym.experiments.reports.statistics import band
 
 Point = tuple[int, dict[str, float]]
 """A step (simulated hour) and the value of each tag at it."""

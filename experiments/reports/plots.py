@@ -15,9 +15,9 @@ from zlib import crc32
 import numpy as np
 
 from feedgym.env.arrays import Doubles
-from feedgym.experiments.curves import Run
-from feedgym.experiments.run_table import RunTable, run_table, shown_name
-from feedgym.experiments.statistics import band
+from feedgym.experiments.reports.curves import Run
+from feedgym.experiments.reports.run_table import RunTable, run_table, shown_name
+from feedgym.experiments.reports.statistics import band
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882255", "#332288", "#999933")
 """Told apart by colour-blind readers (Okabe & Ito 2008; the last three from Tol's muted scheme)."""
@@ -98,7 +98,7 @@ def plot_curves(runs: Sequence[Run], path: Path, reward_label: str, *, title: st
         title: what was compared, above the panels.
 
     Raises:
-        ValueError: as :func:`~feedgym.experiments.run_table.run_table`.
+        ValueError: as :func:`~feedgym.experiments.reports.run_table.run_table`.
     """
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg

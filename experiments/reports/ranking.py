@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isnan
 
-from feedgym.experiments.curves import Run
-from feedgym.experiments.editor_report import EditorFound, editor_csv_names, editor_csv_values, mean_editor
-from feedgym.experiments.evaluation_report import Evaluated, csv_names, csv_values, mean_evaluation
-from feedgym.experiments.run_table import RunTable, run_table, shown_name
-from feedgym.experiments.statistics import Paired, paired_difference, variance_factor
+from feedgym.experiments.reports.curves import Run
+from feedgym.experiments.reports.editor_report import EditorFound, editor_csv_names, editor_csv_values, mean_editor
+from feedgym.experiments.reports.evaluation_report import Evaluated, csv_names, csv_values, mean_evaluation
+from feedgym.experiments.reports.run_table import RunTable, run_table, shown_name
+from feedgym.experiments.reports.statistics import Paired, paired_difference, variance_factor
 
 BASELINES = ("random", "recent", "popular")
 """Agents that learn nothing; the best of them is what others are compared with."""
@@ -80,7 +80,7 @@ def rank(runs: Sequence[Run], baselines: Sequence[str] = BASELINES) -> Ranking:
         Rows with the highest reward first, equal ones by name.
 
     Raises:
-        ValueError: as :func:`~feedgym.experiments.run_table.run_table`.
+        ValueError: as :func:`~feedgym.experiments.reports.run_table.run_table`.
     """
     table = run_table(runs)
     reward = {agent: float(table.rates(agent, "reward").mean()) for agent in table.runs}

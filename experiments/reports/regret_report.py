@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from feedgym.env.arrays import Doubles
-from feedgym.experiments.curves import Run
-from feedgym.experiments.ranking import MISSING, Ranking, Row, interval, markdown_table, number
-from feedgym.experiments.run_table import RunTable, run_table
-from feedgym.experiments.statistics import band, paired_difference
+from feedgym.experiments.reports.curves import Run
+from feedgym.experiments.reports.ranking import MISSING, Ranking, Row, interval, markdown_table, number
+from feedgym.experiments.reports.run_table import RunTable, run_table
+from feedgym.experiments.reports.statistics import band, paired_difference
 
 EXPLAINED = (
     "Local regret: at the agent's own states, expected reward of the slate that pays most at once, minus that of the "

@@ -9,10 +9,10 @@ from math import isnan
 from pathlib import Path
 from shlex import quote
 
-from feedgym.experiments.curves import Run
-from feedgym.experiments.editor_report import age_cells, editor_remarks, overall_cells
-from feedgym.experiments.evaluation_report import ranking_cells, ranking_remarks, reliability_cells
-from feedgym.experiments.ranking import (
+from feedgym.experiments.reports.curves import Run
+from feedgym.experiments.reports.editor_report import age_cells, editor_remarks, overall_cells
+from feedgym.experiments.reports.evaluation_report import ranking_cells, ranking_remarks, reliability_cells
+from feedgym.experiments.reports.ranking import (
     Ranking,
     caption,
     markdown_table,
@@ -20,9 +20,9 @@ from feedgym.experiments.ranking import (
     ranking_markdown,
     shrinkage,
 )
-from feedgym.experiments.regret_report import regret_section
-from feedgym.experiments.run_table import run_table, shown_name
-from feedgym.experiments.serving_report import serving_section
+from feedgym.experiments.reports.regret_report import regret_section
+from feedgym.experiments.reports.run_table import run_table, shown_name
+from feedgym.experiments.reports.serving_report import serving_section
 
 ENOUGH_TO_LOOK = 5
 """Seeds below which even a look is uncertain (algorithms.md, 4.6)."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from feedgym.env.arrays import Doubles
 from feedgym.env.checks import require
-from feedgym.experiments.curves import Curves, Run
+from feedgym.experiments.reports.curves import Curves, Run
 
 
 def shown_name(agent: str, is_oracle: bool) -> str:

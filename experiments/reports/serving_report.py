@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from feedgym.experiments.curves import Run
-from feedgym.experiments.ranking import Ranking, markdown_table, number
-from feedgym.experiments.run_table import run_table
+from feedgym.experiments.reports.curves import Run
+from feedgym.experiments.reports.ranking import Ranking, markdown_table, number
+from feedgym.experiments.reports.run_table import run_table
 
 TITLES = {
     "reader_embeddings": "readers embedded",

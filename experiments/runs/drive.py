@@ -5,11 +5,11 @@ from typing import Protocol
 import numpy as np
 
 from feedgym.env.arrays import Ints
-from feedgym.env.catalogue import Catalogue
+from feedgym.env.feed import Catalogue
 from feedgym.env.feed import Feed, ServedOutcome
-from feedgym.env.vector_env import NewsFeedVectorEnv
-from feedgym.env.visits import Visits
-from feedgym.experiments.run_config import RunConfig
+from feedgym.env.faces import NewsFeedVectorEnv
+from feedgym.env.feed import Visits
+from feedgym.experiments.runs.run_config import RunConfig
 
 
 class Drive(Protocol):

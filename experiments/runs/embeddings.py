@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from feedgym.agents.agent import Agent
-from feedgym.agents.vectors import Embedding
+from feedgym.agents.two_tower import Embedding
 from feedgym.env.arrays import Arrays, nest
 from feedgym.env.feed import Feed
-from feedgym.experiments.checkpoint import save_arrays
+from feedgym.experiments.runs.checkpoint import save_arrays
 
 EMBEDDINGS = "embeddings.npz"
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-from feedgym.experiments.train import Progress
-from feedgym.experiments.workers import Failed, Finished, Message
+from feedgym.experiments.runs.messages import Progress
+from feedgym.experiments.runs.messages import Failed, Finished, Message
 
 
 class LiveProgress:

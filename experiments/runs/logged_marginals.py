@@ -3,8 +3,8 @@
 A tick of 20 visits alone takes twice the time that it takes among a thousand.
 """
 
-from feedgym.agents.agent import Served, marginals_of
-from feedgym.env.impression_log import ImpressionLog
+from feedgym.agents.slate_policy import Served, marginals_of
+from feedgym.env.log import ImpressionLog
 
 TOGETHER = 1024
 """Visits, about: more take longer in no cache, fewer are not worth the calls."""

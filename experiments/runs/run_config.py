@@ -15,11 +15,11 @@ from feedgym.agents.registry import AgentPlan, parse_agent
 from feedgym.env.checks import require
 from feedgym.env.config import FeedConfig, ModuleConfig, RewardConfig
 from feedgym.env.newsroom import Newsroom
-from feedgym.env.readers.news_reader import NewsReader
-from feedgym.env.readers.protocol import ReaderModel
-from feedgym.env.replay_newsroom import ReplayNewsroom
+from feedgym.env.readers import NewsReader
+from feedgym.env.readers import ReaderModel
+from feedgym.env.newsroom import ReplayNewsroom
 from feedgym.env.worlds import WORLDS
-from feedgym.experiments.checkpoint import file_name
+from feedgym.experiments.runs.checkpoint import file_name
 
 RUN_FORMAT = 4
 """Raised when the same settings would give other bytes: old runs are then not taken for new ones."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from feedgym.env.arrays import AnyArray, Arrays, Ints
-from feedgym.env.articles import LATENT
+from feedgym.env.newsroom import LATENT
 from feedgym.env.checks import require
-from feedgym.env.impressions import ARTICLES_NAME
-from feedgym.experiments.checkpoint import CHECKPOINT, DONE, IMPRESSIONS, read_json
+from feedgym.env.log import ARTICLES_NAME
+from feedgym.experiments.runs.checkpoint import CHECKPOINT, DONE, IMPRESSIONS, read_json
 
 if TYPE_CHECKING:
     import pyarrow as pa

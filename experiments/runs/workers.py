@@ -18,9 +18,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from feedgym.experiments import train
-from feedgym.experiments.run_config import RunConfig
-from feedgym.experiments.train import Progress
+from feedgym.experiments.runs.run_config import RunConfig
+from feedgym.experiments.runs.runner import run
+from feedgym.experiments.runs.messages import Progress
+from feedgym.experiments.runs.messages import Failed, Finished, Message
 
 
 @dataclass(frozen=True)
@@ -32,23 +33,10 @@ class Task:
     tensorboard: Path | None
 
 
-@dataclass(frozen=True)
-class Failed:
-    """A run that raised, or whose process died."""
-
-    task: int
-    error: str
-    """What was raised, with its traceback."""
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A run that is done."""
-
-    task: int
 
 
-Message = Progress | Failed | Finished
 
 
 def run_tasks(tasks: Sequence[Task], workers: int, tell: Callable[[int, Message], None]) -> None:
@@ -176,7 +164,7 @@ def _work(pipe: Connection) -> None:
 
 def _result(number: int, task: Task, report: Callable[[Progress], None]) -> Finished | Failed:
     try:
-        train.run(task.config, task.folder, tensorboard=task.tensorboard, report=report)
+        run(task.config, task.folder, tensorboard=task.tensorboard, report=report)
     except Exception as error:
         return Failed(number, "".join(traceback.format_exception(error)).rstrip())
     return Finished(number)

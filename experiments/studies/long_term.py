@@ -8,10 +8,9 @@ stands the prototype's single-slot ratio, which is biased (algorithms.md, 3.2).
 
 from pathlib import Path
 
-from feedgym.env.readers.config import NewsReaderConfig
-from feedgym.env.readers.news_reader import NewsReader
+from feedgym.env.readers import NewsReader, NewsReaderConfig
 from feedgym.experiments.compare import CompareConfig
-from feedgym.experiments.study import Part
+from feedgym.experiments.studies.study import Part
 
 SEEDS = (300, 301, 302, 303, 304, 305, 306, 307)
 READERS, DAYS = 2000, 28.0

@@ -8,10 +8,17 @@ logged is not the one that learns: by .55 of the gradient in the toy of algorith
 import torch
 from torch import Tensor
 
-from feedgym.agents.learners import FutureConfig, RegressionConfig, ReinforceConfig, ReinforceLearner
-from feedgym.agents.off_policy import importance_weight
-from feedgym.agents.policy_gradient import Logged, LogWeights, log_slot_propensity
+from feedgym.agents.learners import (
+    FutureConfig,
+    Logged,
+    LogWeights,
+    RegressionConfig,
+    ReinforceConfig,
+    ReinforceLearner,
+    log_slot_propensity,
+)
 from feedgym.agents.registry import AgentKind, agent_kinds, learner_builder
+from feedgym.agents.slate_policy import importance_weight
 from feedgym.env.arrays import Doubles
 
 

@@ -12,12 +12,10 @@ import numpy as np
 from feedgym.agents import parse_agent
 from feedgym.env.arrays import Doubles
 from feedgym.env.checks import require
-from feedgym.experiments.checkpoint import write_bytes
-from feedgym.experiments.command import parsed, stopping
+from feedgym.experiments.cli import parsed, stopping
 from feedgym.experiments.compare import CompareConfig, CompareResult, run
-from feedgym.experiments.curves import Run
-from feedgym.experiments.ranking import ranking_markdown, ranking_text
-from feedgym.experiments.statistics import band, paired_difference
+from feedgym.experiments.reports import Run, band, paired_difference, ranking_markdown, ranking_text
+from feedgym.experiments.runs import write_bytes
 
 Claims = Sequence[tuple[str, str, str]]
 """(agent, other, what is claimed)"""

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from feedgym.agents import parse_agent
-from feedgym.agents.published import SYSTEMS
-from feedgym.agents.registry import AGENTS, agent_kinds
+from feedgym.agents.registry import AGENTS, SYSTEMS, agent_kinds
 from feedgym.env import Feed, FeedConfig
 from feedgym.experiments.compare import CompareConfig, CompareResult
 from feedgym.experiments.compare import run as compare
-from feedgym.experiments.ranking import interval, markdown_table, number
+from feedgym.experiments.reports import interval, markdown_table, number
 
 SEEDS = (500, 501, 502)
 OWN = tuple(name for name in AGENTS if agent_kinds()[name].learns and name not in ("regression", *SYSTEMS))

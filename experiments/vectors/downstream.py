@@ -1,6 +1,6 @@
 """A worked example: a run's vectors as features of another click model, and what they add.
 
-``python -m feedgym.experiments.downstream --run FOLDER``. The model is a logistic regression on what a site has
+``python -m feedgym.experiments.vectors.downstream --run FOLDER``. The model is a logistic regression on what a site has
 without them (``click_columns``), from position, age and topic up to columns made by hand; the question is what
 ``u * v`` and the item bias add to each on later days.
 
@@ -22,13 +22,12 @@ import numpy as np
 
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Floats
 from feedgym.env.checks import require
-from feedgym.env.impressions import ARTICLES_NAME, read_impressions
-from feedgym.experiments.checkpoint import IMPRESSIONS
-from feedgym.experiments.click_columns import ARTICLES, LOG, site_columns
-from feedgym.experiments.click_model import Difference, Evaluated, Measures, fit, paired_bootstrap
-from feedgym.experiments.embed import load_embeddings
-from feedgym.experiments.exports import Exported, replay, run_config_of
-from feedgym.experiments.run_config import RunConfig
+from feedgym.env.log import ARTICLES_NAME, read_impressions
+from feedgym.experiments.runs import IMPRESSIONS, RunConfig
+from feedgym.experiments.vectors.click_columns import ARTICLES, LOG, site_columns
+from feedgym.experiments.vectors.click_model import Difference, Evaluated, Measures, fit, paired_bootstrap
+from feedgym.experiments.vectors.embed import load_embeddings
+from feedgym.experiments.vectors.exports import Exported, replay, run_config_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +194,7 @@ def _interval(difference: Difference, measure: str, digits: int) -> str:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Command line."""
-    from feedgym.experiments.command import parsed, stopping
+    from feedgym.experiments.cli import parsed, stopping
 
     config = parsed(DownstreamConfig, args, "downstream", __doc__)
     with stopping("downstream"):

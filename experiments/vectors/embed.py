@@ -13,10 +13,8 @@ import numpy as np
 
 from feedgym.env.arrays import Arrays, unnest
 from feedgym.env.checks import require
-from feedgym.experiments.checkpoint import load_arrays
-from feedgym.experiments.embeddings import EMBEDDINGS
-from feedgym.experiments.projector import write_projector
-from feedgym.experiments.run_log import RunLog, run_folders
+from feedgym.experiments.runs import EMBEDDINGS, RunLog, load_arrays, run_folders
+from feedgym.experiments.vectors.projector import write_projector
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -117,7 +115,7 @@ def _has_towers(agent: str) -> bool:
 
 
 def _write(path: Path, columns: Arrays, settings: dict[str, Any]) -> None:
-    from feedgym.env.impressions import metadata_of, write_table
+    from feedgym.env.log import metadata_of, write_table
 
     table = as_table(columns).replace_schema_metadata(metadata_of(settings))
     # Vectors repeat nothing: a dictionary of them would be the column over again.
@@ -143,7 +141,7 @@ def _labels(part: Arrays) -> Arrays:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Command line."""
-    from feedgym.experiments.command import parsed, stopping
+    from feedgym.experiments.cli import parsed, stopping
 
     config = parsed(EmbedConfig, args, "embed", __doc__)
     with stopping("embed"):

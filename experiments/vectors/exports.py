@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from feedgym.agents.vectors import Embedding, Vectors
+from feedgym.agents.two_tower import Embedding, Vectors
 from feedgym.env.arrays import Bools, Floats, Ints
 from feedgym.env.checks import require
 from feedgym.env.config import RewardConfig
-from feedgym.env.readers.protocol import Outcome
-from feedgym.experiments.drive import make_drive
-from feedgym.experiments.run_config import RunConfig
+from feedgym.env.readers import Outcome
+from feedgym.experiments.runs import RunConfig, make_drive
 
 
 class Exported(NamedTuple):

@@ -14,7 +14,7 @@ import numpy as np
 
 from feedgym.env.arrays import AnyArray, Floats
 from feedgym.env.checks import require
-from feedgym.experiments.checkpoint import write_bytes
+from feedgym.experiments.runs import write_bytes
 
 CONFIG_NAME = "projector_config.pbtxt"
 MOST_POINTS = 20_000

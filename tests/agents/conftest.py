@@ -9,7 +9,7 @@ import torch
 
 from feedgym.agents import Agent, Served
 from feedgym.env import Feed, NewsReader, NewsReaderConfig
-from feedgym.env.feed import ServedOutcome
+from feedgym.env.feed.feed import ServedOutcome
 
 Drive = Callable[..., list[tuple[Served, ServedOutcome]]]
 

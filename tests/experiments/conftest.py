@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pytest
 
-from feedgym.experiments.curves import PARTS, Curves, Run
+from feedgym.experiments.reports.curves import PARTS, Curves, Run
 
 LEVELS = {"random": 0.2, "recent": 0.5, "popular": 2.0, "regression-dwell": 3.0, "oracle-dwell": 4.0}
 

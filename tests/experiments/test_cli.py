@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from feedgym.agents.published import SYSTEMS
-from feedgym.agents.registry import AGENTS
-from feedgym.experiments import agents, cli
+from feedgym.agents.registry.plans import AGENTS
+from feedgym.agents.registry.published import SYSTEMS
+from feedgym.experiments import cli
+from feedgym.experiments.commands import agents
 from feedgym.experiments.compare import CompareConfig
 from feedgym.experiments.train import TrainConfig
 

@@ -12,7 +12,8 @@ from feedgym.env import read_impressions
 from feedgym.env.config import RewardConfig
 from feedgym.experiments import compare
 from feedgym.experiments.compare import CompareConfig, command_line, reward_label, split_agents
-from feedgym.experiments.run_config import RunConfig
+from feedgym.experiments.runs import runner
+from feedgym.experiments.runs.run_config import RunConfig
 
 EBNERD = Path(__file__).parents[2] / "experiments" / "data" / "ebnerd_articles.csv.gz"
 SMALL: dict[str, Any] = {
@@ -96,7 +97,7 @@ def test_through_the_vector_face_all_files_are_the_same(
 
     make_drive = train.make_drive
     monkeypatch.setattr(CompareConfig, "runs", through_the_face)
-    monkeypatch.setattr(train, "make_drive", lambda config: seen.append(config.face) or make_drive(config))
+    monkeypatch.setattr(runner, "make_drive", lambda config: seen.append(config.face) or make_drive(config))
     run(tmp_path)
     assert seen == ["vector"] * 4
     assert bytes_of(tmp_path) == bytes_of(out)
@@ -115,7 +116,7 @@ def test_finished_runs_are_skipped_and_others_get_folders_of_their_own(
         ran.append((config.agent, config.seed))
         return make_drive(config)
 
-    monkeypatch.setattr(train, "make_drive", noted)
+    monkeypatch.setattr(runner, "make_drive", noted)
     run(tmp_path)
     assert ran == []
     assert bytes_of(tmp_path) == bytes_of(out)
@@ -216,7 +217,7 @@ def test_failures_that_leave_no_common_seed_are_still_told(tmp_path: Path, monke
             raise ArithmeticError("no luck")
         return make_drive(config)
 
-    monkeypatch.setattr(train, "make_drive", failing)
+    monkeypatch.setattr(runner, "make_drive", failing)
     with pytest.raises(RuntimeError, match="2 of 4 runs failed"):
         run(tmp_path, agents=("random", "recent"))
     assert not (tmp_path / "report.md").exists()

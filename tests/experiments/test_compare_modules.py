@@ -10,8 +10,8 @@ import pytest
 from feedgym.env import Feed, read_impressions
 from feedgym.experiments import compare, train
 from feedgym.experiments.compare import CompareConfig, command_line
-from feedgym.experiments.run_config import RunConfig
-from feedgym.experiments.train import Progress
+from feedgym.experiments.runs.messages import Progress
+from feedgym.experiments.runs.run_config import RunConfig
 
 SEEDS = (0, 1, 2, 3)
 

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from feedgym.agents.baselines import BaselineAgent
+from feedgym.agents.baselines.popularity import BaselineAgent
 from feedgym.env import read_impressions
 from feedgym.experiments import train
-from feedgym.experiments.checkpoint import CHECKPOINT, DONE, locked
-from feedgym.experiments.run_config import RunConfig
-from feedgym.experiments.train import Progress, TrainConfig, load_run
+from feedgym.experiments.runs import runner
+from feedgym.experiments.runs.checkpoint import CHECKPOINT, DONE, locked
+from feedgym.experiments.runs.messages import Progress
+from feedgym.experiments.runs.run_config import RunConfig
+from feedgym.experiments.runs.runner import load_run
+from feedgym.experiments.train import TrainConfig
 
 SMALL: dict[str, Any] = {"agent": "regression", "readers": 40, "days": 3.0, "tick_hours": 1.0}
 
@@ -72,7 +75,7 @@ def test_a_run_stopped_at_the_end_of_a_day_goes_on_with_the_same_bytes(
     whole: Path, tmp_path: Path, day: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A checkpoint every day, however fast the days: else the clock decides which days have one.
-    monkeypatch.setattr(train, "CHECKPOINT_SHARE", 0.0)
+    monkeypatch.setattr(runner, "CHECKPOINT_SHARE", 0.0)
     with pytest.raises(StopError):
         train.run(RunConfig(**SMALL), tmp_path, report=stop_at(day))
     assert (tmp_path / CHECKPOINT).exists()
@@ -86,7 +89,7 @@ def test_a_run_stopped_at_the_end_of_a_day_goes_on_with_the_same_bytes(
 def test_a_run_stopped_amid_a_day_does_that_day_again(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from feedgym.experiments.curves import Curves
+    from feedgym.experiments.reports.curves import Curves
 
     record = Curves.record
 
@@ -110,7 +113,7 @@ def test_a_finished_run_is_read_not_run_and_a_leftover_checkpoint_goes(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
     (tmp_path / CHECKPOINT).write_bytes(b"killed between done.json and this file's removal")
-    monkeypatch.setattr(train, "make_drive", lambda config: pytest.fail("it was run"))
+    monkeypatch.setattr(runner, "make_drive", lambda config: pytest.fail("it was run"))
     told: list[Progress] = []
     run = train.run(RunConfig(**SMALL), tmp_path, report=told.append)
     assert bytes_of(tmp_path) == bytes_of(whole)
@@ -189,11 +192,11 @@ def test_checkpoints_take_a_tenth_of_the_time_at_most(tmp_path: Path, monkeypatc
         clock[0] += 1.0
         saved.append(int(arrays["feed/tick"]))
 
-    monkeypatch.setattr(train, "save_arrays", slow)
-    monkeypatch.setattr(train.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(runner, "save_arrays", slow)
+    monkeypatch.setattr(runner.time, "perf_counter", lambda: clock[0])
     config = RunConfig(agent="random", readers=20, days=9.0, tick_hours=1.0, log=False)
 
-    def next_day(progress: train.Progress) -> None:
+    def next_day(progress: Progress) -> None:
         clock[0] += 3.0
 
     train.run(config, tmp_path, report=next_day)

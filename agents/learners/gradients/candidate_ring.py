@@ -9,11 +9,9 @@ Shapes: n visits, B of a batch, M shortlist, K positions, H = M + K, m draws.
 import numpy as np
 import numpy.typing as npt
 
-from feedgym.agents.acted import Acted
-from feedgym.agents.draw_weights import columns_in_shortlist
-from feedgym.agents.inclusion import inclusion_time
-from feedgym.agents.ring import Ring
-from feedgym.agents.slate_policy import slot_marginal
+from feedgym.agents.learners.ring import Ring
+from feedgym.agents.serving import Acted
+from feedgym.agents.slate_policy import columns_in_shortlist, inclusion_time, slot_marginal
 from feedgym.env.arrays import Arrays, Bools, Floats, Ints
 
 

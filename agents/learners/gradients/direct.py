@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from feedgym.agents.agent import Site
-from feedgym.agents.candidate_ring import candidate_ring, shown_columns
-from feedgym.agents.correction import LinearCorrection
-from feedgym.agents.histories import needs_minutes
-from feedgym.agents.learners.estimated import unique_ids
+from feedgym.agents.learners.gradients.candidate_ring import candidate_ring, shown_columns
+from feedgym.agents.learners.gradients.correction import LinearCorrection
+from feedgym.agents.learners.gradients.estimated import unique_ids
+from feedgym.agents.learners.gradients.policy_gradient import Candidates, split_candidates
+from feedgym.agents.learners.gradients.reinforce import ReinforceLearner
 from feedgym.agents.learners.protocol import Learning
-from feedgym.agents.learners.reinforce import ReinforceLearner
-from feedgym.agents.policy import PolicyConfig
-from feedgym.agents.policy_gradient import Candidates, split_candidates
-from feedgym.agents.settings import DirectConfig, FutureConfig, RegressionConfig
-from feedgym.agents.tasks import parse_tasks
+from feedgym.agents.learners.settings import DirectConfig, FutureConfig, RegressionConfig
+from feedgym.agents.learners.tasks import parse_tasks
+from feedgym.agents.serving import needs_minutes
+from feedgym.agents.slate_policy import PolicyConfig
 from feedgym.env.arrays import Arrays, Doubles, Ints, nest, unnest
 from feedgym.env.checks import require
 from feedgym.towers.config import TwoTowerConfig

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feedgym.agents.behaviour import EstimatedBehaviour, cross_entropy, estimated_log_weight
+from feedgym.agents.learners.gradients.behaviour import EstimatedBehaviour, cross_entropy, estimated_log_weight
 from feedgym.agents.learners.protocol import Learning
 from feedgym.env.arrays import Arrays, Doubles, Ints
 from feedgym.towers.two_tower import TwoTower

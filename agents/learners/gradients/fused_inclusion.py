@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feedgym.agents.policy_gradient import Weigh
+from feedgym.agents.learners.gradients.policy_gradient import Weigh
 from feedgym.env.arrays import Bools, Doubles, Ints
 
 

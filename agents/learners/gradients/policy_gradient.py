@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feedgym.agents.off_policy import top_k_multiplier
+from feedgym.agents.slate_policy import top_k_multiplier
 from feedgym.env.arrays import Doubles
 
 Estimator = Literal["inclusion", "marginal", "chen", "none", "prefix", "joint"]

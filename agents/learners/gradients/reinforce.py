@@ -12,25 +12,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from feedgym.agents.acted import Acted
 from feedgym.agents.agent import Site
-from feedgym.agents.behaviour import EstimatedBehaviour
-from feedgym.agents.candidate_ring import candidate_ring, candidates_of, shown_columns
-from feedgym.agents.correction import LinearCorrection, MlpCorrection
-from feedgym.agents.fused_inclusion import inclusion_step
-from feedgym.agents.future import Future, Visited, slot_rewards
-from feedgym.agents.histories import needs_minutes
 from feedgym.agents.learners.averages import Averages
-from feedgym.agents.learners.estimated import unique_ids, with_estimates
+from feedgym.agents.learners.gradients.behaviour import EstimatedBehaviour
+from feedgym.agents.learners.gradients.candidate_ring import candidate_ring, candidates_of, shown_columns
+from feedgym.agents.learners.gradients.correction import LinearCorrection, MlpCorrection
+from feedgym.agents.learners.gradients.estimated import unique_ids, with_estimates
+from feedgym.agents.learners.gradients.fused_inclusion import inclusion_step
+from feedgym.agents.learners.gradients.policy_gradient import Logged, LogWeights, policy_gradient, split_candidates
 from feedgym.agents.learners.protocol import Learner, Learning
 from feedgym.agents.learners.regression import RegressionLearner
-from feedgym.agents.off_policy import effective_sample_size, importance_weight
-from feedgym.agents.policy import PolicyConfig
-from feedgym.agents.policy_gradient import Logged, LogWeights, policy_gradient, split_candidates
-from feedgym.agents.settings import FutureConfig, RegressionConfig, ReinforceConfig
+from feedgym.agents.learners.returns.future import Future, Visited, slot_rewards
+from feedgym.agents.learners.settings import FutureConfig, RegressionConfig, ReinforceConfig
+from feedgym.agents.ope import effective_sample_size
+from feedgym.agents.serving import Acted, needs_minutes
+from feedgym.agents.slate_policy import PolicyConfig, importance_weight
 from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, nest, unnest
 from feedgym.env.checks import require
-from feedgym.env.readers.protocol import Outcome
+from feedgym.env.readers import Outcome
 from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.two_tower import TwoTower, arrays_of, load_arrays
 

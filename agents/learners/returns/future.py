@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from feedgym.agents.return_time import ReturnTime
-from feedgym.agents.returns import chain_order, lambda_returns, running_mean
+from feedgym.agents.learners.returns.return_time import ReturnTime
+from feedgym.agents.learners.returns.returns import chain_order, lambda_returns, running_mean
 from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, nest, unnest
 from feedgym.env.config import RewardConfig
 from feedgym.towers.encoders import FeedForward

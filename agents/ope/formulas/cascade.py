@@ -7,8 +7,8 @@ Shapes: n visits, K positions.
 import numpy as np
 import numpy.typing as npt
 
-from feedgym.agents.ope.arrays import of_slots, weights
-from feedgym.agents.ope.terms import Estimate, Terms
+from feedgym.agents.ope.formulas.arrays import of_slots, weights
+from feedgym.agents.ope.formulas.terms import Estimate, Terms
 from feedgym.env.arrays import Doubles
 from feedgym.env.checks import require
 

@@ -7,8 +7,8 @@ over what the target would show. Shapes: n visits.
 import numpy as np
 import numpy.typing as npt
 
-from feedgym.agents.ope.arrays import of_visits, weights
-from feedgym.agents.ope.terms import Estimate, Terms
+from feedgym.agents.ope.formulas.arrays import of_visits, weights
+from feedgym.agents.ope.formulas.terms import Estimate, Terms
 from feedgym.env.checks import require
 
 

@@ -9,8 +9,8 @@ Shapes: n visits, G contexts (a policy's slates are alike within one), S slates,
 import numpy as np
 import numpy.typing as npt
 
-from feedgym.agents.ope.arrays import of_visits
-from feedgym.agents.ope.terms import Estimate, Terms
+from feedgym.agents.ope.formulas.arrays import of_visits
+from feedgym.agents.ope.formulas.terms import Estimate, Terms
 from feedgym.env.arrays import Doubles, Ints
 from feedgym.env.checks import require
 

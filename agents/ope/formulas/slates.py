@@ -11,8 +11,8 @@ Positions that nobody could fill (padding) have ratio 1 and reward 0. Shapes: n 
 import numpy as np
 import numpy.typing as npt
 
-from feedgym.agents.ope.arrays import of_slots, weights
-from feedgym.agents.ope.terms import Estimate, Terms
+from feedgym.agents.ope.formulas.arrays import of_slots, weights
+from feedgym.agents.ope.formulas.terms import Estimate, Terms
 from feedgym.env.arrays import Doubles
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from feedgym.agents.ope.diagnostics import diagnose
+from feedgym.agents.ope.formulas.diagnostics import diagnose
 from feedgym.env.arrays import Doubles
 from feedgym.env.checks import require
 

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from feedgym.experiments.benchmark_serving import WARM_DAYS, ServingFigures, measure
-from feedgym.experiments.checkpoint import kept_result
+from feedgym.experiments.benchmarks import WARM_DAYS, ServingFigures, measure
 from feedgym.experiments.compare import CompareResult
 from feedgym.experiments.compare import run as compare
-from feedgym.experiments.studies import staleness_settings as settings
-from feedgym.experiments.studies.staleness_plot import plot_staleness
-from feedgym.experiments.studies.staleness_tables import cost_table, hours_table, pairs_table, reward_table
+from feedgym.experiments.runs import kept_result
+from feedgym.experiments.studies.freshness import staleness_settings as settings
+from feedgym.experiments.studies.freshness.staleness_plot import plot_staleness
+from feedgym.experiments.studies.freshness.staleness_tables import cost_table, hours_table, pairs_table, reward_table
 
 COST_READERS = 5_000
 COST_SEED = 650

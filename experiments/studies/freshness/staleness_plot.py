@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from feedgym.experiments.benchmark_serving import ServingFigures
-from feedgym.experiments.curves import Run
-from feedgym.experiments.plots import PALETTE
-from feedgym.experiments.studies.staleness_settings import WARM_DAYS, Setting
-from feedgym.experiments.studies.staleness_tables import Line, line
+from feedgym.experiments.benchmarks import ServingFigures
+from feedgym.experiments.reports import PALETTE, Run
+from feedgym.experiments.studies.freshness.staleness_settings import WARM_DAYS, Setting
+from feedgym.experiments.studies.freshness.staleness_tables import Line, line
 
 LEFT_OF_ALL = 0.25
 """Where 0 hours stand on the logarithmic axis."""

@@ -11,12 +11,18 @@ import numpy as np
 from feedgym.agents import parse_agent
 from feedgym.env.arrays import Doubles
 from feedgym.env.checks import require
-from feedgym.experiments.benchmark_serving import ServingFigures
-from feedgym.experiments.curves import Run
-from feedgym.experiments.ranking import MISSING, interval, markdown_table, number
-from feedgym.experiments.serving_report import TITLES
-from feedgym.experiments.statistics import Paired, paired_difference
-from feedgym.experiments.studies.staleness_settings import WARM_DAYS, Setting
+from feedgym.experiments.benchmarks import ServingFigures
+from feedgym.experiments.reports import (
+    MISSING,
+    TITLES,
+    Paired,
+    Run,
+    interval,
+    markdown_table,
+    number,
+    paired_difference,
+)
+from feedgym.experiments.studies.freshness.staleness_settings import WARM_DAYS, Setting
 
 PAIRS = (
     ("items 24 h", "training 24 h", "articles a day late, both trained daily"),

@@ -9,10 +9,10 @@ Steps were chosen on seeds 100 to 102; all else is as shipped. Frozen before the
 
 from pathlib import Path
 
-from feedgym.agents.off_policy import PAPER_CAP
-from feedgym.experiments.ranking import markdown_table
-from feedgym.experiments.studies.logged_learning import Job, Learned, Sizes, run_jobs
-from feedgym.experiments.studies.logged_tables import difference_cells, mean_cells, plot_by_size
+from feedgym.agents.slate_policy import PAPER_CAP
+from feedgym.experiments.reports import markdown_table
+from feedgym.experiments.studies.from_logs.logged_learning import Job, Learned, Sizes, run_jobs
+from feedgym.experiments.studies.from_logs.logged_tables import difference_cells, mean_cells, plot_by_size
 
 SEEDS = (630, 631, 632, 633, 634, 635, 636, 637)
 LOGGER = "popular:epsilon=0.1,sharpness=1.0"

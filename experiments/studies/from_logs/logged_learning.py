@@ -17,19 +17,17 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from feedgym.agents.inclusion import slate_marginals
 from feedgym.agents.off_policy import effective_sample_size
 from feedgym.agents.registry import parse_agent
+from feedgym.agents.slate_policy import slate_marginals
 from feedgym.env.arrays import AnyArray, Doubles
 from feedgym.env.checks import require
-from feedgym.experiments.checkpoint import file_name, read_json, write_json
-from feedgym.experiments.log import LogConfig, make_log
-from feedgym.experiments.train import load_run, one_torch_thread
-from feedgym.experiments.workers import cores
+from feedgym.experiments.commands import LogConfig, make_log
+from feedgym.experiments.runs import cores, file_name, load_run, one_torch_thread, read_json, write_json
 
 if TYPE_CHECKING:
-    from feedgym.agents.logged_site import LoggedSite
-    from feedgym.agents.two_tower_agent import TwoTowerAgent
+    from feedgym.agents.logged import LoggedSite
+    from feedgym.agents.two_tower import TwoTowerAgent
     from feedgym.env.feed import Feed
 
 POWERS = (1, 3, 5)
@@ -134,10 +132,9 @@ def learn_and_deploy(agent: str, log: LogConfig, sizes: Sizes) -> Learned:
     Raises:
         ValueError: an agent without towers, or one that this log cannot teach.
     """
-    from feedgym.agents.logged_learning import learn_from_log
-    from feedgym.agents.logged_site import LoggedSite
-    from feedgym.agents.two_tower_agent import TwoTowerAgent
-    from feedgym.experiments.drive import make_drive
+    from feedgym.agents.logged import LoggedSite, learn_from_log
+    from feedgym.agents.two_tower import TwoTowerAgent
+    from feedgym.experiments.runs import make_drive
 
     plan, hours = parse_agent(agent), 24.0 * sizes.log_days
     feed = make_drive(log.run_config()).feed

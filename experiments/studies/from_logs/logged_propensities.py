@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 
 from feedgym.agents.registry import parse_agent
-from feedgym.experiments.checkpoint import kept_result
-from feedgym.experiments.log import LogConfig, make_log
+from feedgym.experiments.commands import LogConfig, make_log
+from feedgym.experiments.logs import Kept, feed_of, start, with_estimates
 from feedgym.experiments.offline import OfflineResult, simulated_run
-from feedgym.experiments.offline_estimates import Kept, start, with_estimates
-from feedgym.experiments.offline_world import feed_of
-from feedgym.experiments.statistics import paired_difference
-from feedgym.experiments.train import one_torch_thread
+from feedgym.experiments.reports import paired_difference
+from feedgym.experiments.runs import kept_result, one_torch_thread
 
 SEEDS = tuple(range(200, 208))
 LOGGERS = ("popular:epsilon=0.2", "regression-dwell:epsilon=0.2")
@@ -49,9 +47,8 @@ def one(logger: str, seed: int, out: Path) -> Mapping[str, Any]:
 
 
 def _both(log: Path) -> tuple[OfflineResult, OfflineResult]:
-    from feedgym.agents.logged_learning import learn_from_log
-    from feedgym.agents.logged_site import LoggedSite
-    from feedgym.env.log_reading import LogReader
+    from feedgym.agents.logged import LoggedSite, learn_from_log
+    from feedgym.env.log import LogReader
 
     world = simulated_run(LogReader(log).config)
     sizes = feed_of(world).catalogue.category_sizes

@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from feedgym.experiments.plots import PALETTE
-from feedgym.experiments.ranking import interval, number
-from feedgym.experiments.statistics import band, paired_difference
+from feedgym.experiments.reports import PALETTE, band, interval, number, paired_difference
 
 
 def mean_cells(values: Sequence[Sequence[float]]) -> list[str]:

@@ -11,9 +11,9 @@ Steps (``passes``) and readers were chosen on seeds 100 to 102; all else is as s
 from math import exp
 from pathlib import Path
 
-from feedgym.experiments.ranking import markdown_table
-from feedgym.experiments.studies.logged_learning import POWERS, Job, Learned, Sizes, run_jobs
-from feedgym.experiments.studies.logged_tables import difference_cells, mean_cells, plot_differences
+from feedgym.experiments.reports import markdown_table
+from feedgym.experiments.studies.from_logs.logged_learning import POWERS, Job, Learned, Sizes, run_jobs
+from feedgym.experiments.studies.from_logs.logged_tables import difference_cells, mean_cells, plot_differences
 
 SEEDS = (620, 621, 622, 623, 624, 625, 626, 627)
 SIZES = Sizes(readers=1000, log_days=2, deploy_days=2)

@@ -19,12 +19,10 @@ import numpy as np
 from feedgym.agents import parse_agent
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Doubles
-from feedgym.experiments.benchmark_agent import Stopwatch
-from feedgym.experiments.benchmark_feed import LIVE_AT_400_PER_DAY
-from feedgym.experiments.checkpoint import file_name, kept_result
-from feedgym.experiments.ranking import interval, markdown_table
-from feedgym.experiments.statistics import Paired, paired_difference
-from feedgym.experiments.studies.index_plot import save_plot
+from feedgym.experiments.benchmarks import LIVE_AT_400_PER_DAY, Stopwatch
+from feedgym.experiments.reports import Paired, interval, markdown_table, paired_difference
+from feedgym.experiments.runs import file_name, kept_result
+from feedgym.experiments.studies.indexes.index_plot import save_plot
 
 AGENT = "regression-dwell"
 SEEDS = (640, 641, 642, 643, 644)

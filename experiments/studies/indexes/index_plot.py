@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from feedgym.experiments.plots import PALETTE
-from feedgym.experiments.statistics import Paired
+from feedgym.experiments.reports import PALETTE, Paired
 
 Points = Mapping[str, tuple[float, float, Paired]]
 """By the name of the index: CPU milliseconds for 1,000 visits, recall, difference in reward to exact search."""

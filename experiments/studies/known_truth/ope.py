@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from feedgym.experiments.checkpoint import load_arrays, save_arrays
-from feedgym.experiments.studies.ope_draws import READERS
-from feedgym.experiments.studies.ope_replications import STUDIED, ReplicationConfig, SeedResult, replicate
-from feedgym.experiments.studies.ope_report import (
+from feedgym.experiments.runs import load_arrays, one_torch_thread, save_arrays
+from feedgym.experiments.studies.known_truth.ope_draws import READERS
+from feedgym.experiments.studies.known_truth.ope_replications import STUDIED, ReplicationConfig, SeedResult, replicate
+from feedgym.experiments.studies.known_truth.ope_report import (
     KINDS,
     claims_table,
     plot_errors,
@@ -28,8 +28,7 @@ from feedgym.experiments.studies.ope_report import (
     truth_table,
     weight_table,
 )
-from feedgym.experiments.studies.ope_scores import scores
-from feedgym.experiments.train import one_torch_thread
+from feedgym.experiments.studies.known_truth.ope_scores import scores
 
 SEEDS = (610, 611, 612, 613, 614, 615, 616, 617, 618, 619)
 CONFIG = ReplicationConfig()

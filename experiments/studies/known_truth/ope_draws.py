@@ -14,17 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from feedgym.agents.inclusion import slate_marginals
 from feedgym.agents.ope import LoggedSlates, ModelValues, TargetPropensities, slot_expectation
-from feedgym.agents.slate_policy import slate_log_propensity
+from feedgym.agents.slate_policy import slate_log_propensity, slate_marginals
 from feedgym.env.arrays import AnyArray, Doubles, Floats, Ints
 from feedgym.env.noise import Noise
-from feedgym.env.readers.cascade import CascadeReader
-from feedgym.env.readers.config import NewsReaderConfig
-from feedgym.env.readers.news_reader import NewsReader
-from feedgym.env.readers.protocol import SlateView
-from feedgym.experiments.regret import examination_of, expected_slate_reward
-from feedgym.experiments.studies.ope_states import LOGGER, Choice, States, TickStates
+from feedgym.env.readers import CascadeReader, NewsReader, NewsReaderConfig, SlateView
+from feedgym.experiments.measures import examination_of, expected_slate_reward
+from feedgym.experiments.studies.known_truth.ope_states import LOGGER, Choice, States, TickStates
 
 READERS = ("article", "position", "cascade")
 """A click follows from the article alone; from article and position; from the articles above as well."""

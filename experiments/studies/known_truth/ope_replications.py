@@ -14,14 +14,22 @@ from itertools import pairwise
 
 import numpy as np
 
-from feedgym.agents.ope import ESTIMATORS, ReaderSums, bootstrap, iips, interval
-from feedgym.agents.ope.diagnostics import Diagnostics, diagnose
-from feedgym.agents.ope.estimators import Estimator, Inputs
-from feedgym.agents.ope.terms import Terms
+from feedgym.agents.ope import (
+    ESTIMATORS,
+    Diagnostics,
+    Estimator,
+    Inputs,
+    ReaderSums,
+    Terms,
+    bootstrap,
+    diagnose,
+    iips,
+    interval,
+)
 from feedgym.env.arrays import AnyArray, Arrays, Doubles, Ints
 from feedgym.env.worlds import WORLDS
-from feedgym.experiments.studies.ope_draws import READERS, Drawn, RewardModel, draw, reader_models, truth_of
-from feedgym.experiments.studies.ope_states import LOGGER, StatesConfig, logged_states
+from feedgym.experiments.studies.known_truth.ope_draws import READERS, Drawn, RewardModel, draw, reader_models, truth_of
+from feedgym.experiments.studies.known_truth.ope_states import LOGGER, StatesConfig, logged_states
 
 WRONG = "single slots"
 STUDIED: Mapping[str, Estimator] = {

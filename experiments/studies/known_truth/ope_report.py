@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from feedgym.env.arrays import Doubles
-from feedgym.experiments.plots import PALETTE
-from feedgym.experiments.ranking import markdown_table
-from feedgym.experiments.studies.ope_draws import READERS
-from feedgym.experiments.studies.ope_replications import STUDIED, WARNINGS, WRONG, SeedResult
-from feedgym.experiments.studies.ope_scores import RIGHT_FOR, Score
+from feedgym.experiments.reports import PALETTE, markdown_table
+from feedgym.experiments.studies.known_truth.ope_draws import READERS
+from feedgym.experiments.studies.known_truth.ope_replications import STUDIED, WARNINGS, WRONG, SeedResult
+from feedgym.experiments.studies.known_truth.ope_scores import RIGHT_FOR, Score
 
 Scores = Mapping[tuple[int, str, str], Score]
 KINDS = {

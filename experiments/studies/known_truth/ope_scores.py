@@ -12,8 +12,8 @@ import numpy as np
 
 from feedgym.env.arrays import Bools, Doubles
 from feedgym.env.checks import require
-from feedgym.experiments.studies.ope_draws import READERS
-from feedgym.experiments.studies.ope_replications import STUDIED, WRONG, SeedResult
+from feedgym.experiments.studies.known_truth.ope_draws import READERS
+from feedgym.experiments.studies.known_truth.ope_replications import STUDIED, WRONG, SeedResult
 
 MOST_BIAS = 4.0
 """Standard errors that the mean error may be from 0."""

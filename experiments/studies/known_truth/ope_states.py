@@ -17,12 +17,11 @@ import numpy as np
 
 from feedgym.agents.registry import parse_agent
 from feedgym.agents.slate_policy import sample_slates
-from feedgym.agents.two_tower_agent import TwoTowerAgent
+from feedgym.agents.two_tower import TwoTowerAgent
 from feedgym.env.arrays import Arrays, Doubles, Floats, Ints
-from feedgym.env.articles import Archive
 from feedgym.env.feed import Feed
-from feedgym.env.readers.news_reader import NewsReader
-from feedgym.env.readers.reader_rows import PackedState
+from feedgym.env.newsroom import Archive
+from feedgym.env.readers import NewsReader, PackedState
 from feedgym.env.worlds import WORLDS
 
 LOGGER = "logger"

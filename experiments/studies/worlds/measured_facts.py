@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from feedgym.agents import parse_agent
 from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, SmallInts
+from feedgym.env.faces import newest
 from feedgym.env.feed import Feed
 from feedgym.env.noise import Noise
-from feedgym.env.observables import newest
-from feedgym.env.readers.news_reader import NewsReader
+from feedgym.env.readers import NewsReader
 from feedgym.env.worlds import WORLDS
 
 POLICIES = {

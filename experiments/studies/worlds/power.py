@@ -23,9 +23,7 @@ from feedgym.env.arrays import Doubles
 from feedgym.env.checks import require
 from feedgym.experiments.compare import CompareConfig
 from feedgym.experiments.compare import run as compare
-from feedgym.experiments.curves import Run
-from feedgym.experiments.ranking import ranking_markdown
-from feedgym.experiments.statistics import paired_difference, t_quantile
+from feedgym.experiments.reports import Run, paired_difference, ranking_markdown, t_quantile
 
 SEEDS = (400, 401, 402, 403, 404, 405)
 SIZES = (1000, 4000)

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from feedgym.agents import Agent, Served, make_agent
-from feedgym.agents.baselines import PopularConfig, RecentConfig
+from feedgym.agents.baselines.popularity import PopularConfig, RecentConfig
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 
 SITE = FeedConfig(num_readers=60, days=2.0, slate_size=3, newsroom=NewsroomConfig(articles_per_day=40))

@@ -10,13 +10,13 @@ import pytest
 from scipy import stats
 
 from feedgym.agents import make_agent, parse_agent
-from feedgym.agents.logged_site import LoggedSite
-from feedgym.agents.slate_policy import slate_log_propensity
-from feedgym.agents.sponsored import SponsoredConfig, least_attractive
+from feedgym.agents.baselines.sponsored import SponsoredConfig, least_attractive
+from feedgym.agents.logged.site import LoggedSite
+from feedgym.agents.slate_policy.slates import slate_log_propensity
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
-from feedgym.env.catalogue import Catalogue
+from feedgym.env.feed.catalogue import Catalogue
+from feedgym.experiments.commands.log import LogConfig, make_log
 from feedgym.experiments.compare import DEMO_AGENTS
-from feedgym.experiments.log import LogConfig, make_log
 
 SITE = FeedConfig(num_readers=60, days=2.0, slate_size=3, newsroom=NewsroomConfig(articles_per_day=40))
 

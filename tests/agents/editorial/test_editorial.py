@@ -10,11 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from feedgym.agents.agent import Served, Site
-from feedgym.agents.baselines import BaselineAgent
-from feedgym.agents.editorial import COLUMNS, CapPerCategory, Exclude, MinimumShare, Pin, Rules
-from feedgym.agents.policy import PolicyConfig, eligible, only_eligible, serve
-from feedgym.agents.rule_syntax import rules_of
+from feedgym.agents.agent import Site
+from feedgym.agents.baselines.popularity import BaselineAgent
+from feedgym.agents.editorial.rules import COLUMNS, CapPerCategory, Exclude, MinimumShare, Pin, Rules
+from feedgym.agents.editorial.syntax import rules_of
+from feedgym.agents.slate_policy.policy import PolicyConfig, eligible, only_eligible, serve
+from feedgym.agents.slate_policy.served import Served
 
 UNSEEN = 2
 """The article that nobody has been shown."""

@@ -9,13 +9,13 @@ import pytest
 
 from feedgym.agents import make_agent, parse_agent
 from feedgym.agents.agent import Site
-from feedgym.agents.baselines import BaselineAgent
-from feedgym.agents.editorial import CapPerCategory, Exclude, MinimumShare
-from feedgym.agents.policy import PolicyConfig
+from feedgym.agents.baselines.popularity import BaselineAgent
+from feedgym.agents.editorial.rules import CapPerCategory, Exclude, MinimumShare
+from feedgym.agents.slate_policy.policy import PolicyConfig
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
-from feedgym.env.log_reading import LogReader
-from feedgym.experiments.run_config import RunConfig
-from feedgym.experiments.train import run
+from feedgym.env.log.reader import LogReader
+from feedgym.experiments.runs.run_config import RunConfig
+from feedgym.experiments.runs.runner import run
 
 SITE = FeedConfig(
     num_readers=30, days=0.75, tick_hours=0.5, slate_size=5, newsroom=NewsroomConfig(articles_per_day=150)

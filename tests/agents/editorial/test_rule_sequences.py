@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from feedgym.agents import make_agent
-from feedgym.agents.agent import Served
-from feedgym.agents.editorial import COLUMNS, CapPerCategory, Exclude, MinimumShare, Pin, Rule, Rules
-from feedgym.agents.policy import PolicyConfig, boosts, eligible, only_eligible, serve
-from feedgym.agents.retrieval import INDEXES, make_index
-from feedgym.agents.rule_syntax import rules_of
+from feedgym.agents.editorial.rules import COLUMNS, CapPerCategory, Exclude, MinimumShare, Pin, Rule, Rules
+from feedgym.agents.editorial.syntax import rules_of
+from feedgym.agents.retrieval.registry import INDEXES, make_index
+from feedgym.agents.slate_policy.policy import PolicyConfig, boosts, eligible, only_eligible, serve
+from feedgym.agents.slate_policy.served import Served
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Ints
-from feedgym.experiments.evaluation import visits_at
+from feedgym.experiments.measures.evaluation import visits_at
 
 SIZE, DIM, TOPICS, PUBLISHERS = 4, 4, 4, 3
 KINDS = (

@@ -14,8 +14,8 @@ from feedgym.agents import make_agent
 from feedgym.agents.learners.contrastive import MAX_SPAN_HOURS, ContrastiveLearner, shares_of
 from feedgym.agents.learners.protocol import Learning
 from feedgym.agents.learners.regression import RegressionLearner
-from feedgym.agents.replay import Replay, VisitBatch
-from feedgym.agents.settings import RegressionConfig
+from feedgym.agents.learners.replay import Replay, VisitBatch
+from feedgym.agents.learners.settings import RegressionConfig
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.towers.frequency import FrequencyEstimator
 

@@ -12,8 +12,8 @@ import torch
 from feedgym.agents import make_agent
 from feedgym.agents.learners import RegressionConfig, RegressionLearner
 from feedgym.agents.learners.protocol import Learning
-from feedgym.agents.replay import Replay, VisitBatch
-from feedgym.agents.tasks import next_clicks
+from feedgym.agents.learners.replay import Replay, VisitBatch
+from feedgym.agents.learners.tasks import next_clicks
 from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig, NewsroomConfig
 
 SIZE = 4

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedgym.agents.replay import Replay, VisitBatch
+from feedgym.agents.learners.replay import Replay, VisitBatch
 
 K, L, R = 3, 4, 2
 NAMES = (

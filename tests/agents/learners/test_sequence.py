@@ -12,8 +12,8 @@ import torch
 from feedgym.agents import make_agent
 from feedgym.agents.learners import sequence
 from feedgym.agents.learners.contrastive import ContrastiveLearner
+from feedgym.agents.learners.replay import VisitBatch
 from feedgym.agents.learners.sequence import sequence_loss
-from feedgym.agents.replay import VisitBatch
 from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig, NewsroomConfig
 from feedgym.env.readers.protocol import Outcome, SlateView
 from feedgym.towers.encoders import BERT4Rec, GRU4Rec

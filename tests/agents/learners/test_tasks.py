@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from feedgym.agents.replay import Replay, VisitBatch
-from feedgym.agents.tasks import TASKS, first_clicks, next_clicks, parse_tasks, previous_visits, targets
+from feedgym.agents.learners.replay import Replay, VisitBatch
+from feedgym.agents.learners.tasks import TASKS, first_clicks, next_clicks, parse_tasks, previous_visits, targets
 
 SIZE = 3
 READERS = 7

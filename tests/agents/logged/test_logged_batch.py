@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from feedgym.agents.agent import marginals_of
-from feedgym.agents.logged_evaluation import evaluate_on_log
-from feedgym.agents.logged_learning import learn_from_log
-from feedgym.agents.logged_site import LoggedSite
-from feedgym.agents.registry import parse_agent
+from feedgym.agents.logged.evaluation import evaluate_on_log
+from feedgym.agents.logged.learning import learn_from_log
+from feedgym.agents.logged.site import LoggedSite
+from feedgym.agents.registry.plans import parse_agent
+from feedgym.agents.slate_policy.served import marginals_of
 from feedgym.env import Feed, FeedConfig, NewsReader
-from feedgym.env.impression_log import ImpressionLog, write_articles
-from feedgym.env.log_reading import LogReader
+from feedgym.env.log.reader import LogReader
+from feedgym.env.log.writer import ImpressionLog, write_articles
 from feedgym.env.readers.protocol import Outcome
 from feedgym.env.worlds import WORLDS
 

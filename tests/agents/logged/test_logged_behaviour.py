@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from feedgym.agents.logged_behaviour import FittedBehaviour, chances, fit_behaviour
-from feedgym.agents.logged_policy import BehaviourConfig, slate_log_likelihood
-from feedgym.agents.logged_site import LoggedSite
-from feedgym.agents.slate_policy import sample_slates, slate_log_propensity, slate_marginals
+from feedgym.agents.logged.behaviour import FittedBehaviour, chances, fit_behaviour
+from feedgym.agents.logged.policy import BehaviourConfig, slate_log_likelihood
+from feedgym.agents.logged.site import LoggedSite
+from feedgym.agents.slate_policy.slates import sample_slates, slate_log_propensity, slate_marginals
 from feedgym.env import read_impressions
-from feedgym.experiments.log import LogConfig, make_log
+from feedgym.experiments.commands.log import LogConfig, make_log
 
 QUICK = BehaviourConfig(steps=120, draws=128)
 SETTINGS: dict[str, Any] = {"readers": 200, "days": 2.0, "tick_hours": 1.0, "seed": 3}

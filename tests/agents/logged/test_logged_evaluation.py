@@ -8,19 +8,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from feedgym.agents.logged_evaluation import evaluate_on_log
-from feedgym.agents.logged_learning import learn_from_log
-from feedgym.agents.logged_site import LoggedSite
-from feedgym.agents.registry import parse_agent
-from feedgym.agents.two_tower_agent import TwoTowerAgent
-from feedgym.env.feed import Feed
-from feedgym.env.impression_log import ImpressionLog, write_articles
-from feedgym.env.log_reading import LogReader
-from feedgym.experiments.drive import make_drive
-from feedgym.experiments.log import LogConfig, make_log
-from feedgym.experiments.logged_truth import reward_on_logged_states
+from feedgym.agents.logged.evaluation import evaluate_on_log
+from feedgym.agents.logged.learning import learn_from_log
+from feedgym.agents.logged.site import LoggedSite
+from feedgym.agents.registry.plans import parse_agent
+from feedgym.agents.two_tower.agent import TwoTowerAgent
+from feedgym.env.feed.feed import Feed
+from feedgym.env.log.reader import LogReader
+from feedgym.env.log.writer import ImpressionLog, write_articles
+from feedgym.experiments.commands.log import LogConfig, make_log
+from feedgym.experiments.logs.logged_truth import reward_on_logged_states
 from feedgym.experiments.offline import simulated_run
-from feedgym.experiments.run_config import RunConfig
+from feedgym.experiments.runs.drive import make_drive
+from feedgym.experiments.runs.run_config import RunConfig
 
 AGENT = "regression-dwell:max_steps=20,train_every_hours=12.0"
 SETTINGS: dict[str, Any] = {"readers": 80, "days": 2.0, "tick_hours": 1.0, "seed": 5}
@@ -194,7 +194,7 @@ def test_visits_that_show_what_is_gone_by_the_tick_are_left_out(
     assert found.notes[-1].startswith(
         f"{len(np.unique(showing))} visits are left out: they show articles that were gone"
     )
-    monkeypatch.setattr("feedgym.agents.logged_evaluation.MOST_GONE", 0.0)
+    monkeypatch.setattr("feedgym.agents.logged.evaluation.MOST_GONE", 0.0)
     with pytest.raises(
         ValueError, match=r"gone by the tick: got \d+, needs less than 0% of them: a smaller tick_hours"
     ):

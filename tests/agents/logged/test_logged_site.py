@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv
 
-from feedgym.agents.logged_site import LoggedSite
+from feedgym.agents.logged.site import LoggedSite
 from feedgym.env import Feed, FeedConfig, RewardConfig
-from feedgym.env.impression_log import ImpressionLog, write_articles
+from feedgym.env.log.writer import ImpressionLog, write_articles
 from feedgym.env.readers.news_reader import NewsReader
 from feedgym.env.worlds import WORLDS
 

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from feedgym.agents.logged_evaluation import evaluate_on_log
-from feedgym.agents.logged_learning import learn_from_log
-from feedgym.agents.logged_site import LoggedSite
+from feedgym.agents.logged.evaluation import evaluate_on_log
+from feedgym.agents.logged.learning import learn_from_log
+from feedgym.agents.logged.reward_model import PositionSums, RewardModel, fit_reward_model, model_values, predictions
+from feedgym.agents.logged.site import LoggedSite
 from feedgym.agents.ope import cascade_dr, iips, iips_dr, rips, sniips, sniips_dr
-from feedgym.agents.registry import parse_agent
-from feedgym.agents.reward_model import PositionSums, RewardModel, fit_reward_model, model_values, predictions
-from feedgym.agents.slate_policy import sample_slates, slate_log_propensity, slate_marginals
-from feedgym.agents.two_tower_agent import TwoTowerAgent
-from feedgym.env.feed import Feed
-from feedgym.env.log_reading import LogReader
-from feedgym.experiments.drive import make_drive
-from feedgym.experiments.log import LogConfig, make_log
-from feedgym.experiments.logged_truth import reward_on_logged_states
+from feedgym.agents.registry.plans import parse_agent
+from feedgym.agents.slate_policy.slates import sample_slates, slate_log_propensity, slate_marginals
+from feedgym.agents.two_tower.agent import TwoTowerAgent
+from feedgym.env.feed.feed import Feed
+from feedgym.env.log.reader import LogReader
+from feedgym.experiments.commands.log import LogConfig, make_log
+from feedgym.experiments.logs.logged_truth import reward_on_logged_states
 from feedgym.experiments.offline import simulated_run
+from feedgym.experiments.runs.drive import make_drive
 
 # A toy of 6 articles, 3 positions: all 120 slates can be written down.
 LIVE = np.array([2, 3, 5, 8, 9, 11])

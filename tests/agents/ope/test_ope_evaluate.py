@@ -23,7 +23,7 @@ from feedgym.agents.ope import (
     rips,
     target_propensities,
 )
-from feedgym.agents.slate_policy import sample_slates, slate_marginals
+from feedgym.agents.slate_policy.slates import sample_slates, slate_marginals
 
 LIVE = np.arange(12)
 LISTED, LOGGER, TARGET = [1, 3, 4, 6], [1.0, 0.2, -0.5, 0.7], [0.0, 0.7, 0.5, 0.7]

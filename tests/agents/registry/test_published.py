@@ -10,7 +10,7 @@ import pytest
 
 from feedgym.agents import AGENTS, make_agent
 from feedgym.agents.learners import ContrastiveLearner, RegressionLearner
-from feedgym.agents.published import SYSTEMS
+from feedgym.agents.registry.published import SYSTEMS
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.config import ModuleConfig
 

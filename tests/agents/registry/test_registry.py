@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from feedgym.agents import AGENTS, make_agent, parse_agent
-from feedgym.agents.settings import RegressionConfig, TwoTowerAgentConfig
+from feedgym.agents.learners.settings import RegressionConfig
+from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 
 SITE = FeedConfig(num_readers=5, days=0.5, newsroom=NewsroomConfig(articles_per_day=20))
@@ -135,8 +136,8 @@ def test_importing_the_agents_loads_no_torch() -> None:
 
 def test_an_agent_of_ones_own_is_named_by_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_agents.py").write_text(
-        "from feedgym.agents.baselines import random_agent\n"
-        "from feedgym.agents.registry import AgentKind\n"
+        "from feedgym.agents.baselines.popularity import random_agent\n"
+        "from feedgym.agents.registry.plans import AgentKind\n"
         "MINE = AgentKind('mine', {'shift': 1.0}, lambda site, feed, settings: random_agent(site))\n"
         "OTHER = 3\n"
     )

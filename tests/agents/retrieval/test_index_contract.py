@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedgym.agents.indexes.approximate import ApproximateIndex
-from feedgym.agents.indexes.upkeep import Schedule
-from feedgym.agents.retrieval import INDEXES, ItemIndex, make_index, recall_at_k
+from feedgym.agents.retrieval.approximate import ApproximateIndex
+from feedgym.agents.retrieval.registry import INDEXES, ItemIndex, make_index, recall_at_k
+from feedgym.agents.retrieval.upkeep import Schedule
 
 DIM = 6
 KINDS = (

@@ -6,12 +6,12 @@ import faiss
 import numpy as np
 import pytest
 
-from feedgym.agents.indexes import flat
-from feedgym.agents.indexes.by_id import ById
-from feedgym.agents.indexes.flat import largest_products
-from feedgym.agents.indexes.order import best
-from feedgym.agents.indexes.scores import faiss_scores, row_scores
-from feedgym.agents.retrieval import make_index
+from feedgym.agents.retrieval.kernels import flat
+from feedgym.agents.retrieval.kernels.by_id import ById
+from feedgym.agents.retrieval.kernels.flat import largest_products
+from feedgym.agents.retrieval.kernels.order import best
+from feedgym.agents.retrieval.kernels.scores import faiss_scores, row_scores
+from feedgym.agents.retrieval.registry import make_index
 
 DIM = 18
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from feedgym.agents.indexes.age_shards import AgeShardsIndex
-from feedgym.agents.indexes.approximate import ApproximateIndex
-from feedgym.agents.indexes.auto import AutoIndex
-from feedgym.agents.indexes.geometry import Geometry
-from feedgym.agents.indexes.ivf import cells_of
-from feedgym.agents.indexes.upkeep import SAMPLE, Schedule, Upkeep
-from feedgym.agents.retrieval import column_scale_of, make_index
+from feedgym.agents.retrieval.age_shards import AgeShardsIndex
+from feedgym.agents.retrieval.approximate import ApproximateIndex
+from feedgym.agents.retrieval.auto import AutoIndex
+from feedgym.agents.retrieval.geometry import Geometry
+from feedgym.agents.retrieval.ivf import cells_of
+from feedgym.agents.retrieval.registry import column_scale_of, make_index
+from feedgym.agents.retrieval.upkeep import SAMPLE, Schedule, Upkeep
 
 DIM = 16
 N = 2000

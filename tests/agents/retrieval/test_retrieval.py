@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedgym.agents.indexes.order import sort_by_score
-from feedgym.agents.retrieval import ItemIndex, SlotArrayIndex, make_index
+from feedgym.agents.retrieval.kernels.order import sort_by_score
+from feedgym.agents.retrieval.registry import ItemIndex, SlotArrayIndex, make_index
 
 DIM = 5
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from feedgym.agents import make_agent
-from feedgym.agents.inclusion import slate_marginals
+from feedgym.agents.slate_policy.inclusion import slate_marginals
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 
 NEWSROOM = NewsroomConfig(articles_per_day=60, max_age_hours=20.0, num_topics=4)

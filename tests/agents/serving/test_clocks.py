@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from feedgym.agents import make_agent
-from feedgym.agents.clocks import PRESETS, Clocks, clocks_of, period, refreshed
-from feedgym.agents.serving import Serving
-from feedgym.agents.settings import TwoTowerAgentConfig
+from feedgym.agents.serving.clocks import PRESETS, Clocks, clocks_of, period, refreshed
+from feedgym.agents.serving.serving import Serving
+from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
 from feedgym.env import Feed, FeedConfig
 
 NAMES = ("item_refresh_hours", "reader_refresh_hours", "feature_lag_hours", "train_every_hours")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from feedgym.agents.registry import parse_agent
+from feedgym.agents.registry.plans import parse_agent
 from feedgym.env import Feed, FeedConfig
 from feedgym.env.readers.protocol import Outcome
 

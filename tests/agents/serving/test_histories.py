@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from feedgym.agents import make_agent
-from feedgym.agents.histories import click_columns, click_vectors, embed_readers, needs_minutes
 from feedgym.agents.learners.protocol import Learning
+from feedgym.agents.serving.histories import click_columns, click_vectors, embed_readers, needs_minutes
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 
 SITE = FeedConfig(num_readers=250, days=2.0, tick_hours=0.5, slate_size=8, newsroom=NewsroomConfig(articles_per_day=60))

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from feedgym.agents import make_agent
-from feedgym.agents.item_store import NUM_COUNTERS, ItemStore, site_counters
+from feedgym.agents.serving.item_store import NUM_COUNTERS, ItemStore, site_counters
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
-from feedgym.env.catalogue import Catalogue
+from feedgym.env.feed.catalogue import Catalogue
 from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.features import CategoryConfig, ItemFeaturesConfig
 from feedgym.towers.two_tower import TwoTower, UserOutput

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedgym.agents.logit_scale import LogitScale
+from feedgym.agents.serving.logit_scale import LogitScale
 
 DIM = 4
 USERS = np.random.default_rng(5).normal(size=(6, DIM)).astype(np.float32)

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from feedgym.agents import reader_memory
-from feedgym.agents.clocks import Clocks
-from feedgym.agents.reader_memory import ReaderMemory, history_before
-from feedgym.agents.requests import Requests
-from feedgym.agents.serving import Serving
+from feedgym.agents.serving import reader_memory
+from feedgym.agents.serving.clocks import Clocks
+from feedgym.agents.serving.reader_memory import ReaderMemory, history_before
+from feedgym.agents.serving.requests import Requests
+from feedgym.agents.serving.serving import Serving
 from feedgym.env import Feed, FeedConfig
+from feedgym.env.feed.visits import ReaderRecords
 from feedgym.env.readers.protocol import Outcome
-from feedgym.env.visits import ReaderRecords
 
 LENGTH, SLATE = 6, 5
 SITE = FeedConfig(num_readers=25, days=3.0, tick_hours=0.25, slate_size=SLATE, history_length=LENGTH)

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from feedgym.agents import make_agent
-from feedgym.agents.agent import Served
+from feedgym.agents.slate_policy.served import Served
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 
 NEWSROOM = NewsroomConfig(articles_per_day=14, max_age_hours=16.0, num_topics=4)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from feedgym.agents import make_agent
-from feedgym.agents.registry import agent_kinds
+from feedgym.agents.registry.plans import agent_kinds
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 
 SITE = FeedConfig(num_readers=80, days=1.1, tick_hours=0.5, slate_size=4, newsroom=NewsroomConfig(articles_per_day=70))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from feedgym.agents import make_agent
-from feedgym.agents.item_store import NUM_COUNTERS, site_counters
+from feedgym.agents.serving.item_store import NUM_COUNTERS, site_counters
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 
 SITE = FeedConfig(num_readers=60, days=1.5, tick_hours=0.25, slate_size=4, newsroom=NewsroomConfig(articles_per_day=90))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from feedgym.agents import make_agent
-from feedgym.agents.retrieval import INDEXES
+from feedgym.agents.retrieval.registry import INDEXES
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 
 SIZE, TICK = 3, 0.5

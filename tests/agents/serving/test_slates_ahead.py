@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from feedgym.agents import make_agent, serving
-from feedgym.agents.slate_policy import Slates
-from feedgym.agents.slates_ahead import SlatesAhead, without_expired
+from feedgym.agents import make_agent
+from feedgym.agents.serving import serving
+from feedgym.agents.serving.slates_ahead import SlatesAhead, without_expired
+from feedgym.agents.slate_policy.slates import Slates
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 
 NEWSROOM = NewsroomConfig(articles_per_day=90, max_age_hours=20.0)

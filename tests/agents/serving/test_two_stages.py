@@ -12,10 +12,10 @@ import torch
 from scipy import stats
 
 from feedgym.agents import make_agent
-from feedgym.agents.histories import embed_readers
-from feedgym.agents.slate_policy import slate_log_propensity
+from feedgym.agents.serving.histories import embed_readers
+from feedgym.agents.slate_policy.slates import slate_log_propensity
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
-from feedgym.env.visits import Visits
+from feedgym.env.feed.visits import Visits
 
 SITE = FeedConfig(num_readers=120, days=2.0, tick_hours=0.5, slate_size=4, newsroom=NewsroomConfig(articles_per_day=60))
 MODULES = ("logistic", "mlp")

@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 
 from feedgym.agents import make_agent
-from feedgym.agents.exploration import is_new
-from feedgym.agents.policy import PolicyConfig, boosts
-from feedgym.agents.slate_policy import slate_log_propensity
+from feedgym.agents.slate_policy.exploration import is_new
+from feedgym.agents.slate_policy.policy import PolicyConfig, boosts
+from feedgym.agents.slate_policy.slates import slate_log_propensity
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 
 SITE = FeedConfig(num_readers=60, days=1.0, tick_hours=0.5, slate_size=3, newsroom=NewsroomConfig(articles_per_day=60))

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedgym.agents.inclusion import (
+from feedgym.agents.slate_policy.inclusion import (
     cheap_inclusion,
     inclusion_probability,
     inclusion_time,
     slate_marginals,
     slot_marginal,
 )
-from feedgym.agents.slate_policy import inclusion_probability as published_name
-from feedgym.agents.slate_policy import sample_slates
+from feedgym.agents.slate_policy.slates import inclusion_probability as published_name
+from feedgym.agents.slate_policy.slates import sample_slates
 
 TOY: dict[str, Any] = {
     "logits": np.array([[1.0, 0.2, -0.5, 0.7]]),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from feedgym.agents import make_agent
-from feedgym.agents.off_policy import importance_weight
+from feedgym.agents.slate_policy.importance import importance_weight
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Doubles
 

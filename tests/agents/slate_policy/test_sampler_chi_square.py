@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from feedgym.agents.race import draw_tail
-from feedgym.agents.slate_policy import Slates, sample_slates, slate_log_propensity
+from feedgym.agents.slate_policy.race import draw_tail
+from feedgym.agents.slate_policy.slates import Slates, sample_slates, slate_log_propensity
 
 SHORTLIST, LOGITS = (
     (1, 3, 4, 6),

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from feedgym.agents.agent import Served, marginals_of
-from feedgym.agents.inclusion import inclusion_probability, slate_marginals
-from feedgym.agents.policy import PolicyConfig, serve
+from feedgym.agents.slate_policy.inclusion import inclusion_probability, slate_marginals
+from feedgym.agents.slate_policy.policy import PolicyConfig, serve
+from feedgym.agents.slate_policy.served import Served, marginals_of
 
 RNG = np.random.default_rng(0)
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedgym.agents.draw_weights import draw_weights
-from feedgym.agents.slate_policy import greedy_slates, sample_slates, slate_log_propensity
+from feedgym.agents.slate_policy.draw_weights import draw_weights
+from feedgym.agents.slate_policy.slates import greedy_slates, sample_slates, slate_log_propensity
 
 # The toy of algorithms.md 6.2.
 N, K, EPSILON = 8, 3, 0.1

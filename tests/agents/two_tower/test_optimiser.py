@@ -5,7 +5,7 @@ import io
 import numpy as np
 import torch
 
-from feedgym.agents.optimiser import optimiser_arrays, restore_optimiser
+from feedgym.agents.two_tower.optimiser import optimiser_arrays, restore_optimiser
 
 
 def small() -> tuple[torch.nn.Linear, torch.optim.AdamW]:

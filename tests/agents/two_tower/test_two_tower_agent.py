@@ -10,11 +10,12 @@ import pytest
 import torch
 from scipy import stats
 
-from feedgym.agents import drawing, make_agent
-from feedgym.agents.slate_policy import slate_log_propensity
+from feedgym.agents import make_agent
+from feedgym.agents.slate_policy.slates import slate_log_propensity
+from feedgym.agents.two_tower import drawing
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
-from feedgym.env.catalogue import Catalogue
-from feedgym.env.visits import Visits
+from feedgym.env.feed.catalogue import Catalogue
+from feedgym.env.feed.visits import Visits
 
 SITE = FeedConfig(num_readers=150, days=3.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
 SIZE = 25

@@ -24,9 +24,9 @@ from feedgym.env import (
     SyntheticNewsroom,
     check_reader_model,
 )
-from feedgym.env.check_reader import _SITE
+from feedgym.env.check_reader.rehearsal import _SITE
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (Path(__file__).parents[3] / "README.md").read_text()
 
 
 class Good:

@@ -11,9 +11,9 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 
 from feedgym.env import Feed, FeedConfig, NewsFeedEnv, NewsFeedVectorEnv, NewsReader, NewsReaderConfig, NewsroomConfig
-from feedgym.env.actions import ACTIONS, ORDERS, most_clicked_first, newest_first, slate_below
-from feedgym.env.news_feed_env import OBSERVATIONS
-from feedgym.env.registration import ENV_ID
+from feedgym.env.faces.actions import ACTIONS, ORDERS, most_clicked_first, newest_first, slate_below
+from feedgym.env.faces.news_feed_env import OBSERVATIONS
+from feedgym.env.faces.registration import ENV_ID
 
 K, C = 4, 6
 SITE = FeedConfig(days=5.0, slate_size=K, newsroom=NewsroomConfig(articles_per_day=120.0))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from feedgym.env.actions import ACTIONS, ORDERS
-from feedgym.env.news_feed_env import OBSERVATIONS
+from feedgym.env.faces.actions import ACTIONS, ORDERS
+from feedgym.env.faces.news_feed_env import OBSERVATIONS
 
-PAGE = Path(__file__).parents[2] / "docs" / "gymnasium.md"
+PAGE = Path(__file__).parents[3] / "docs" / "gymnasium.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
 PRINTED = [
     r"(\d+) visits, (\d+\.\d) minutes read, (left|stayed)",

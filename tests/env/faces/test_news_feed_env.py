@@ -13,8 +13,8 @@ from gymnasium.wrappers import RecordEpisodeStatistics
 
 import feedgym.env
 from feedgym.env import Feed, FeedConfig, NewsFeedEnv, NewsReader, NewsReaderConfig, NewsroomConfig
-from feedgym.env.observables import article_columns, nearest, newest
-from feedgym.env.registration import ENV_ID, register
+from feedgym.env.faces.observables import article_columns, nearest, newest
+from feedgym.env.faces.registration import ENV_ID, register
 
 K = 5
 SITE = FeedConfig(days=5.0, slate_size=K, newsroom=NewsroomConfig(articles_per_day=120.0))

@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
 from feedgym.env import Feed, FeedConfig, NewsFeedEnv, NewsFeedVectorEnv, NewsReader, NewsReaderConfig, NewsroomConfig
-from feedgym.env.registration import ENV_ID
+from feedgym.env.faces.registration import ENV_ID
 
 K, P = 5, 7
 SITE = FeedConfig(

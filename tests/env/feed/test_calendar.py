@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedgym.env.calendar import Calendar
+from feedgym.env.feed.calendar import Calendar
 
 
 class PlainCalendar:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedgym.env.articles import Archive, ArticleTable
-from feedgym.env.catalogue import Catalogue
+from feedgym.env.feed.catalogue import Catalogue
+from feedgym.env.newsroom.articles import Archive, ArticleTable
 
 DIM = 2
 

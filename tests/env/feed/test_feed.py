@@ -13,8 +13,8 @@ import pytest
 
 from feedgym.agents import make_agent
 from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig, NewsroomConfig, Outcome, RewardConfig
-from feedgym.env.catalogue import Catalogue
-from feedgym.env.newsroom import SyntheticNewsroom
+from feedgym.env.feed.catalogue import Catalogue
+from feedgym.env.newsroom.synthetic import SyntheticNewsroom
 
 K = 5
 SITE = FeedConfig(num_readers=80, days=2.0, slate_size=K, newsroom=NewsroomConfig(articles_per_day=60.0))

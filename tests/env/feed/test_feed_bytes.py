@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig, NewsroomConfig, RewardConfig, ServedOutcome
-from feedgym.env import feed as feed_module
-from feedgym.env.articles import Archive
-from feedgym.env.newsroom import SyntheticNewsroom
+from feedgym.env.feed import feed as feed_module
+from feedgym.env.newsroom.articles import Archive
+from feedgym.env.newsroom.synthetic import SyntheticNewsroom
 from feedgym.env.noise import Noise
 from feedgym.env.readers.protocol import SlateView
 

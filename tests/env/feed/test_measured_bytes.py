@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from feedgym.env import Feed, NewsReader, ServedOutcome, check_reader_model
-from feedgym.env import feed as feed_module
 from feedgym.env.config import EventConfig
+from feedgym.env.feed import feed as feed_module
 from feedgym.env.worlds import WORLDS
 
 WORLD = WORLDS["measured"]

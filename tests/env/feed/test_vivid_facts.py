@@ -110,7 +110,7 @@ def test_fact_is_within_its_band(policy: str, fact: str, low: float, high: float
 
 
 def test_the_page_shows_these_bands_and_what_was_measured() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "worlds.md").read_text().splitlines()
+    page = (Path(__file__).parents[3] / "docs" / "worlds.md").read_text().splitlines()
     for policy, fact, low, high in BANDS:
         start = f"| `{policy}` | {fact} | {low:g} to {high:g} | "
         found = [line.removeprefix(start) for line in page if line.startswith(start)]

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from feedgym.env import Feed, FeedConfig, NewsReader, RewardConfig, ServedOutcome, read_impressions, write_impressions
-from feedgym.env.impression_log import ImpressionLog, visit_ids, write_articles
-from feedgym.env.impressions import config_of
-from feedgym.env.log_columns import COLUMNS, log_schema
-from feedgym.env.visits import Visits
+from feedgym.env.feed.visits import Visits, visit_ids
+from feedgym.env.log.columns import COLUMNS, log_schema
+from feedgym.env.log.impressions import config_of
+from feedgym.env.log.writer import ImpressionLog, write_articles
 from feedgym.env.worlds import WORLDS
 
 DESIGN = (
@@ -126,7 +126,7 @@ def test_the_columns_are_those_of_the_design() -> None:
 
 
 def test_the_docs_page_says_the_same() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "log.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "log.md").read_text()
     lines = [line.split("|")[1:4] for line in page.splitlines() if line.startswith("| `")]
     named = [(cells[0].strip().strip("`"), cells[1].strip()) for cells in lines]
     log = [(c.name, c.type + (", null" if c.nullable else "")) for c in COLUMNS]

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from feedgym.env import read_impressions, write_impressions
-from feedgym.env.log_columns import BY_NAME, log_schema
-from feedgym.env.log_reading import REPLAYED, LogReader
-from feedgym.env.log_values import MAX_SLATE
+from feedgym.env.log.columns import BY_NAME, log_schema
+from feedgym.env.log.reader import REPLAYED, LogReader
+from feedgym.env.log.values import MAX_SLATE
 
 K, VISITS = 3, 40
 

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from feedgym.env import Feed, FeedConfig
-from feedgym.env.articles import OBSERVABLE
-from feedgym.env.impression_log import write_articles
-from feedgym.env.logged_articles import LoggedNewsroom
-from feedgym.env.newsroom import Newsroom
+from feedgym.env.log.articles import LoggedNewsroom
+from feedgym.env.log.writer import write_articles
+from feedgym.env.newsroom.articles import OBSERVABLE
+from feedgym.env.newsroom.synthetic import Newsroom
 
 SITE: dict[str, Any] = {
     "article_id": [30, 10, 20],

@@ -10,7 +10,7 @@ from scipy import stats
 
 from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig, NewsroomConfig, SyntheticNewsroom
 from feedgym.env.config import EventConfig
-from feedgym.env.events import SURGE_HALF_LIVES, EventCalendar
+from feedgym.env.newsroom.events import SURGE_HALF_LIVES, EventCalendar
 
 SHARE = np.array([0.5, 0.3, 0.2])
 CONFIG = EventConfig(per_day=0.5)

@@ -9,21 +9,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from feedgym.env import (
-    Feed,
-    FeedConfig,
-    NewsroomConfig,
-    ReplayNewsroom,
-    SyntheticNewsroom,
-    module_editions,
-    read_impressions,
-)
-from feedgym.env.articles import Archive, ArticleTable
+from feedgym.env import Feed, FeedConfig, NewsroomConfig, ReplayNewsroom, SyntheticNewsroom, read_impressions
 from feedgym.env.config import EventConfig, ModuleConfig
-from feedgym.env.module_log import write_modules
-from feedgym.env.modules import ModuleNewsroom
+from feedgym.env.log.modules import write_modules
+from feedgym.env.newsroom import module_editions
+from feedgym.env.newsroom.articles import Archive, ArticleTable
+from feedgym.env.newsroom.modules import ModuleNewsroom
 
-SHIPPED = Path(__file__).parents[2] / "experiments" / "data" / "ebnerd_articles.csv.gz"
+SHIPPED = Path(__file__).parents[3] / "experiments" / "data" / "ebnerd_articles.csv.gz"
 T, P = 4, 3
 SMALL = NewsroomConfig(articles_per_day=60.0, num_topics=T, num_publishers=P, dim=6)
 MODULES = ModuleConfig(size=3, refresh_hours=1.0, pick_hours=8.0)

@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 from feedgym.env import HalfLifeClass, NewsroomConfig, SyntheticNewsroom
-from feedgym.env.articles import ArticleTable
-from feedgym.env.decay import decay_rate
-from feedgym.env.newsroom import topic_centers, unit
+from feedgym.env.newsroom.articles import ArticleTable
+from feedgym.env.newsroom.decay import decay_rate
+from feedgym.env.newsroom.synthetic import topic_centers, unit
 
 CONFIG = NewsroomConfig()
 BUSY = NewsroomConfig(articles_per_day=6000.0)

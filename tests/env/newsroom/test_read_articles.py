@@ -7,7 +7,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from feedgym.env.read_articles import ArticleRows, read_articles
+from feedgym.env.newsroom.read_articles import ArticleRows, read_articles
 
 HEADER = "article_id,published_at,topic,popularity,read_time_s,vector_0,vector_1"
 GOOD = ["a,2024-05-03T09:30:00,sport,3,40,3,4", "b,2024-05-04,,,,,", "c,2024-05-04T00:00:01.5,art,0,0,0,-2"]

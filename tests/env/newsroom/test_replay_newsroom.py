@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 
 from feedgym.env import Feed, FeedConfig, NewsroomConfig, ReplayNewsroom
-from feedgym.env.articles import ArticleTable
-from feedgym.env.replay_newsroom import appeal_of, article_keys, opening_stock_at_hour_0, quality_of
+from feedgym.env.newsroom.articles import ArticleTable
+from feedgym.env.newsroom.replay_newsroom import appeal_of, article_keys, opening_stock_at_hour_0, quality_of
 
-SHIPPED = Path(__file__).parents[2] / "experiments" / "data" / "ebnerd_articles.csv.gz"
+SHIPPED = Path(__file__).parents[3] / "experiments" / "data" / "ebnerd_articles.csv.gz"
 ALL_DAYS = range(-1, 40)
 
 

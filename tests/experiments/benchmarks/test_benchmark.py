@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from feedgym.env.feed import Feed, ServedOutcome
-from feedgym.experiments import benchmark, benchmark_feed
-from feedgym.experiments.benchmark import SECTIONS, BenchmarkConfig
-from feedgym.experiments.benchmark_agent import Stopwatch, measure
-from feedgym.experiments.benchmark_feed import SLATE_SIZE, FeedBench, FeedCase, feed_cases, random_slates
-from feedgym.experiments.benchmark_floor import Floor
+from feedgym.env.feed.feed import Feed, ServedOutcome
+from feedgym.experiments.benchmarks import benchmark
+from feedgym.experiments.benchmarks import feed as benchmark_feed
+from feedgym.experiments.benchmarks.agent import Stopwatch, measure
+from feedgym.experiments.benchmarks.benchmark import SECTIONS, BenchmarkConfig
+from feedgym.experiments.benchmarks.feed import SLATE_SIZE, FeedBench, FeedCase, feed_cases, random_slates
+from feedgym.experiments.benchmarks.floor import Floor
 
 SMALL = FeedCase(readers=300, live=400, tick_hours=1.0, arrivals=4.0, ticks=5, warm_ticks=30)
 
@@ -130,7 +131,8 @@ def test_shares_sum_to_one_and_name_the_parts() -> None:
     assert sum(figures.shares.values()) == pytest.approx(1.0)
     assert {"the Feed", "training", "retrieval", "user tower"} <= set(figures.shares)
     assert all(share >= 0 for share in figures.shares.values())
-    from feedgym.agents import drawing, policy
+    from feedgym.agents.slate_policy import policy
+    from feedgym.agents.two_tower import drawing
 
     assert vars(drawing)["serve"] is policy.serve  # put back
 

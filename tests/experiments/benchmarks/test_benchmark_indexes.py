@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from feedgym.agents.retrieval import make_index
-from feedgym.experiments import benchmark_index_tables, benchmark_indexes
-from feedgym.experiments.bare_faiss import bare_of
-from feedgym.experiments.benchmark_indexes import (
+from feedgym.agents.retrieval.registry import make_index
+from feedgym.experiments.benchmarks import index_tables as benchmark_index_tables
+from feedgym.experiments.benchmarks import indexes as benchmark_indexes
+from feedgym.experiments.benchmarks.bare_faiss import bare_of
+from feedgym.experiments.benchmarks.indexes import (
     DIM,
     REFRESHED,
     REFRESHES,
@@ -79,7 +80,7 @@ def test_ways_take_turns_with_other_queries_each_time(monkeypatch: pytest.Monkey
 
 
 def test_upkeep_checks_recall_once_a_round_and_nothing_builds(monkeypatch: pytest.MonkeyPatch) -> None:
-    from feedgym.agents.indexes.approximate import ApproximateIndex
+    from feedgym.agents.retrieval.approximate import ApproximateIndex
 
     counts = {"recall": 0, "rebuild": 0}
     for name in counts:

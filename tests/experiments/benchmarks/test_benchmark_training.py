@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from feedgym.experiments.benchmark_training import Cursor, Training, kernel_shares, measure
+from feedgym.experiments.benchmarks.training import Cursor, Training, kernel_shares, measure
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from feedgym.experiments import check_reader, cli
+from feedgym.experiments import cli
+from feedgym.experiments.commands import check_reader
 
 GOOD = """
 import numpy as np

@@ -14,13 +14,13 @@ import pytest
 from feedgym.agents.ope import iips, ips, rips, sips
 from feedgym.env import NewsFeedEnv, RewardConfig, read_impressions
 from feedgym.env.arrays import Doubles
-from feedgym.experiments import export
-from feedgym.experiments.drive import make_drive
-from feedgym.experiments.episodes import Episode, Steps, episodes_of, steps_of
-from feedgym.experiments.export import ExportConfig, opened, readers_who_left, write_minari
-from feedgym.experiments.log import LogConfig, make_log
+from feedgym.experiments.commands import export
+from feedgym.experiments.commands.export import ExportConfig, opened, readers_who_left, write_minari
+from feedgym.experiments.commands.log import LogConfig, make_log
+from feedgym.experiments.logs.episodes import Episode, Steps, episodes_of, steps_of
+from feedgym.experiments.logs.open_bandit import open_bandit_feedback
 from feedgym.experiments.offline import simulated_run
-from feedgym.experiments.open_bandit import open_bandit_feedback
+from feedgym.experiments.runs.drive import make_drive
 
 REWARD = RewardConfig(click=0.5, dwell_minutes=1.0, subscription=3.0)
 SETTINGS: dict[str, Any] = {"readers": 30, "days": 3.0, "tick_hours": 1.0, "seed": 5, "reward": REWARD}
@@ -288,7 +288,7 @@ def test_the_example_of_the_page(logged: Path, table: pa.Table, monkeypatch: pyt
     vars(stand_in).update(SlateOffPolicyEvaluation=Evaluation, SlateIndependentIPS=lambda len_list: len_list)
     monkeypatch.setitem(sys.modules, "obp", types.ModuleType("obp"))
     monkeypatch.setitem(sys.modules, "obp.ope", stand_in)
-    page = (Path(__file__).parents[2] / "docs" / "log.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "log.md").read_text()
     example = page.split("## Open Bandit Pipeline")[1].split("```python")[1].split("```")[0]
     printed: list[float] = []
     exec(example.replace("runs/log/impressions", str(logged / "impressions")), {"print": printed.append})

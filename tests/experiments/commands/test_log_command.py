@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from feedgym.env.log_reading import LogReader
-from feedgym.experiments import cli, log
-from feedgym.experiments.log import LogConfig, make_log, with_epsilon
-from feedgym.experiments.train import load_run
+from feedgym.env.log.reader import LogReader
+from feedgym.experiments import cli
+from feedgym.experiments.commands import log
+from feedgym.experiments.commands.log import LogConfig, make_log, with_epsilon
+from feedgym.experiments.runs.runner import load_run
 
 SMALL: dict[str, Any] = {"readers": 30, "days": 1.0, "tick_hours": 1.0}
 

@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 
 from feedgym.env import NewsFeedEnv
-from feedgym.experiments import ppo
-from feedgym.experiments.ppo import Judged, PPOConfig, PPOResult, judge, newest_slate, random_slate, standard_errors
+from feedgym.experiments.commands import ppo
+from feedgym.experiments.commands.ppo import (
+    Judged,
+    PPOConfig,
+    PPOResult,
+    judge,
+    newest_slate,
+    random_slate,
+    standard_errors,
+)
 
 SMALL = PPOConfig(steps=64, worlds=3, readers=2, days=2.0, envs=2, rollout=16)
 needs_sb3 = pytest.mark.skipif(

@@ -10,9 +10,11 @@ import pytest
 
 from feedgym.env import read_impressions
 from feedgym.env.config import RewardConfig
-from feedgym.experiments import show, train
-from feedgym.experiments.run_config import RunConfig
-from feedgym.experiments.run_log import ATTRIBUTES, RunLog
+from feedgym.experiments import train
+from feedgym.experiments.commands import show
+from feedgym.experiments.runs.messages import Progress
+from feedgym.experiments.runs.run_config import RunConfig
+from feedgym.experiments.runs.run_log import ATTRIBUTES, RunLog
 
 SETTINGS: dict[str, Any] = {
     "agent": "recent:epsilon=0.3",
@@ -169,7 +171,7 @@ def test_a_run_that_is_not_finished_is_shown_as_far_as_its_log_goes(
     class StopError(Exception):
         pass
 
-    def stop(progress: train.Progress) -> None:
+    def stop(progress: Progress) -> None:
         if progress.day == 2.0:
             raise StopError
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from feedgym.agents import make_agent
-from feedgym.agents.registry import agent_kinds
-from feedgym.experiments import towers
-from feedgym.experiments.towers import TowersConfig, id_costs, model_of, parts_of, towers_text
+from feedgym.agents.registry.plans import agent_kinds
+from feedgym.experiments.commands import towers
+from feedgym.experiments.commands.towers import TowersConfig, id_costs, model_of, parts_of, towers_text
 
 
 def counted(text: str) -> tuple[dict[str, int], int]:
@@ -131,6 +131,6 @@ def test_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_its_help_loads_nothing_heavy() -> None:
-    code = "import sys, feedgym.experiments.towers; print([m for m in ('torch', 'faiss') if m in sys.modules])"
+    code = "import sys, feedgym.experiments.commands.towers; print([m for m in ('torch', 'faiss') if m in sys.modules])"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert seen.stdout.strip() == "[]"

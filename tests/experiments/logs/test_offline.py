@@ -11,24 +11,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feedgym.agents import logged_behaviour
-from feedgym.agents.logged_learning import learn_from_log
-from feedgym.agents.logged_policy import BehaviourConfig
-from feedgym.agents.logged_site import LoggedSite
-from feedgym.agents.registry import parse_agent
+from feedgym.agents.logged import behaviour as logged_behaviour
+from feedgym.agents.logged.learning import learn_from_log
+from feedgym.agents.logged.policy import BehaviourConfig
+from feedgym.agents.logged.site import LoggedSite
+from feedgym.agents.registry.plans import parse_agent
 from feedgym.env import RewardConfig, read_impressions
-from feedgym.env.log_reading import LogReader
+from feedgym.env.log.reader import LogReader
 from feedgym.experiments import offline
-from feedgym.experiments.checkpoint import load_arrays
-from feedgym.experiments.drive import make_drive
-from feedgym.experiments.log import LogConfig, make_log
-from feedgym.experiments.logged_truth import reward_on_logged_states
+from feedgym.experiments.commands.log import LogConfig, make_log
+from feedgym.experiments.logs.logged_truth import reward_on_logged_states
+from feedgym.experiments.logs.offline_plot import draw_estimates
+from feedgym.experiments.logs.offline_result import OfflineResult, result_text
+from feedgym.experiments.logs.offline_world import fresh_feed
 from feedgym.experiments.offline import OfflineConfig, simulated_run
-from feedgym.experiments.offline_plot import draw_estimates
-from feedgym.experiments.offline_result import OfflineResult, result_text
-from feedgym.experiments.offline_world import fresh_feed
-from feedgym.experiments.run_config import RunConfig
-from feedgym.experiments.train import load_run
+from feedgym.experiments.runs.checkpoint import load_arrays
+from feedgym.experiments.runs.drive import make_drive
+from feedgym.experiments.runs.run_config import RunConfig
+from feedgym.experiments.runs.runner import load_run
 
 QUICK = "regression-dwell:max_steps=10,train_every_hours=12.0"
 REWARD = RewardConfig(click=0.5, dwell_minutes=1.0, subscription=3.0)

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from feedgym.agents import logged_evaluation
-from feedgym.env.log_reading import LogReader
-from feedgym.experiments import logged_truth, offline
-from feedgym.experiments.log import LogConfig, make_log
+from feedgym.agents.logged import evaluation as logged_evaluation
+from feedgym.env.log.reader import LogReader
+from feedgym.experiments import offline
+from feedgym.experiments.commands.log import LogConfig, make_log
+from feedgym.experiments.logs import logged_truth
 from feedgym.experiments.offline import OfflineConfig
 
 CLOCKS = "serving=batch,item_refresh_hours=6,reader_refresh_hours=6,train_every_hours=12,max_steps=5"

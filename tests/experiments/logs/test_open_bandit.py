@@ -9,11 +9,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv
 
-from feedgym.agents.logged_site import LoggedSite
-from feedgym.env.log_reading import LogReader
+from feedgym.agents.logged.site import LoggedSite
+from feedgym.env.log.reader import LogReader
 from feedgym.experiments import offline
-from feedgym.experiments.offline import OfflineConfig
-from feedgym.experiments.open_bandit_check import (
+from feedgym.experiments.logs.open_bandit_check import (
     OpenBanditConfig,
     check,
     check_markdown,
@@ -22,7 +21,8 @@ from feedgym.experiments.open_bandit_check import (
     mean_policy,
     run,
 )
-from feedgym.experiments.open_bandit_log import COLUMNS, OpenBandit, read_open_bandit, write_site_log
+from feedgym.experiments.logs.open_bandit_log import COLUMNS, OpenBandit, read_open_bandit, write_site_log
+from feedgym.experiments.offline import OfflineConfig
 
 DATA = Path("../shared/data/open_bandit")
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="no open_bandit beside the repository")

@@ -16,18 +16,21 @@ from feedgym.agents import make_agent
 from feedgym.env import Feed, read_impressions
 from feedgym.env.arrays import Ints
 from feedgym.env.config import FeedConfig, NewsroomConfig
-from feedgym.experiments import compare, editor_view, train
-from feedgym.experiments.checkpoint import CHECKPOINT
+from feedgym.experiments import compare, train
 from feedgym.experiments.compare import CompareConfig
-from feedgym.experiments.curves import Curves, Run
-from feedgym.experiments.editor_metrics import age_bucket, gini, shown_less_than, slate_entropy
-from feedgym.experiments.editor_report import editor_csv_names, mean_days, mean_editor
-from feedgym.experiments.editor_sums import GROUPS, NAMES, editor_tag
-from feedgym.experiments.editor_view import EditorView
-from feedgym.experiments.ranking import rank, ranking_csv
-from feedgym.experiments.repeats import Repeats
-from feedgym.experiments.report import write_report
-from feedgym.experiments.run_config import RunConfig
+from feedgym.experiments.measures import editor_view
+from feedgym.experiments.measures.editor_metrics import age_bucket, gini, shown_less_than, slate_entropy
+from feedgym.experiments.measures.editor_sums import GROUPS, NAMES, editor_tag
+from feedgym.experiments.measures.editor_view import EditorView
+from feedgym.experiments.measures.repeats import Repeats
+from feedgym.experiments.reports.curves import Curves, Run
+from feedgym.experiments.reports.editor_report import editor_csv_names, mean_days, mean_editor
+from feedgym.experiments.reports.ranking import rank, ranking_csv
+from feedgym.experiments.reports.report import write_report
+from feedgym.experiments.runs import runner
+from feedgym.experiments.runs.checkpoint import CHECKPOINT
+from feedgym.experiments.runs.messages import Progress
+from feedgym.experiments.runs.run_config import RunConfig
 
 SMALL: dict[str, Any] = {"readers": 120, "days": 3.0, "tick_hours": 1.0, "articles_per_day": 24.0, "evaluate_visits": 0}
 EDGES = (0.0, 1.0, 3.0, 12.0, 24.0, math.inf)
@@ -122,13 +125,13 @@ def test_going_on_from_a_checkpoint_ends_with_the_same_numbers_and_tags(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = RunConfig(agent="recent", **SMALL)
-    monkeypatch.setattr(train, "CHECKPOINT_SHARE", 0.0)
+    monkeypatch.setattr(runner, "CHECKPOINT_SHARE", 0.0)
     whole = train.run(config, tmp_path / "whole", tensorboard=tmp_path / "tb")
 
     class StoppedError(Exception):
         pass
 
-    def stop(progress: train.Progress) -> None:
+    def stop(progress: Progress) -> None:
         if progress.day >= 2.0:
             raise StoppedError
 

@@ -14,19 +14,29 @@ from feedgym.agents import make_agent
 from feedgym.agents.agent import Predicting, Scoring
 from feedgym.env import Feed, read_impressions
 from feedgym.env.arrays import Doubles, Ints
-from feedgym.env.catalogue import Catalogue
 from feedgym.env.config import FeedConfig, NewsroomConfig
+from feedgym.env.feed.catalogue import Catalogue
+from feedgym.env.feed.visits import Visits
 from feedgym.env.readers import Outcome
 from feedgym.env.readers.protocol import Expecting
-from feedgym.env.visits import Visits
 from feedgym.experiments import train
-from feedgym.experiments.curves import Curves, Run
-from feedgym.experiments.evaluation import AGES, CLICKED, EVALUATED_TICKS, EXPECTED, METRICS, Evaluation, visits_at
-from feedgym.experiments.evaluation_report import mean_evaluation
-from feedgym.experiments.ranking import rank, ranking_csv
-from feedgym.experiments.ranking_metrics import mrr, ndcg_at_k, recall_at_k
-from feedgym.experiments.report import write_report
-from feedgym.experiments.run_config import RunConfig
+from feedgym.experiments.measures.evaluation import (
+    AGES,
+    CLICKED,
+    EVALUATED_TICKS,
+    EXPECTED,
+    METRICS,
+    Evaluation,
+    visits_at,
+)
+from feedgym.experiments.measures.ranking_metrics import mrr, ndcg_at_k, recall_at_k
+from feedgym.experiments.reports.curves import Curves, Run
+from feedgym.experiments.reports.evaluation_report import mean_evaluation
+from feedgym.experiments.reports.ranking import rank, ranking_csv
+from feedgym.experiments.reports.report import write_report
+from feedgym.experiments.runs import runner
+from feedgym.experiments.runs.messages import Progress
+from feedgym.experiments.runs.run_config import RunConfig
 
 SMALL: dict[str, Any] = {"readers": 40, "days": 3.0, "tick_hours": 1.0}
 
@@ -116,11 +126,11 @@ def test_asking_for_scores_leaves_the_agent_as_it_was(agent: str) -> None:
 
 
 def test_a_stopped_run_ends_with_the_same_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "CHECKPOINT_SHARE", 0.0)
+    monkeypatch.setattr(runner, "CHECKPOINT_SHARE", 0.0)
     config = RunConfig(agent="regression-click", **SMALL)
     whole = train.run(config, tmp_path / "whole", tensorboard=tmp_path / "tb")
 
-    def stop(progress: train.Progress) -> None:
+    def stop(progress: Progress) -> None:
         raise InterruptedError
 
     for _ in range(2):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from feedgym.env.arrays import Doubles
-from feedgym.experiments.ranking_metrics import mrr, ndcg_at_k, ranks, recall_at_k, top_weight
+from feedgym.experiments.measures.ranking_metrics import mrr, ndcg_at_k, ranks, recall_at_k, top_weight
 
 Metric = Callable[[Doubles, Doubles], Doubles]
 METRICS: dict[str, Metric] = {

@@ -13,25 +13,27 @@ from feedgym.agents import make_agent
 from feedgym.env import Feed, NewsReader, RewardConfig
 from feedgym.env.arrays import Doubles
 from feedgym.env.config import FeedConfig, NewsroomConfig
+from feedgym.env.feed.visits import valid_entries
 from feedgym.env.noise import Noise
 from feedgym.env.readers.cascade import CascadeReader
 from feedgym.env.readers.config import Device, NewsReaderConfig
 from feedgym.env.readers.protocol import ReaderModel, SlateView
-from feedgym.env.visits import valid_entries
 from feedgym.experiments import train
-from feedgym.experiments.curves import Run
-from feedgym.experiments.ranking import rank
-from feedgym.experiments.regret import (
+from feedgym.experiments.measures.regret import (
     LocalRegret,
     best_columns,
     columns_of,
     expected_slate_reward,
     local_regret,
 )
-from feedgym.experiments.regret_report import reference, regret_section
-from feedgym.experiments.report import write_report
-from feedgym.experiments.run_config import RunConfig
-from feedgym.experiments.statistics import paired_difference
+from feedgym.experiments.reports.curves import Run
+from feedgym.experiments.reports.ranking import rank
+from feedgym.experiments.reports.regret_report import reference, regret_section
+from feedgym.experiments.reports.report import write_report
+from feedgym.experiments.reports.statistics import paired_difference
+from feedgym.experiments.runs import runner
+from feedgym.experiments.runs.messages import Progress
+from feedgym.experiments.runs.run_config import RunConfig
 
 REWARD = RewardConfig(click=0.5, dwell_minutes=1.0)
 DEVICES = NewsReaderConfig(
@@ -210,11 +212,11 @@ def test_runs_bring_it_to_the_report(tmp_path: Path) -> None:
 
 
 def test_regret_survives_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "CHECKPOINT_SHARE", 0.0)
+    monkeypatch.setattr(runner, "CHECKPOINT_SHARE", 0.0)
     config = RunConfig(agent="popular", readers=40, days=3.0, tick_hours=1.0)
     whole = train.run(config, tmp_path / "whole")
 
-    def stop(progress: train.Progress) -> None:
+    def stop(progress: Progress) -> None:
         raise InterruptedError
 
     for _ in range(2):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from feedgym.experiments.reliability import Reliability
+from feedgym.experiments.measures.reliability import Reliability
 
 
 def test_tenths_of_known_predictions() -> None:

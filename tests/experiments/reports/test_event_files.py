@@ -10,8 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 
-from feedgym.experiments.curves import Run
-from feedgym.experiments.event_files import (
+from feedgym.experiments.reports.curves import Run
+from feedgym.experiments.reports.event_files import (
     LiveEvents,
     logdir,
     run_folder,
@@ -20,8 +20,8 @@ from feedgym.experiments.event_files import (
     write_run_events,
     write_summary_events,
 )
-from feedgym.experiments.run_table import run_table
-from feedgym.experiments.statistics import band
+from feedgym.experiments.reports.run_table import run_table
+from feedgym.experiments.reports.statistics import band
 
 FakeRuns = Callable[..., list[Run]]
 

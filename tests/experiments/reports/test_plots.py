@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedgym.experiments.curves import Run
-from feedgym.experiments.plots import ORACLE_COLOUR, PALETTE, _draw, line_styles, plot_curves, spread
-from feedgym.experiments.run_table import run_table
-from feedgym.experiments.statistics import band
+from feedgym.experiments.reports.curves import Run
+from feedgym.experiments.reports.plots import ORACLE_COLOUR, PALETTE, _draw, line_styles, plot_curves, spread
+from feedgym.experiments.reports.run_table import run_table
+from feedgym.experiments.reports.statistics import band
 
 FakeRuns = Callable[..., list[Run]]
 

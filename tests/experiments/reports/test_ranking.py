@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from feedgym.experiments.curves import PARTS, Curves, Run
-from feedgym.experiments.ranking import number, rank, ranking_csv, ranking_markdown, ranking_text
-from feedgym.experiments.run_table import daily_rate, run_table
-from feedgym.experiments.statistics import paired_difference
+from feedgym.experiments.reports.curves import PARTS, Curves, Run
+from feedgym.experiments.reports.ranking import number, rank, ranking_csv, ranking_markdown, ranking_text
+from feedgym.experiments.reports.run_table import daily_rate, run_table
+from feedgym.experiments.reports.statistics import paired_difference
 
 FakeRuns = Callable[..., list[Run]]
 

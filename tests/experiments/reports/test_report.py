@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from feedgym.experiments.curves import Run
-from feedgym.experiments.ranking import rank, ranking_markdown
-from feedgym.experiments.report import pairing_sentence, tensorboard_line, write_report
+from feedgym.experiments.reports.curves import Run
+from feedgym.experiments.reports.ranking import rank, ranking_markdown
+from feedgym.experiments.reports.report import pairing_sentence, tensorboard_line, write_report
 
 FakeRuns = Callable[..., list[Run]]
 

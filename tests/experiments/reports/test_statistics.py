@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from feedgym.experiments.statistics import (
+from feedgym.experiments.reports.statistics import (
     band,
     paired_difference,
     pairing_gain,

@@ -7,8 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from feedgym.env import read_impressions
-from feedgym.experiments import logged_marginals, train
-from feedgym.experiments.run_config import RunConfig
+from feedgym.experiments import train
+from feedgym.experiments.runs import logged_marginals
+from feedgym.experiments.runs.run_config import RunConfig
 
 SLATE_SIZE = 3
 EPSILON = 0.3

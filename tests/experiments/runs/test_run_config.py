@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from feedgym.env.config import RewardConfig
-from feedgym.experiments.run_config import RunConfig, horizon, load_reader_model
+from feedgym.experiments.runs.run_config import RunConfig, horizon, load_reader_model
 
 OWN_READERS = "from feedgym.env.readers.news_reader import NewsReader\n\n\nclass Own(NewsReader):\n    pass\n"
 

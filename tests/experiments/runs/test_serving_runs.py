@@ -9,16 +9,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from feedgym.agents.logged_learning import learn_from_log
-from feedgym.agents.logged_site import LoggedSite
+from feedgym.agents.logged.learning import learn_from_log
+from feedgym.agents.logged.site import LoggedSite
 from feedgym.agents.ope.logged import LoggedSlates
-from feedgym.agents.registry import parse_agent
+from feedgym.agents.registry.plans import parse_agent
 from feedgym.env import read_impressions
-from feedgym.env.log_reading import LogReader
+from feedgym.env.log.reader import LogReader
+from feedgym.experiments.runs import runner
 from feedgym.experiments import train
-from feedgym.experiments.checkpoint import CHECKPOINT
-from feedgym.experiments.run_config import RunConfig
-from feedgym.experiments.train import Progress, load_run
+from feedgym.experiments.runs.checkpoint import CHECKPOINT
+from feedgym.experiments.runs.run_config import RunConfig
+from feedgym.experiments.runs.runner import load_run
+from feedgym.experiments.runs.messages import Progress
 
 AGENTS = {
     "realtime": "regression-click:max_steps=3",
@@ -138,7 +140,7 @@ def test_a_repeated_visit_has_the_slate_id_of_the_first_and_all_that_goes_with_i
 def test_a_run_that_was_stopped_ends_with_the_bytes_of_one_that_was_not(
     mode: str, folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "CHECKPOINT_SHARE", 0.0)
+    monkeypatch.setattr(runner, "CHECKPOINT_SHARE", 0.0)
     config = RunConfig(agent=AGENTS[mode], **RUN)
     with pytest.raises(StopError):
         train.run(config, tmp_path, report=stop_after)

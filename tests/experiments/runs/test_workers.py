@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from feedgym.experiments.run_config import RunConfig
-from feedgym.experiments.train import Progress
-from feedgym.experiments.workers import Failed, Finished, Message, Task, cores, run_tasks
+from feedgym.experiments.runs.run_config import RunConfig
+from feedgym.experiments.runs.messages import Progress
+from feedgym.experiments.runs.workers import Task, cores, run_tasks
+from feedgym.experiments.runs.messages import Failed, Finished, Message
 
 READERS = """
 import os, signal

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from feedgym.experiments.studies import index as study
-from feedgym.experiments.studies.index import KINDS, SIZES, IndexRun, Size, measure, table, worth
+from feedgym.experiments.studies.indexes import index as study
+from feedgym.experiments.studies.indexes.index import KINDS, SIZES, IndexRun, Size, measure, table, worth
 
 
 @pytest.fixture(autouse=True)

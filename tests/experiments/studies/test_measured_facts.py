@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from feedgym.env.worlds import WORLDS
-from feedgym.experiments import study
-from feedgym.experiments.studies import measured_facts as study_module
-from feedgym.experiments.studies.measured_facts import (
+from feedgym.experiments.studies import study
+from feedgym.experiments.studies.worlds import measured_facts as study_module
+from feedgym.experiments.studies.worlds.measured_facts import (
     FACTS,
     POLICIES,
     Fact,
@@ -186,7 +186,7 @@ def test_another_world_is_told_apart(
 
 
 def test_the_page_shows_every_fact_within_its_band() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "worlds.md").read_text().splitlines()
+    page = (Path(__file__).parents[3] / "docs" / "worlds.md").read_text().splitlines()
     for fact in FACTS:
         band = f"{fact.low:.3g} to {fact.high:.3g}{', mean' if fact.of_mean else ''}"
         found = [line for line in page if line.startswith(f"| `{fact.policy}` | {fact.name} | {band} | ")]

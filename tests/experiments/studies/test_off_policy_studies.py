@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from feedgym.agents import make_agent, parse_agent
-from feedgym.agents.logged_site import LoggedSite
-from feedgym.experiments.checkpoint import read_json
-from feedgym.experiments.drive import make_drive
-from feedgym.experiments.log import LogConfig, make_log
-from feedgym.experiments.studies import estimators, logged_learning, no_baseline, off_policy
-from feedgym.experiments.studies.logged_learning import (
+from feedgym.agents.logged.site import LoggedSite
+from feedgym.experiments.commands.log import LogConfig, make_log
+from feedgym.experiments.runs.checkpoint import read_json
+from feedgym.experiments.runs.drive import make_drive
+from feedgym.experiments.runs.runner import load_run
+from feedgym.experiments.studies import no_baseline
+from feedgym.experiments.studies.from_logs import estimators, logged_learning, off_policy
+from feedgym.experiments.studies.from_logs.logged_learning import (
     Job,
     Learned,
     Sizes,
@@ -25,9 +27,8 @@ from feedgym.experiments.studies.logged_learning import (
     run_jobs,
     weights_summary,
 )
-from feedgym.experiments.studies.logged_tables import difference_cells
-from feedgym.experiments.study import TABLES
-from feedgym.experiments.train import load_run
+from feedgym.experiments.studies.from_logs.logged_tables import difference_cells
+from feedgym.experiments.studies.study import TABLES
 
 SIZES = Sizes(readers=40, log_days=1, deploy_days=1)
 QUICK = "regression-dwell:max_steps=4"
@@ -101,7 +102,7 @@ def test_weights_by_hand() -> None:
 
 def test_learning_and_deployment(log: LogConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
-    from feedgym.agents import logged_learning as learning
+    from feedgym.agents.logged import learning
 
     def watched(agent: Any, site: Any, *args: Any, until_hours: float) -> None:
         learn(agent, site, *args, until_hours=until_hours)

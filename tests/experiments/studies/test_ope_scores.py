@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from feedgym.env.arrays import Doubles
-from feedgym.experiments.studies.ope_draws import READERS
-from feedgym.experiments.studies.ope_replications import STUDIED, SeedResult
-from feedgym.experiments.studies.ope_scores import Score, bias, covers, rmse, scores, slope, slope_error
+from feedgym.experiments.studies.known_truth.ope_draws import READERS
+from feedgym.experiments.studies.known_truth.ope_replications import STUDIED, SeedResult
+from feedgym.experiments.studies.known_truth.ope_scores import Score, bias, covers, rmse, scores, slope, slope_error
 
 
 def made_up(error: Doubles, low: Doubles, high: Doubles) -> SeedResult:

@@ -10,9 +10,9 @@ import pytest
 
 from feedgym.agents.ope import ESTIMATORS
 from feedgym.env.worlds import WORLDS
-from feedgym.experiments import study
-from feedgym.experiments.studies import ope
-from feedgym.experiments.studies.ope_draws import (
+from feedgym.experiments.studies import study
+from feedgym.experiments.studies.known_truth import ope
+from feedgym.experiments.studies.known_truth.ope_draws import (
     READERS,
     RewardModel,
     Scored,
@@ -22,7 +22,7 @@ from feedgym.experiments.studies.ope_draws import (
     reader_models,
     truth_of,
 )
-from feedgym.experiments.studies.ope_replications import (
+from feedgym.experiments.studies.known_truth.ope_replications import (
     STUDIED,
     WRONG,
     ReplicationConfig,
@@ -31,8 +31,8 @@ from feedgym.experiments.studies.ope_replications import (
     replicate,
     replication,
 )
-from feedgym.experiments.studies.ope_scores import RIGHT_FOR, scores
-from feedgym.experiments.studies.ope_states import LOGGER, Frozen, States, StatesConfig, logged_states
+from feedgym.experiments.studies.known_truth.ope_scores import RIGHT_FOR, scores
+from feedgym.experiments.studies.known_truth.ope_states import LOGGER, Frozen, States, StatesConfig, logged_states
 
 LOGS = "regression-dwell:sharpness=1.0,epsilon=0.3,train_every_hours=4.0,max_steps=150"
 NEAR = "regression-dwell:sharpness=1.6,epsilon=0.2,train_every_hours=4.0,max_steps=150"

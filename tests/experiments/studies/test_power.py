@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from feedgym.experiments.curves import Curves, Run
-from feedgym.experiments.statistics import band
-from feedgym.experiments.studies.power import (
+from feedgym.experiments.reports.curves import Curves, Run
+from feedgym.experiments.reports.statistics import band
+from feedgym.experiments.studies.worlds.power import (
     power_table,
     seeds_needed,
     smallest_difference,

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from feedgym.agents import parse_agent
-from feedgym.env.feed import Feed
-from feedgym.experiments import benchmark_serving
-from feedgym.experiments.benchmark_serving import Bench, Tally, measure
-from feedgym.experiments.curves import Curves, Run
-from feedgym.experiments.run_config import RunConfig
-from feedgym.experiments.studies import staleness
-from feedgym.experiments.studies import staleness_settings as study_settings
-from feedgym.experiments.studies.staleness_settings import CLOCKS, SETTINGS
-from feedgym.experiments.studies.staleness_tables import (
+from feedgym.env.feed.feed import Feed
+from feedgym.experiments.benchmarks import serving as benchmark_serving
+from feedgym.experiments.benchmarks.serving import Bench, Tally, measure
+from feedgym.experiments.reports.curves import Curves, Run
+from feedgym.experiments.runs.run_config import RunConfig
+from feedgym.experiments.studies.freshness import staleness
+from feedgym.experiments.studies.freshness import staleness_settings as study_settings
+from feedgym.experiments.studies.freshness.staleness_settings import CLOCKS, SETTINGS
+from feedgym.experiments.studies.freshness.staleness_tables import (
     cost_table,
     counts,
     hours_table,

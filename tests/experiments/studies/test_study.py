@@ -9,9 +9,9 @@ import pytest
 
 from feedgym.agents import make_agent, parse_agent
 from feedgym.env import Feed, FeedConfig
-from feedgym.experiments import study
-from feedgym.experiments.curves import Curves, Run
-from feedgym.experiments.study import STUDIES, claims_markdown, crossing, daily_markdown, parts_of
+from feedgym.experiments.reports.curves import Curves, Run
+from feedgym.experiments.studies import study
+from feedgym.experiments.studies.study import STUDIES, claims_markdown, crossing, daily_markdown, parts_of
 
 
 def run_of(agent: str, seed: int, reward: float) -> Run:
@@ -49,7 +49,7 @@ def test_an_agents_settings_may_come_in_any_order() -> None:
 
 def test_a_study_writes_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from feedgym.experiments.compare import CompareConfig
-    from feedgym.experiments.studies import real_articles
+    from feedgym.experiments.studies.worlds import real_articles
 
     def small(out: Path) -> CompareConfig:
         agents = ("random", "recent", "popular", "regression")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from feedgym.agents.published import SYSTEMS
+from feedgym.agents.registry.published import SYSTEMS
 from feedgym.experiments.studies import two_towers
 
 

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from feedgym.agents.vectors import Vectors
+from feedgym.agents.two_tower.vectors import Vectors
 from feedgym.env import read_impressions
 from feedgym.env.readers.protocol import Outcome
-from feedgym.experiments import downstream, exports, train
-from feedgym.experiments.click_columns import ARTICLES, count_before, site_columns
-from feedgym.experiments.click_model import Evaluated, fit, paired_bootstrap
-from feedgym.experiments.downstream import DownstreamConfig
-from feedgym.experiments.drive import make_drive
-from feedgym.experiments.exports import look_up, replay
-from feedgym.experiments.run_config import RunConfig
+from feedgym.experiments import train
+from feedgym.experiments.runs.drive import make_drive
+from feedgym.experiments.runs.run_config import RunConfig
+from feedgym.experiments.vectors import downstream, exports
+from feedgym.experiments.vectors.click_columns import ARTICLES, count_before, site_columns
+from feedgym.experiments.vectors.click_model import Evaluated, fit, paired_bootstrap
+from feedgym.experiments.vectors.downstream import DownstreamConfig
+from feedgym.experiments.vectors.exports import look_up, replay
 
 SMALL: dict[str, Any] = {"agent": "regression-click:widths=(8,)", "readers": 60, "days": 3.0, "tick_hours": 1.0}
 

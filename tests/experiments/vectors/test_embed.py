@@ -12,17 +12,20 @@ import pytest
 import torch
 from tensorboard.plugins.projector import projector_plugin
 
-from feedgym.agents.vectors import Embedding, Vectors, latest_visits
-from feedgym.env.impressions import config_of
+from feedgym.agents.two_tower.vectors import Embedding, Vectors, latest_visits
+from feedgym.env.log.impressions import config_of
 from feedgym.env.readers.protocol import Outcome
-from feedgym.experiments import embed, train
-from feedgym.experiments.checkpoint import CHECKPOINT, load_arrays
-from feedgym.experiments.drive import make_drive
-from feedgym.experiments.embed import EmbedConfig
-from feedgym.experiments.embeddings import EMBEDDINGS, embeddings_of
-from feedgym.experiments.exports import run_config_of
-from feedgym.experiments.projector import CONFIG_NAME, write_projector
-from feedgym.experiments.run_config import RunConfig
+from feedgym.experiments import train
+from feedgym.experiments.runs import runner
+from feedgym.experiments.runs.checkpoint import CHECKPOINT, load_arrays
+from feedgym.experiments.runs.drive import make_drive
+from feedgym.experiments.runs.embeddings import EMBEDDINGS, embeddings_of
+from feedgym.experiments.runs.messages import Progress
+from feedgym.experiments.runs.run_config import RunConfig
+from feedgym.experiments.vectors import embed
+from feedgym.experiments.vectors.embed import EmbedConfig
+from feedgym.experiments.vectors.exports import run_config_of
+from feedgym.experiments.vectors.projector import CONFIG_NAME, write_projector
 
 ARTICLE = ["article_id", "published_hours", "topic", "publisher", "is_live", "bias", "vector"]
 READER = ["reader_id", "visits", "clicks", "last_visit_hours", "vector"]
@@ -111,9 +114,9 @@ def test_what_is_kept_is_what_the_towers_say_at_the_end(tmp_path: Path, agent: s
 def test_a_run_that_was_stopped_keeps_the_same_bytes(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "CHECKPOINT_SHARE", 0.0)
+    monkeypatch.setattr(runner, "CHECKPOINT_SHARE", 0.0)
 
-    def stop(progress: train.Progress) -> None:
+    def stop(progress: Progress) -> None:
         if progress.day == 2.0:
             raise KeyboardInterrupt
 
@@ -242,7 +245,7 @@ def test_tensorboard_lists_and_reads_both_tensors(folder: Path, tmp_path: Path) 
 def test_the_projector_gets_the_last_points_and_no_empty_tensor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("feedgym.experiments.projector.MOST_POINTS", 2)
+    monkeypatch.setattr("feedgym.experiments.vectors.projector.MOST_POINTS", 2)
     points, ids = np.arange(6, dtype=np.float32).reshape(3, 2), np.arange(3)
     empty = np.zeros((0, 2), dtype=np.float32)
     none = {"id": ids[:0], "kind": ids[:0]}

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from feedgym.agents.behaviour import BehaviourHead
-from feedgym.agents.slate_policy import sample_slates
+from feedgym.agents.learners.gradients.behaviour import BehaviourHead
+from feedgym.agents.slate_policy.slates import sample_slates
 
 # Of the toy of algorithms.md 6.2.
 INCLUSION = np.array([0.057953113, 0.884775572, 0.057953113, 0.662826040, 0.403230140, 0.057953113, 0.817355797])

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from feedgym.agents.policy_gradient import (
+from feedgym.agents.learners.gradients.policy_gradient import (
     Candidates,
     Estimator,
     Logged,
@@ -21,7 +21,7 @@ from feedgym.agents.policy_gradient import (
     log_slot_propensity,
     policy_gradient,
 )
-from feedgym.agents.slate_policy import sample_slates, slot_marginal
+from feedgym.agents.slate_policy.slates import sample_slates, slot_marginal
 from feedgym.env.arrays import Doubles
 
 EPSILONS = [0.0, 0.05, 1.0]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from feedgym.agents import make_agent
-from feedgym.agents.learners.direct import set_reward
-from feedgym.agents.policy_gradient import Candidates
+from feedgym.agents.learners.gradients.direct import set_reward
+from feedgym.agents.learners.gradients.policy_gradient import Candidates
 from feedgym.env import Feed, FeedConfig, NewsroomConfig, RewardConfig
 from feedgym.env.arrays import Doubles, Ints
 

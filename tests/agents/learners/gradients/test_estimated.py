@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from feedgym.agents import make_agent
-from feedgym.agents.behaviour import estimated_log_weight
-from feedgym.agents.candidate_ring import shown_columns
-from feedgym.agents.learners.estimated import with_estimates
-from feedgym.agents.logged_slates import LoggedTick
+from feedgym.agents.learners.gradients.behaviour import estimated_log_weight
+from feedgym.agents.learners.gradients.candidate_ring import shown_columns
+from feedgym.agents.learners.gradients.estimated import with_estimates
+from feedgym.agents.serving.logged_slates import LoggedTick
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Doubles
 

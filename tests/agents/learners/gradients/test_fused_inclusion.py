@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from feedgym.agents.fused_inclusion import inclusion_step
-from feedgym.agents.off_policy import importance_weight
-from feedgym.agents.policy_gradient import Logged, policy_gradient, split_candidates
+from feedgym.agents.learners.gradients.fused_inclusion import inclusion_step
+from feedgym.agents.learners.gradients.policy_gradient import Logged, policy_gradient, split_candidates
+from feedgym.agents.slate_policy.importance import importance_weight
 
 B, H, M, K = 12, 30, 9, 4
 

@@ -14,8 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from feedgym.agents.off_policy import importance_weight
-from feedgym.agents.policy_gradient import (
+from feedgym.agents.learners.gradients.policy_gradient import (
     Candidates,
     Estimator,
     Logged,
@@ -25,7 +24,8 @@ from feedgym.agents.policy_gradient import (
     log_slot_propensity,
     policy_gradient,
 )
-from feedgym.agents.slate_policy import slate_log_propensity
+from feedgym.agents.slate_policy.importance import importance_weight
+from feedgym.agents.slate_policy.slates import slate_log_propensity
 from feedgym.env.arrays import Doubles
 
 N, K, EPSILON = 8, 3, 0.1

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from feedgym.agents.off_policy import importance_weight
-from feedgym.agents.policy_gradient import (
+from feedgym.agents.learners.gradients.policy_gradient import (
     Candidates,
     Estimator,
     Logged,
@@ -17,6 +16,7 @@ from feedgym.agents.policy_gradient import (
     log_slot_propensity,
     policy_gradient,
 )
+from feedgym.agents.slate_policy.importance import importance_weight
 from feedgym.env.arrays import Doubles
 
 ESTIMATORS: tuple[Estimator, ...] = ("inclusion", "marginal", "chen", "none", "prefix", "joint")

@@ -18,8 +18,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from feedgym.agents.off_policy import importance_weight
-from feedgym.agents.policy_gradient import (
+from feedgym.agents.learners.gradients.policy_gradient import (
     Candidates,
     Estimator,
     Logged,
@@ -27,6 +26,7 @@ from feedgym.agents.policy_gradient import (
     log_slot_propensity,
     policy_gradient,
 )
+from feedgym.agents.slate_policy.importance import importance_weight
 from feedgym.env.arrays import Doubles
 
 N, K, EPSILON, STEPS, RATE = 8, 3, 0.1, 400, 2.0

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from feedgym.agents import make_agent
-from feedgym.agents.candidate_ring import shown_columns
-from feedgym.agents.policy_gradient import Candidates, split_candidates
+from feedgym.agents.learners.gradients.candidate_ring import shown_columns
+from feedgym.agents.learners.gradients.policy_gradient import Candidates, split_candidates
 from feedgym.env import Feed, FeedConfig, NewsroomConfig, Outcome
 
 SITE = FeedConfig(num_readers=200, days=6.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))

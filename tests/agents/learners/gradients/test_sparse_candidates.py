@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from feedgym.agents import make_agent
-from feedgym.agents.off_policy import importance_weight
-from feedgym.agents.policy_gradient import (
+from feedgym.agents.learners.gradients.policy_gradient import (
     Candidates,
     Estimator,
     Logged,
     log_slot_marginal,
     policy_gradient,
 )
-from feedgym.agents.slate_policy import sample_slates, slot_marginal
+from feedgym.agents.slate_policy.importance import importance_weight
+from feedgym.agents.slate_policy.slates import sample_slates, slot_marginal
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Doubles
 

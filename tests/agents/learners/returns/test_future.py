@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from feedgym.agents.future import Future, Visited, slot_rewards
+from feedgym.agents.learners.returns.future import Future, Visited, slot_rewards
 from feedgym.env import Feed, FeedConfig, RewardConfig
 
 HALF_LIFE = 2.0 ** (-1 / 24)

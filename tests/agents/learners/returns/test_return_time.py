@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from feedgym.agents.return_time import ReturnTime
+from feedgym.agents.learners.returns.return_time import ReturnTime
 
 SHAPE, WEIGHTS, BASE = 0.8, np.array([0.7, -0.4]), np.log(20.0)
 HOURS = 72.0

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from feedgym.agents.returns import chain_order, lambda_returns, running_mean, scan_back
+from feedgym.agents.learners.returns.returns import chain_order, lambda_returns, running_mean, scan_back
 from feedgym.env.arrays import Bools, Doubles
 
 DISCOUNT = 2.0 ** (-1 / 24)

@@ -1,0 +1,1 @@
+"""Learners of a policy: REINFORCE with its estimators, the covariance gradient of a reward model, and their parts."""

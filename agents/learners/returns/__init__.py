@@ -1,0 +1,1 @@
+"""What later visits were worth: returns over the hours between visits, and the value head that foretells them."""

@@ -1,0 +1,1 @@
+"""The estimators themselves: pure functions of weights and rewards, float64."""

@@ -1,0 +1,49 @@
+"""From shortlists with logits to slates with exact propensities: sampling, marginals, inclusion, importance weights.
+
+May import ``retrieval``, ``editorial`` and ``feedgym.env``.
+"""
+
+from feedgym.agents.slate_policy.draw_weights import columns_in_shortlist
+from feedgym.agents.slate_policy.importance import (
+    PAPER_CAP,
+    WEIGHT_METHODS,
+    WeightMethod,
+    importance_weight,
+    top_k_multiplier,
+)
+from feedgym.agents.slate_policy.inclusion import (
+    SlateMarginals,
+    inclusion_probability,
+    inclusion_time,
+    slate_marginals,
+    slot_marginal,
+)
+from feedgym.agents.slate_policy.policy import PolicyConfig, boosts, eligible, greedy, only_eligible, serve
+from feedgym.agents.slate_policy.served import Served, marginals_of
+from feedgym.agents.slate_policy.slates import Slates, greedy_slates, sample_slates, slate_log_propensity
+
+__all__ = [
+    "PAPER_CAP",
+    "WEIGHT_METHODS",
+    "PolicyConfig",
+    "Served",
+    "SlateMarginals",
+    "Slates",
+    "WeightMethod",
+    "boosts",
+    "columns_in_shortlist",
+    "eligible",
+    "greedy",
+    "greedy_slates",
+    "importance_weight",
+    "inclusion_probability",
+    "inclusion_time",
+    "marginals_of",
+    "only_eligible",
+    "sample_slates",
+    "serve",
+    "slate_log_propensity",
+    "slate_marginals",
+    "slot_marginal",
+    "top_k_multiplier",
+]

@@ -1,0 +1,10 @@
+"""The core: one clock, one newsroom, one population. A tick publishes, asks for slates, and lets readers respond.
+
+May import ``readers``, ``newsroom`` and what is below them.
+"""
+
+from feedgym.env.feed.catalogue import Catalogue
+from feedgym.env.feed.feed import Feed, ServedOutcome
+from feedgym.env.feed.visits import ReaderRecords, Visits, valid_entries, visit_ids
+
+__all__ = ["Catalogue", "Feed", "ReaderRecords", "ServedOutcome", "Visits", "valid_entries", "visit_ids"]

@@ -1,0 +1,33 @@
+"""The log: a row per impression in Parquet, its articles, and reading both back, also a site's own.
+
+May import ``feed`` and what is below it. pyarrow is imported when a file is read or written.
+"""
+
+from feedgym.env.log.articles import LoggedNewsroom
+from feedgym.env.log.impressions import (
+    ARTICLES_NAME,
+    MODULES_NAME,
+    metadata_of,
+    read_impressions,
+    write_impressions,
+    write_table,
+)
+from feedgym.env.log.modules import write_modules
+from feedgym.env.log.reader import BATCH_ROWS, LogReader, LogSummary
+from feedgym.env.log.writer import ImpressionLog, write_articles
+
+__all__ = [
+    "ARTICLES_NAME",
+    "BATCH_ROWS",
+    "MODULES_NAME",
+    "ImpressionLog",
+    "LogReader",
+    "LogSummary",
+    "LoggedNewsroom",
+    "metadata_of",
+    "read_impressions",
+    "write_articles",
+    "write_impressions",
+    "write_modules",
+    "write_table",
+]

@@ -1,0 +1,25 @@
+"""What a run measures besides its curves: ranking, calibration, regret, and the editor's view.
+
+May import ``feedgym.agents`` and ``feedgym.env``.
+"""
+
+from feedgym.experiments.measures.editor_sums import GROUPS, NAMES, SHARES, editor_tag
+from feedgym.experiments.measures.editor_view import EditorView
+from feedgym.experiments.measures.evaluation import AGES, CLICKED, METRICS, Evaluation
+from feedgym.experiments.measures.regret import examination_of, expected_slate_reward
+from feedgym.experiments.measures.reliability import ReliabilityBin
+
+__all__ = [
+    "AGES",
+    "CLICKED",
+    "GROUPS",
+    "METRICS",
+    "NAMES",
+    "SHARES",
+    "EditorView",
+    "Evaluation",
+    "ReliabilityBin",
+    "editor_tag",
+    "examination_of",
+    "expected_slate_reward",
+]

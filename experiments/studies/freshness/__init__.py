@@ -1,0 +1,1 @@
+"""What stale vectors, stale models and slates drawn ahead cost."""

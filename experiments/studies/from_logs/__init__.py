@@ -1,0 +1,1 @@
+"""Learning from the log of somebody else's slates: correction, estimators, estimated propensities."""

@@ -1,0 +1,1 @@
+"""What recall is worth, by index and size of the catalogue."""

@@ -1,0 +1,1 @@
+"""Off-policy estimates against the truth that the simulator knows."""

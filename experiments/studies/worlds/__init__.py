@@ -1,0 +1,1 @@
+"""The worlds themselves: facts of ``measured``, statistical power, real articles."""
