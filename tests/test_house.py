@@ -149,13 +149,18 @@ def test_no_file_names_a_path_of_one_machine() -> None:
     assert found == []
 
 
-def test_the_simulated_site_is_not_ignored() -> None:
-    """`env/` is a usual line of .gitignore, and would lose a folder of ours."""
-    ignored = subprocess.run(
-        ["git", "check-ignore", "env/feed.py", "env", "env/readers"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ignored.stdout == ""
+def ignored(paths: list[str]) -> list[str]:
+    """Those of the paths that git leaves out."""
+    done = subprocess.run(["git", "check-ignore", *paths], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.split()
+
+
+def test_no_file_of_a_package_is_ignored() -> None:
+    """`env/` and `runs/` are usual lines of .gitignore, and would lose a folder of ours without a word."""
+    files = [str(path.relative_to(ROOT)) for top in (*TOP, "tests") for path in modules(top)]
+    assert ignored([*files, *TOP]) == []
+    # git knows its own files whatever .gitignore says, so new files of every folder are asked about, too.
+    folders = sorted({str(Path(file).parent) for file in files})
+    assert ignored([f"{folder}/new.py" for folder in folders]) == []
+    if tracked():
+        assert ignored(["runs/compare/report.md"]) != []

@@ -5,10 +5,8 @@ from typing import Protocol
 import numpy as np
 
 from feedgym.env.arrays import Ints
-from feedgym.env.feed import Catalogue
-from feedgym.env.feed import Feed, ServedOutcome
 from feedgym.env.faces import NewsFeedVectorEnv
-from feedgym.env.feed import Visits
+from feedgym.env.feed import Catalogue, Feed, ServedOutcome, Visits
 from feedgym.experiments.runs.run_config import RunConfig
 
 

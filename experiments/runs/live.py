@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-from feedgym.experiments.runs.messages import Progress
-from feedgym.experiments.runs.messages import Failed, Finished, Message
+from feedgym.experiments.runs.messages import Failed, Finished, Message, Progress
 
 
 class LiveProgress:

@@ -14,10 +14,8 @@ from typing import Any, Literal
 from feedgym.agents.registry import AgentPlan, parse_agent
 from feedgym.env.checks import require
 from feedgym.env.config import FeedConfig, ModuleConfig, RewardConfig
-from feedgym.env.newsroom import Newsroom
-from feedgym.env.readers import NewsReader
-from feedgym.env.readers import ReaderModel
-from feedgym.env.newsroom import ReplayNewsroom
+from feedgym.env.newsroom import Newsroom, ReplayNewsroom
+from feedgym.env.readers import NewsReader, ReaderModel
 from feedgym.env.worlds import WORLDS
 from feedgym.experiments.runs.checkpoint import file_name
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from feedgym.env.arrays import AnyArray, Arrays, Ints
-from feedgym.env.newsroom import LATENT
 from feedgym.env.checks import require
 from feedgym.env.log import ARTICLES_NAME
+from feedgym.env.newsroom import LATENT
 from feedgym.experiments.runs.checkpoint import CHECKPOINT, DONE, IMPRESSIONS, read_json
 
 if TYPE_CHECKING:

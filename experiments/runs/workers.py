@@ -18,10 +18,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+from feedgym.experiments.runs.messages import Failed, Finished, Message, Progress
 from feedgym.experiments.runs.run_config import RunConfig
 from feedgym.experiments.runs.runner import run
-from feedgym.experiments.runs.messages import Progress
-from feedgym.experiments.runs.messages import Failed, Finished, Message
 
 
 @dataclass(frozen=True)
@@ -31,12 +30,6 @@ class Task:
     config: RunConfig
     folder: Path
     tensorboard: Path | None
-
-
-
-
-
-
 
 
 def run_tasks(tasks: Sequence[Task], workers: int, tell: Callable[[int, Message], None]) -> None:

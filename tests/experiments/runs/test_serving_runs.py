@@ -15,12 +15,12 @@ from feedgym.agents.ope.logged import LoggedSlates
 from feedgym.agents.registry.plans import parse_agent
 from feedgym.env import read_impressions
 from feedgym.env.log.reader import LogReader
-from feedgym.experiments.runs import runner
 from feedgym.experiments import train
+from feedgym.experiments.runs import runner
 from feedgym.experiments.runs.checkpoint import CHECKPOINT
+from feedgym.experiments.runs.messages import Progress
 from feedgym.experiments.runs.run_config import RunConfig
 from feedgym.experiments.runs.runner import load_run
-from feedgym.experiments.runs.messages import Progress
 
 AGENTS = {
     "realtime": "regression-click:max_steps=3",

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from feedgym.experiments.runs.messages import Failed, Finished, Message, Progress
 from feedgym.experiments.runs.run_config import RunConfig
-from feedgym.experiments.runs.messages import Progress
 from feedgym.experiments.runs.workers import Task, cores, run_tasks
-from feedgym.experiments.runs.messages import Failed, Finished, Message
 
 READERS = """
 import os, signal

@@ -1,0 +1,49 @@
+"""One run, and many side by side: settings, loop, checkpoints, workers, live progress. May import ``reports``."""
+
+from feedgym.experiments.runs.checkpoint import (
+    IMPRESSIONS,
+    file_name,
+    kept_result,
+    load_arrays,
+    read_json,
+    save_arrays,
+    write_bytes,
+    write_json,
+)
+from feedgym.experiments.runs.drive import make_drive
+from feedgym.experiments.runs.embeddings import EMBEDDINGS
+from feedgym.experiments.runs.live import LiveProgress
+from feedgym.experiments.runs.messages import Failed, Finished, Message
+from feedgym.experiments.runs.run_config import RunConfig, horizon, load_reader_model
+from feedgym.experiments.runs.run_log import RunLog, run_folders
+from feedgym.experiments.runs.runner import Report, load_run, one_torch_thread, run
+from feedgym.experiments.runs.workers import Task, cores, run_tasks
+
+__all__ = [
+    "EMBEDDINGS",
+    "IMPRESSIONS",
+    "Failed",
+    "Finished",
+    "LiveProgress",
+    "Message",
+    "Report",
+    "RunConfig",
+    "RunLog",
+    "Task",
+    "cores",
+    "file_name",
+    "horizon",
+    "kept_result",
+    "load_arrays",
+    "load_reader_model",
+    "load_run",
+    "make_drive",
+    "one_torch_thread",
+    "read_json",
+    "run",
+    "run_folders",
+    "run_tasks",
+    "save_arrays",
+    "write_bytes",
+    "write_json",
+]
