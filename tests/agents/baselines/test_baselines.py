@@ -1,7 +1,6 @@
 """Baselines: logits against plain code, and slates served at their stated propensities."""
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,11 +9,12 @@ from scipy import stats
 from feedgym.agents import Agent, Served, make_agent
 from feedgym.agents.baselines.popularity import PopularConfig, RecentConfig
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
+from helpers.driving import drive
 
 SITE = FeedConfig(num_readers=60, days=2.0, slate_size=3, newsroom=NewsroomConfig(articles_per_day=40))
 
 
-def busy_feed(drive: Callable[..., object]) -> Feed:
+def busy_feed() -> Feed:
     """A day of random slates: every article has been shown, some were clicked."""
     feed = Feed(SITE, seed=4)
     drive(make_agent("random").start(feed), feed, until=24.0)
@@ -63,8 +63,8 @@ def plain_recent(feed: Feed, scale: float = 6.0) -> dict[int, float]:
 
 
 @pytest.mark.parametrize("name", ["recent", "popular"])
-def test_served_at_the_stated_propensity(name: str, drive: Callable[..., object]) -> None:
-    feed = busy_feed(drive)
+def test_served_at_the_stated_propensity(name: str) -> None:
+    feed = busy_feed()
     logit_of = plain_recent(feed) if name == "recent" else plain_popular(feed)
     served = act_often(make_agent(name, shortlist_size=12, epsilon=0.1).start(feed), feed, 40_000)
     stated = first_slot(logit_of, feed.catalogue.article_id, 12, 0.1)
@@ -78,8 +78,8 @@ def test_served_at_the_stated_propensity(name: str, drive: Callable[..., object]
     np.testing.assert_allclose(logits, [logit_of[a] for a in ids], rtol=1e-9, atol=1e-9)
 
 
-def test_random_is_uniform_without_replacement(drive: Callable[..., object]) -> None:
-    feed = busy_feed(drive)
+def test_random_is_uniform_without_replacement() -> None:
+    feed = busy_feed()
     served = act_often(make_agent("random").start(feed), feed, 40_000)
     live, n = feed.catalogue.article_id, len(feed.catalogue)
     assert p_value(served, dict.fromkeys(live.tolist(), 1 / n)) > 1e-3
@@ -100,8 +100,8 @@ def test_popular_without_a_click_yet_is_newest_first() -> None:
     assert np.isfinite(served.logit).all()
 
 
-def test_popular_settings_count(drive: Callable[..., object]) -> None:
-    feed = busy_feed(drive)
+def test_popular_settings_count() -> None:
+    feed = busy_feed()
     changed = {"prior_impressions": 7.0, "half_life_hours": 30.0, "sharpness": 2.0}
     served = act_often(make_agent("popular", temperature=0.5, shortlist_size=99, **changed).start(feed), feed, 200)
     logit_of = plain_popular(feed, prior=7.0, half_life=30.0, sharpness=2.0)
@@ -110,8 +110,8 @@ def test_popular_settings_count(drive: Callable[..., object]) -> None:
     np.testing.assert_allclose(served.logit[listed], expected, rtol=1e-9, atol=1e-9)
 
 
-def test_recent_scale_and_greedy(drive: Callable[..., object]) -> None:
-    feed = busy_feed(drive)
+def test_recent_scale_and_greedy() -> None:
+    feed = busy_feed()
     served = act_often(make_agent("recent", scale_hours=2.0, greedy=True).start(feed), feed, 5)
     logit_of = plain_recent(feed, scale=2.0)
     best = sorted(logit_of, key=lambda a: -logit_of[a])[:3]
@@ -124,8 +124,8 @@ def test_recent_scale_and_greedy(drive: Callable[..., object]) -> None:
 
 
 @pytest.mark.parametrize("name", ["recent", "popular"])
-def test_a_shortlist_below_the_slate_size_still_fills_the_slate(name: str, drive: Callable[..., object]) -> None:
-    feed = busy_feed(drive)
+def test_a_shortlist_below_the_slate_size_still_fills_the_slate(name: str) -> None:
+    feed = busy_feed()
     served = act_often(make_agent(name, shortlist_size=1, epsilon=0.0).start(feed), feed, 50)
     assert (served.article_id >= 0).all()
 

@@ -2,19 +2,19 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from feedgym.agents import make_agent
 from feedgym.env import Feed, FeedConfig, NewsReader, NewsroomConfig
+from helpers.driving import drive
 
 SITE = FeedConfig(num_readers=400, days=3.0, slate_size=3, newsroom=NewsroomConfig(articles_per_day=12))
 AIMS = ("click", "dwell", "planning")
 
 
-def frozen(drive: Callable[..., object]) -> Feed:
+def frozen() -> Feed:
     """A site in the evening of its second day: readers have tired of articles and topics."""
     feed = Feed(SITE, seed=2)
     drive(make_agent("recent").start(feed), feed, until=43.0)
@@ -34,8 +34,8 @@ def value_of(feed: Feed, aim: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("aim", AIMS)
-def test_the_slate_is_the_best_of_all_slates(aim: str, drive: Callable[..., object]) -> None:
-    feed = frozen(drive)
+def test_the_slate_is_the_best_of_all_slates(aim: str) -> None:
+    feed = frozen()
     value = value_of(feed, aim)
     served = make_agent(f"oracle-{aim}").start(feed).act(feed.visits, feed.catalogue)
     assert isinstance(feed.reader_model, NewsReader)
@@ -53,7 +53,7 @@ def test_the_slate_is_the_best_of_all_slates(aim: str, drive: Callable[..., obje
     np.testing.assert_allclose(served.logit, best, rtol=1e-6)
 
 
-def test_each_oracle_earns_most_of_what_it_aims_at(drive: Callable[..., object]) -> None:
+def test_each_oracle_earns_most_of_what_it_aims_at() -> None:
     site = dataclasses.replace(SITE, num_readers=6000, tick_hours=1.0)
     feed, earned = Feed(site, seed=2), {}
     drive(make_agent("recent").start(feed), feed, until=43.0)
@@ -66,9 +66,9 @@ def test_each_oracle_earns_most_of_what_it_aims_at(drive: Callable[..., object])
     assert earned["oracle-dwell"][1] > earned["oracle-click"][1] > 2 * earned["random"][1]
 
 
-def test_expected_values_order_the_oracles(drive: Callable[..., object]) -> None:
+def test_expected_values_order_the_oracles() -> None:
     """Without luck: no policy expects more of an aim than its own oracle."""
-    feed = frozen(drive)
+    feed = frozen()
     live = feed.catalogue.article_id.tolist()
     expected = {}
     for by, aim in itertools.product(AIMS, AIMS):
@@ -79,8 +79,8 @@ def test_expected_values_order_the_oracles(drive: Callable[..., object]) -> None
         assert expected[by, aim] < expected[aim, aim] * (1 - 1e-3)  # and they do differ
 
 
-def test_planning_weights_are_settings(drive: Callable[..., object]) -> None:
-    feed = frozen(drive)
+def test_planning_weights_are_settings() -> None:
+    feed = frozen()
     act = lambda **s: make_agent("oracle-planning", **s).start(feed).act(feed.visits, feed.catalogue).article_id
     dwell = make_agent("oracle-dwell").start(feed).act(feed.visits, feed.catalogue).article_id
     assert np.array_equal(act(quality_bonus=0.0, clickbait_cost=0.0), dwell)
@@ -100,8 +100,8 @@ def test_refuses_readers_who_cannot_be_foreseen() -> None:
         make_agent("oracle-click").start(feed)
 
 
-def test_looking_changes_nothing(drive: Callable[..., object]) -> None:
-    feed = frozen(drive)
+def test_looking_changes_nothing() -> None:
+    feed = frozen()
     before = feed.snapshot()
     make_agent("oracle-planning").start(feed).act(feed.visits, feed.catalogue)
     after = feed.snapshot()

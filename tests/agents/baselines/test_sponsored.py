@@ -1,7 +1,6 @@
 """The sponsored logger: who pays, what they get for it, and slates at their stated propensities."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +16,7 @@ from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.feed.catalogue import Catalogue
 from feedgym.experiments.commands.log import LogConfig, make_log
 from feedgym.experiments.compare import DEMO_AGENTS
+from helpers.driving import drive
 
 SITE = FeedConfig(num_readers=60, days=2.0, slate_size=3, newsroom=NewsroomConfig(articles_per_day=40))
 
@@ -78,7 +78,7 @@ def test_those_who_pay_are_unattractive_in_truth(seed: int) -> None:
     assert rank[paying].mean() < 4.5  # 2.5 at best, 11.5 by chance
 
 
-def test_their_articles_gain_the_boost_and_nothing_else_changes(drive: Callable[..., object]) -> None:
+def test_their_articles_gain_the_boost_and_nothing_else_changes() -> None:
     feed = Feed(SITE, seed=4)
     drive(make_agent("random").start(feed), feed, until=24.0)
     catalogue = feed.catalogue
@@ -92,7 +92,7 @@ def test_their_articles_gain_the_boost_and_nothing_else_changes(drive: Callable[
         np.testing.assert_allclose(gain, np.broadcast_to(2.5 * is_paid, gain.shape), atol=1e-9)
 
 
-def test_served_at_the_stated_propensity(drive: Callable[..., object]) -> None:
+def test_served_at_the_stated_propensity() -> None:
     feed = Feed(SITE, seed=4)
     drive(make_agent("random").start(feed), feed, until=24.0)
     while len(feed.visits) == 0:
@@ -120,7 +120,7 @@ def test_served_at_the_stated_propensity(drive: Callable[..., object]) -> None:
     np.testing.assert_allclose(served.slot_propensity[some], slots, atol=1e-9)
 
 
-def test_most_of_what_is_shown_is_paid_for(drive: Callable[..., Any]) -> None:
+def test_most_of_what_is_shown_is_paid_for() -> None:
     def share(name: str) -> float:
         feed = Feed(FeedConfig(num_readers=60, days=1.0), seed=7)
         paying = least_attractive(feed.catalogue, 0.25)

@@ -1,6 +1,5 @@
 """Rules at work: every agent that draws by ``serve`` keeps them through a run, and the log says what it may."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.log.reader import LogReader
 from feedgym.experiments.runs.run_config import RunConfig
 from feedgym.experiments.runs.runner import run
+from helpers.driving import drive
 
 SITE = FeedConfig(
     num_readers=30, days=0.75, tick_hours=0.5, slate_size=5, newsroom=NewsroomConfig(articles_per_day=150)
@@ -32,7 +32,7 @@ def plan_of(name: str, rules: str, **more: Any) -> Any:
 
 @pytest.mark.parametrize("greedy", [False, True])
 @pytest.mark.parametrize("name", AGENTS)
-def test_rules_hold_through_a_run(name: str, greedy: bool, drive: Callable[..., Any]) -> None:
+def test_rules_hold_through_a_run(name: str, greedy: bool) -> None:
     feed = Feed(SITE, seed=2)
     agent = plan_of(name, RULES, greedy=greedy).start(feed)
     shown = 0
@@ -55,7 +55,7 @@ def test_rules_hold_through_a_run(name: str, greedy: bool, drive: Callable[..., 
     assert shown > 100
 
 
-def test_random_without_rules_is_as_it_was_and_takes_no_other_setting(drive: Callable[..., Any]) -> None:
+def test_random_without_rules_is_as_it_was_and_takes_no_other_setting() -> None:
     one, two = Feed(SITE, seed=4), Feed(SITE, seed=4)
     site = Site(
         slate_size=5, history_length=1, num_numeric=1, category_sizes=(1, 1, 1), num_reader_features=0, seed=two.seed
@@ -72,7 +72,7 @@ def test_random_without_rules_is_as_it_was_and_takes_no_other_setting(drive: Cal
         make_agent("random", rules="drop(topic=1)").start(one)
 
 
-def test_random_under_rules_is_uniform_over_what_they_allow(drive: Callable[..., Any]) -> None:
+def test_random_under_rules_is_uniform_over_what_they_allow() -> None:
     feed = Feed(SITE, seed=4)
     agent = make_agent("random", rules="exclude(topic=3)+cap(topic,1)+pin(topic=1,2)").start(feed)
     checked = 0
@@ -92,7 +92,7 @@ def test_random_under_rules_is_uniform_over_what_they_allow(drive: Callable[...,
     assert checked > 100
 
 
-def test_an_agent_under_rules_resumes_byte_for_byte(drive: Callable[..., Any]) -> None:
+def test_an_agent_under_rules_resumes_byte_for_byte() -> None:
     plan = plan_of("regression", RULES, new_boost=1.0)
     feed = Feed(SITE, seed=3)
     agent = plan.start(feed)
@@ -110,7 +110,7 @@ def test_an_agent_under_rules_resumes_byte_for_byte(drive: Callable[..., Any]) -
         assert one.slot_propensity.tobytes() == two.slot_propensity.tobytes()
 
 
-def test_a_search_is_as_wide_as_what_is_excluded_asks_for(drive: Callable[..., Any]) -> None:
+def test_a_search_is_as_wide_as_what_is_excluded_asks_for() -> None:
     # Without exploration all that is shown comes from the shortlist: it is as long as without the rule.
     feed = Feed(SITE, seed=2)
     agent = plan_of("regression", "exclude(topic=0)", shortlist_size=8, epsilon=0.0).start(feed)
@@ -118,7 +118,7 @@ def test_a_search_is_as_wide_as_what_is_excluded_asks_for(drive: Callable[..., A
     assert set(np.concatenate(sizes).tolist()) == {8}
 
 
-def test_policy_gradients_refuse_what_leaves_inclusion_unknown(drive: Callable[..., Any]) -> None:
+def test_policy_gradients_refuse_what_leaves_inclusion_unknown() -> None:
     feed = Feed(SITE, seed=2)
     with pytest.raises(ValueError, match=r"rules: got 'cap\(topic,2\)', needs exclude only"):
         plan_of("reinforce", "cap(topic,2)").start(feed)

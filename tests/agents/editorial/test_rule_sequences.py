@@ -23,6 +23,7 @@ from feedgym.agents.slate_policy.served import Served
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Ints
 from feedgym.experiments.measures.evaluation import visits_at
+from helpers.inside import acted_of
 
 SIZE, DIM, TOPICS, PUBLISHERS = 4, 4, 4, 3
 KINDS = (
@@ -405,7 +406,7 @@ def test_agents_keep_rules_that_change_and_say_at_which_chance(kind: str, mode: 
             rules = some_rules(rng, np.maximum(catalogue.archive.published - np.arange(-10, 30), 0))
             agent = going_on(agent, feed, kind, mode, rules, rng)
         served = agent.act(feed.visits, catalogue)
-        acted, live = agent._acted, catalogue.article_id.tolist()
+        acted, live = acted_of(agent), catalogue.article_id.tolist()
         published, expires = (catalogue.archive.column(f"{name}_hours") for name in ("published", "expires"))
         age = {a: feed.now - float(published[a]) for a in live}
         kinds |= dict(zip(live, catalogue.categories_of(np.array(live)).tolist(), strict=True))

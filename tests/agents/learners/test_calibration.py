@@ -15,6 +15,7 @@ from feedgym.agents.learners.replay import Replay
 from feedgym.env import Feed, NewsReader, NewsReaderConfig
 from feedgym.env.arrays import Doubles, Ints
 from feedgym.env.config import FeedConfig, NewsroomConfig
+from helpers.inside import replay_of
 
 EXAMINATION = 0.85
 """The readers' own."""
@@ -44,7 +45,7 @@ def fitted(
     logged: Any, train: Ints, held_out: Ints, examination: float | None, finish: bool = True
 ) -> tuple[Doubles, Doubles]:
     """Train the agent's towers anew on some visits, as it would; chances if examined, and clicks, of the others."""
-    settings, replay = logged.config, logged._replay
+    settings, replay = logged.config, replay_of(logged)
     half = Replay(len(train), SIZE, 10, replay.column("reader").shape[1])
     half.append(replay.take(train))
     model = logged.model
@@ -77,7 +78,7 @@ def fitted(
 def fit(logged: Any) -> Callable[..., tuple[Doubles, Doubles]]:
     logged.started = logged.model.to_arrays()
     # Half of the visits, drawn at random from the same days: what is tested is the loss, not how fast the news move.
-    rows = np.random.default_rng(2).permutation(len(logged._replay))
+    rows = np.random.default_rng(2).permutation(len(replay_of(logged)))
     middle = len(rows) // 2
     return lambda examination, **how: fitted(logged, rows[:middle], rows[middle:], examination, **how)
 

@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +17,9 @@ from feedgym.agents.learners.settings import ContrastiveConfig
 from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig, NewsroomConfig
 from feedgym.env.arrays import nest
 from feedgym.towers.negatives import NEGATIVES, Memory, NegativeContext, Negatives
+from helpers.draws import Recorder
+from helpers.driving import drive
+from helpers.inside import acted_of, learner_of, learning_of, replay_of
 
 SITE = FeedConfig(num_readers=150, days=9.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=60))
 HOURS = 30.0
@@ -42,41 +44,27 @@ def logged() -> Logged:
     shortlists = []
     while feed.now < HOURS:
         served = agent.act(feed.visits, feed.catalogue)
-        shortlists.append(agent._acted.shortlist.copy())
+        shortlists.append(acted_of(agent).shortlist.copy())
         agent.learn(feed.serve(served.article_id))
-    assert agent._replay.total > len(agent._replay)  # wrapped
+    assert replay_of(agent).total > len(replay_of(agent))  # wrapped
     # Who subscribes is rare on so small a site: say that every third visit did.
-    agent._replay.column("subscribed")[::3] = True
+    replay_of(agent).column("subscribed")[::3] = True
     # Nor are all slates as likely as each other under a policy that has learned.
-    propensity = agent._replay.column("slot_propensity")
+    propensity = replay_of(agent).column("slot_propensity")
     propensity[:] = np.random.default_rng(1).uniform(0.01, 0.5, propensity.shape)
     return Logged(agent, feed.catalogue.archive.column("expires_hours").copy(), shortlists)
-
-
-class Recorder:
-    """A generator that remembers its integers."""
-
-    def __init__(self, seed: int) -> None:
-        self._rng, self.drawn = np.random.default_rng(seed), []
-
-    def integers(self, *args: Any, **named: Any) -> Any:
-        self.drawn.append(self._rng.integers(*args, **named))
-        return self.drawn[-1]
-
-    def random(self, *args: Any) -> Any:
-        return self._rng.random(*args)
 
 
 Draw = tuple[NegativeContext, Negatives]
 
 
-def learner_of(logged: Logged, **settings: Any) -> tuple[ContrastiveLearner, list[Draw]]:
+def noting_learner(logged: Logged, **settings: Any) -> tuple[ContrastiveLearner, list[Draw]]:
     """A learner that knows the agent's clicks, and the list that its negatives will be noted in."""
     learner = ContrastiveLearner(ContrastiveConfig(**(SMALL | settings)))
     sampler: Any = learner._sampler
     memory = nest("memory", sampler.snapshot()) if isinstance(sampler, Memory) else {}
-    learner.restore(logged.agent._learner.snapshot() | memory)
-    learner.begin(logged.agent._learning, HOURS)
+    learner.restore(learner_of(logged.agent).snapshot() | memory)
+    learner.begin(learning_of(logged.agent), HOURS)
     draws: list[Draw] = []
     draw = sampler.draw
 
@@ -98,7 +86,7 @@ class Plain:
     @torch.no_grad()
     def user(self, slot: int, now: float) -> np.ndarray:
         agent = self.agent
-        row = agent._replay.take(np.array([slot]))
+        row = replay_of(agent).take(np.array([slot]))
         known = row.history_id >= 0
         past = torch.from_numpy(agent.store.vector[np.where(known, row.history_id, 0)])
         user = agent.model.embed_users(past, torch.from_numpy(known), torch.from_numpy(row.reader))
@@ -108,8 +96,8 @@ class Plain:
     @torch.no_grad()
     def constant(self, slot: int, now: float) -> float:
         """What the product of the columns lacks to be the score."""
-        row = self.agent._replay.take(np.array([slot]))
-        return float(self.agent.model.constant(self.agent._learning.users(row), now, self.t_ref))
+        row = replay_of(self.agent).take(np.array([slot]))
+        return float(self.agent.model.constant(learning_of(self.agent).users(row), now, self.t_ref))
 
     @torch.no_grad()
     def item(self, article: int) -> np.ndarray:
@@ -126,14 +114,14 @@ class Plain:
 
 def clicks_of(agent: Any) -> list[tuple[int, int]]:
     """Slot and position of all clicks in the replay, oldest first."""
-    replay = agent._replay
+    replay = replay_of(agent)
     order = np.roll(np.arange(len(replay)), -(replay.total % len(replay)))
     return [(int(s), int(k)) for s in order for k in np.flatnonzero(replay.column("clicks")[s])]
 
 
 def rows_of(logged: Logged, config: ContrastiveConfig, task: str, start: int) -> list[tuple[int, int, int]]:
     """Slot, position and slot that the reader is seen from, of each row of a batch."""
-    replay, clicks = logged.agent._replay, clicks_of(logged.agent)
+    replay, clicks = replay_of(logged.agent), clicks_of(logged.agent)
     every = replay.take(np.arange(len(replay)))
     stretch = clicks[start : start + config.batch_clicks]
     if task != "next":
@@ -165,7 +153,7 @@ def plain_loss(
 ) -> float:
     """One task's loss, row by row and column by column; log q and drawn ids are those of ``draw``."""
     agent, negatives, plain = logged.agent, draw[1], Plain(logged)
-    every = agent._replay.take(np.arange(len(agent._replay)))
+    every = replay_of(agent).take(np.arange(len(replay_of(agent))))
     rows = rows_of(logged, config, task, start)
     ids = [int(every.article_id[s, k]) for s, k, _ in rows]
     assert ids == draw[0].positive_ids.tolist()
@@ -229,13 +217,13 @@ def plain_loss(
 
 def both_losses(logged: Logged, seed: int = 6, **settings: Any) -> tuple[float, float]:
     """The learner's loss, and that of plain loops."""
-    learner, draws = learner_of(logged, **settings)
+    learner, draws = noting_learner(logged, **settings)
     rng: Any = Recorder(seed)
     if isinstance(learner._sampler, Memory):
-        assert learner.loss(logged.agent._learning, rng) is not None  # something to remember
+        assert learner.loss(learning_of(logged.agent), rng) is not None  # something to remember
         draws.clear()
         rng.drawn.clear()
-    loss = learner.loss(logged.agent._learning, rng)
+    loss = learner.loss(learning_of(logged.agent), rng)
     assert loss is not None
     assert len(draws) == len(learner.tasks)
     start = int(rng.drawn[0])
@@ -307,12 +295,12 @@ def test_tasks_weights_and_settings_equal_plain_loops(logged: Logged, option: st
 
 
 def test_the_full_softmax_also_knows_what_expired_between_its_click_and_the_end_of_the_batch(logged: Logged) -> None:
-    learner, draws = learner_of(logged, loss="full_softmax", batch_clicks=100)
+    learner, draws = noting_learner(logged, loss="full_softmax", batch_clicks=100)
     rng: Any = Recorder(1)
-    loss = learner.loss(logged.agent._learning, rng)
+    loss = learner.loss(learning_of(logged.agent), rng)
     assert loss is not None
     rows = rows_of(logged, learner.config, "click", int(rng.drawn[0]))
-    end = float(logged.agent._replay.column("now")[rows[-1][0]])
+    end = float(replay_of(logged.agent).column("now")[rows[-1][0]])
     expired = logged.expires_hours[draws[0][0].positive_ids] <= end
     assert 0 < expired.sum() < len(rows) / 2
     wanted = plain_loss(logged, learner.config, "click", draws[0], int(rng.drawn[0]))
@@ -320,9 +308,9 @@ def test_the_full_softmax_also_knows_what_expired_between_its_click_and_the_end_
 
 
 def test_the_next_article_is_foretold_from_the_visit_before(logged: Logged) -> None:
-    learner, draws = learner_of(logged, task="next", batch_clicks=30)
+    learner, draws = noting_learner(logged, task="next", batch_clicks=30)
     rng: Any = Recorder(6)
-    loss = learner.loss(logged.agent._learning, rng)
+    loss = learner.loss(learning_of(logged.agent), rng)
     assert loss is not None
     too_late = plain_loss(logged, learner.config, "next", draws[0], int(rng.drawn[0]), mistake="seen")
     assert loss.item() != pytest.approx(too_late, rel=1e-4)
@@ -332,7 +320,7 @@ def test_the_next_article_is_foretold_from_the_visit_before(logged: Logged) -> N
     for start in second[-5:]:
         draws.clear()
         rng.integers = lambda *args, start=start, **named: start
-        learner.loss(logged.agent._learning, rng)
+        learner.loss(learning_of(logged.agent), rng)
         slots = [s for s, _, _ in rows_of(logged, learner.config, "next", start)]
         assert clicks[start][0] not in slots
         assert len(slots) > 1
@@ -340,16 +328,16 @@ def test_the_next_article_is_foretold_from_the_visit_before(logged: Logged) -> N
 
 
 def test_hard_negatives_come_from_the_shortlists_of_the_clicks_own_visits(logged: Logged) -> None:
-    replay = logged.agent._replay
+    replay = replay_of(logged.agent)
     # What is kept of a visit is what retrieval gave it; of the first, some had less articles than a shortlist has.
     served = [row for tick in logged.shortlists for row in tick]
     order = np.roll(np.arange(len(replay)), -(replay.total % len(replay)))
     for slot, shortlist in zip(order, served[-len(replay) :], strict=True):
         np.testing.assert_array_equal(replay.column("shortlist")[slot], shortlist)
-    learner, draws = learner_of(logged, negatives="hard")
+    learner, draws = noting_learner(logged, negatives="hard")
     assert learner.uses_shortlists
     rng: Any = Recorder(6)
-    learner.loss(logged.agent._learning, rng)
+    learner.loss(learning_of(logged.agent), rng)
     context, negatives = draws[0]
     rows = rows_of(logged, learner.config, "click", int(rng.drawn[0]))
     assert context.shortlist_ids is not None
@@ -362,20 +350,20 @@ def test_hard_negatives_come_from_the_shortlists_of_the_clicks_own_visits(logged
 
 
 def test_impressed_negatives_are_what_the_slate_showed_and_the_reader_did_not_open(logged: Logged) -> None:
-    learner, draws = learner_of(logged, negatives="impressed", loss="bpr")
+    learner, draws = noting_learner(logged, negatives="impressed", loss="bpr")
     rng: Any = Recorder(6)
-    learner.loss(logged.agent._learning, rng)
-    every = logged.agent._replay.take(np.arange(len(logged.agent._replay)))
+    learner.loss(learning_of(logged.agent), rng)
+    every = replay_of(logged.agent).take(np.arange(len(replay_of(logged.agent))))
     for i, (slot, _, _) in enumerate(rows_of(logged, learner.config, "click", int(rng.drawn[0]))):
         passed = [a for a, c in zip(every.article_id[slot], every.clicks[slot], strict=True) if not c and a >= 0]
         assert [a for a in draws[0][1].row_ids[i].tolist() if a >= 0] == passed
 
 
 def test_memory_holds_the_batches_before(logged: Logged) -> None:
-    learner, draws = learner_of(logged, negatives="memory")
+    learner, draws = noting_learner(logged, negatives="memory")
     rng: Any = Recorder(6)
     for _ in range(3):
-        learner.loss(logged.agent._learning, rng)
+        learner.loss(learning_of(logged.agent), rng)
     remembered = np.concatenate([context.positive_ids for context, _ in draws[:2]])
     live = draws[2][0].is_live(remembered)
     np.testing.assert_array_equal(draws[2][1].shared_ids, remembered[live])
@@ -384,7 +372,7 @@ def test_memory_holds_the_batches_before(logged: Logged) -> None:
     again = ContrastiveLearner(learner.config)
     again.restore(learner.snapshot())
     one, two = Recorder(9), Recorder(9)
-    assert learner.loss(logged.agent._learning, one) == again.loss(logged.agent._learning, two)  # type: ignore[arg-type]
+    assert learner.loss(learning_of(logged.agent), one) == again.loss(learning_of(logged.agent), two)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -419,9 +407,9 @@ def test_every_loss_and_sampler_is_tried_or_refused() -> None:
 
 @pytest.mark.parametrize(("loss", "negatives"), PAIRS)
 def test_gradients_reach_both_towers(logged: Logged, loss: str, negatives: str) -> None:
-    learner, _ = learner_of(logged, loss=loss, negatives=negatives)
+    learner, _ = noting_learner(logged, loss=loss, negatives=negatives)
     agent = logged.agent
-    learning = Learning(copy.deepcopy(agent.model), agent.store, agent._replay)
+    learning = Learning(copy.deepcopy(agent.model), agent.store, replay_of(agent))
     value = learner.loss(learning, np.random.default_rng(0))
     assert value is not None
     value.backward()  # type: ignore[no-untyped-call]
@@ -433,9 +421,7 @@ def test_gradients_reach_both_towers(logged: Logged, loss: str, negatives: str) 
 
 @pytest.mark.parametrize("task", ["click", "subscription", "next"])
 @pytest.mark.parametrize(("loss", "negatives"), PAIRS)
-def test_a_newsroom_of_few_articles_breaks_none(
-    loss: str, negatives: str, task: str, drive: Callable[..., Any]
-) -> None:
+def test_a_newsroom_of_few_articles_breaks_none(loss: str, negatives: str, task: str) -> None:
     """Fewer live articles than positions: slates without a negative, batches of one article."""
     newsroom, eager = NewsroomConfig(articles_per_day=1.0), NewsReader(NewsReaderConfig(base_log_odds=4.0))
     feed = Feed(FeedConfig(num_readers=20, days=0.5, tick_hours=1.0, slate_size=12, newsroom=newsroom), eager, seed=6)

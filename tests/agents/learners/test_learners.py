@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,23 +17,16 @@ from feedgym.agents.learners.replay import Replay, VisitBatch
 from feedgym.agents.learners.settings import RegressionConfig
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.towers.frequency import FrequencyEstimator
+from helpers.draws import Recorder
+from helpers.driving import drive
+from helpers.inside import learner_of, learning_of, replay_of
+from helpers.readers import plain_readers
 
 SITE = FeedConfig(num_readers=150, days=9.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=60))
 
 
-class Recorder:
-    """A generator that remembers its integers."""
-
-    def __init__(self, seed: int) -> None:
-        self._rng, self.drawn = np.random.default_rng(seed), []
-
-    def integers(self, *args: Any, **named: Any) -> Any:
-        self.drawn.append(self._rng.integers(*args, **named))
-        return self.drawn[-1]
-
-
 @pytest.fixture(scope="module")
-def agents(drive: Callable[..., Any]) -> dict[str, Any]:
+def agents() -> dict[str, Any]:
     """Agents after a day and trainings, with what they serve and see; copy the learners before changing them."""
     made = {}
     for name, settings in {
@@ -54,7 +46,7 @@ def agents(drive: Callable[..., Any]) -> dict[str, Any]:
 
 def with_holes(agent: Any, seed: int = 0) -> Learning:
     """The agent's replay with some entries that showed nothing."""
-    old, rng = agent._replay, np.random.default_rng(seed)
+    old, rng = replay_of(agent), np.random.default_rng(seed)
     batch = old.take(np.arange(len(old)))
     hole = (rng.random(batch.article_id.shape) < 0.3) & ~batch.clicks
     batch.article_id[hole] = -1
@@ -109,7 +101,7 @@ def test_an_entry_that_showed_nothing_weeks_ago_does_not_break_the_loss(agents: 
     hole = (learning.replay.column("article_id") < 0).any(axis=1)
     now[hole] -= 400.0
     learning.replay.column("article_id")[hole] = -1  # nothing at all was shown then
-    loss = agent._learner.loss(learning, np.random.default_rng(0))
+    loss = learner_of(agent).loss(learning, np.random.default_rng(0))
     loss.backward()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(p.grad).all() for p in agent.model.parameters() if p.grad is not None)
@@ -118,19 +110,19 @@ def test_an_entry_that_showed_nothing_weeks_ago_does_not_break_the_loss(agents: 
 def test_nothing_to_learn_from(agents: dict[str, Any]) -> None:
     for name in ("regression", "contrastive"):
         agent = agents[name]
-        shape = agent._replay.column("clicks").shape[1], agent._replay.column("history_id").shape[1]
-        empty = Learning(agent.model, agent.store, Replay(5, *shape, agent._replay.column("reader").shape[1]))
-        assert agent._learner.loss(empty, np.random.default_rng(0)) is None
+        shape = replay_of(agent).column("clicks").shape[1], replay_of(agent).column("history_id").shape[1]
+        empty = Learning(agent.model, agent.store, Replay(5, *shape, replay_of(agent).column("reader").shape[1]))
+        assert learner_of(agent).loss(empty, np.random.default_rng(0)) is None
     blank = with_holes(agents["regression"])
     blank.replay.column("article_id")[:] = -1
-    assert agents["regression"]._learner.loss(blank, np.random.default_rng(0)) is None
+    assert learner_of(agents["regression"]).loss(blank, np.random.default_rng(0)) is None
 
 
 @pytest.mark.parametrize("target", ["click", "dwell"])
 def test_biases_start_where_the_data_are(agents: dict[str, Any], target: str) -> None:
     agent = agents["regression"]
     learning = Learning(copy.deepcopy(agent.model), agent.store, with_holes(agent).replay)
-    learner = RegressionLearner(type(agent._learner.config)(target=target))
+    learner = RegressionLearner(type(learner_of(agent).config)(target=target))
     learner.prepare(learning)
     every = learning.replay.take(np.arange(len(learning.replay)))
     shown = (every.article_id >= 0).sum()
@@ -144,7 +136,7 @@ def test_biases_start_where_the_data_are(agents: dict[str, Any], target: str) ->
 
 def plain_contrastive(agent: Any, rng: Recorder, config: Any, log_q_of_click: np.ndarray) -> float:
     """All scores one by one with ages at the row's own time; softmax over columns in plain code."""
-    replay, learner = agent._replay, agent._learner
+    replay, learner = replay_of(agent), learner_of(agent)
     every = replay.take(np.arange(len(replay)))
     order = np.argsort(every.now, kind="stable")
     if replay.total > len(replay):
@@ -192,19 +184,19 @@ WEIGHTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", ["contrastive", "contrastive-exponential", "contrastive-uniform"])
 def test_contrastive_equals_a_plain_matrix(agents: dict[str, Any], name: str, weights: str) -> None:
     agent = agents[name]
-    assert agent._replay.total > len(agent._replay)  # wrapped
+    assert replay_of(agent).total > len(replay_of(agent))  # wrapped
     mixed = {"negatives": "mixed", "num_negatives": 20} if name.endswith("uniform") else {}
-    learner = ContrastiveLearner(type(agent._learner.config)(batch_clicks=12, **mixed, **WEIGHTS[weights]))
-    learner.restore(agent._learner.snapshot())
+    learner = ContrastiveLearner(type(learner_of(agent).config)(batch_clicks=12, **mixed, **WEIGHTS[weights]))
+    learner.restore(learner_of(agent).snapshot())
     rng = Recorder(6)
-    loss = learner.loss(agent._learning, rng)
+    loss = learner.loss(learning_of(agent), rng)
     recorded = learner.snapshot()["log_q"]
     assert loss.item() == pytest.approx(plain_contrastive(agent, rng, learner.config, recorded), rel=1e-5)
     misplaced = plain_contrastive(agent, rng, learner.config, recorded[:-1])
     assert loss.item() != pytest.approx(misplaced, rel=2e-5)
 
 
-def test_recorded_log_q_are_those_of_the_click_and_survive_wrapping_and_restoring(drive: Callable[..., Any]) -> None:
+def test_recorded_log_q_are_those_of_the_click_and_survive_wrapping_and_restoring() -> None:
     """A plain list of (article, log q at the click), kept beside the learner."""
     feed = Feed(SITE, seed=4)
     plan = make_agent("contrastive", max_steps=2, replay_visits=150)
@@ -225,28 +217,28 @@ def test_recorded_log_q_are_those_of_the_click_and_survive_wrapping_and_restorin
             if len(ids):
                 plain += zip(ids.tolist(), frequency.log_q(ids).tolist(), strict=True)
                 frequency.update(ids)
-    slots, positions = agent._replay.clicked()
-    kept = agent._replay.take(slots).article_id[np.arange(len(slots)), positions]
+    slots, positions = replay_of(agent).clicked()
+    kept = replay_of(agent).take(slots).article_id[np.arange(len(slots)), positions]
     assert 20 < len(kept) < len(plain)
     assert [a for a, _ in plain[-len(kept) :]] == kept.tolist()
-    np.testing.assert_array_equal(agent._learner.snapshot()["log_q"], [q for _, q in plain])
+    np.testing.assert_array_equal(learner_of(agent).snapshot()["log_q"], [q for _, q in plain])
     assert len({q for _, q in plain}) > 20
 
 
-def test_a_batch_spans_no_more_than_some_days(drive: Callable[..., Any]) -> None:
+def test_a_batch_spans_no_more_than_some_days() -> None:
     """Few clicks in three weeks: the batch keeps its newest rows, and exponential decay stays within float32."""
     feed = Feed(dataclasses.replace(SITE, num_readers=6, days=21.0), seed=3)
     agent: Any = make_agent("contrastive", age_decay="exponential", max_steps=1).start(feed)
     drive(agent, feed)
-    slots, _ = agent._replay.clicked()
-    times = agent._replay.column("now")[slots]
+    slots, _ = replay_of(agent).clicked()
+    times = replay_of(agent).column("now")[slots]
     assert times[-1] - times[0] > 1.5 * MAX_SPAN_HOURS
-    assert len(slots) < agent._learner.config.batch_clicks  # so that a batch would hold all of them
+    assert len(slots) < learner_of(agent).config.batch_clicks  # so that a batch would hold all of them
     seen: list[np.ndarray] = []
     users = Learning.users
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Learning, "users", lambda self, batch: seen.append(batch.now) or users(self, batch))
-        loss = agent._learner.loss(agent._learning, np.random.default_rng(0))
+        loss = learner_of(agent).loss(learning_of(agent), np.random.default_rng(0))
     assert torch.isfinite(loss)
     assert seen[0].tolist() == times[times >= times[-1] - MAX_SPAN_HOURS].tolist()
 
@@ -258,16 +250,16 @@ def test_shares_count_clicks() -> None:
 
 def test_uniform_negatives_were_live_at_the_batch_time(agents: dict[str, Any]) -> None:
     agent = agents["contrastive-uniform"]
-    learner, store = agent._learner, agent.store
+    learner, store = learner_of(agent), agent.store
     archive = Feed(SITE, seed=2)
     while archive.now < 30.0:  # the newsroom does not depend on what is served
         archive.serve(np.full((len(archive.visits), 4), -1))
     expires = archive.catalogue.archive.column("expires_hours")
     for now in (10.0, 18.25, 29.75):
         live = np.flatnonzero((store.published_hours[: len(store)] <= now) & (expires[: len(store)] > now))
-        np.testing.assert_array_equal(learner._live(agent._learning, now, live[:2]), live)
+        np.testing.assert_array_equal(learner._live(learning_of(agent), now, live[:2]), live)
         gone = np.flatnonzero(expires[: len(store)] <= now)[-1:]
-        np.testing.assert_array_equal(learner._live(agent._learning, now, gone), np.union1d(live, gone))
+        np.testing.assert_array_equal(learner._live(learning_of(agent), now, gone), np.union1d(live, gone))
 
 
 def test_articles_too_short_lived_to_arrive_are_never_negatives() -> None:
@@ -280,7 +272,7 @@ def test_articles_too_short_lived_to_arrive_are_never_negatives() -> None:
         arrived |= set(feed.catalogue.arrived.tolist())
         agent.learn(feed.serve(agent.act(feed.visits, feed.catalogue).article_id))
     assert len(arrived) < feed.catalogue.archive.published - 5
-    live = agent._learner._live(agent._learning, feed.now - 1.0, np.zeros(0, dtype=np.int64))
+    live = learner_of(agent)._live(learning_of(agent), feed.now - 1.0, np.zeros(0, dtype=np.int64))
     assert set(live.tolist()) <= arrived
     assert 0 < len(live) < len(arrived)
 
@@ -289,7 +281,7 @@ def test_articles_too_short_lived_to_arrive_are_never_negatives() -> None:
 def test_gradients_reach_both_towers(agents: dict[str, Any], name: str) -> None:
     agent = agents[name]
     agent.model.zero_grad()
-    agent._learner.loss(agent._learning, np.random.default_rng(0)).backward()
+    learner_of(agent).loss(learning_of(agent), np.random.default_rng(0)).backward()
     for part in (agent.model.item_tower, agent.model.user_tower, agent.model.item_features):
         for parameter in part.parameters():
             assert parameter.grad is not None
@@ -307,9 +299,7 @@ def auc(score: np.ndarray, clicked: np.ndarray) -> float:
     ("name", "seed"),
     [("regression-click", 0), ("regression-click", 1), ("regression-dwell", 0), ("contrastive", 0), ("contrastive", 1)],
 )
-def test_taste_is_learned_from_random_slates(
-    name: str, seed: int, drive: Callable[..., Any], plain_readers: Callable[..., Any]
-) -> None:
+def test_taste_is_learned_from_random_slates(name: str, seed: int) -> None:
     """Readers differ by taste alone, in four topics; after two days the next day's clicks are ranked by it."""
     newsroom = NewsroomConfig(articles_per_day=80, num_topics=4)
     site = FeedConfig(num_readers=300, days=3.0, tick_hours=1.0, newsroom=newsroom)

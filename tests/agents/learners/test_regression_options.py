@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,29 +14,17 @@ from feedgym.agents.learners.protocol import Learning
 from feedgym.agents.learners.replay import Replay, VisitBatch
 from feedgym.agents.learners.tasks import next_clicks
 from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig, NewsroomConfig
+from helpers.draws import Recorder
+from helpers.driving import drive
+from helpers.inside import learner_of, learning_of, replay_of
 
 SIZE = 4
 SITE = FeedConfig(num_readers=150, days=3.0, slate_size=SIZE, newsroom=NewsroomConfig(articles_per_day=60))
 SMALL: dict[str, Any] = {"widths": (16,), "dim": 4, "age_decay": "none"}
 
 
-class Recorder:
-    """A generator that remembers its draws."""
-
-    def __init__(self, seed: int) -> None:
-        self._rng, self.drawn = np.random.default_rng(seed), []
-
-    def integers(self, *args: Any, **named: Any) -> Any:
-        self.drawn.append(self._rng.integers(*args, **named))
-        return self.drawn[-1]
-
-    def random(self, *args: Any) -> Any:
-        self.drawn.append(self._rng.random(*args))
-        return self.drawn[-1]
-
-
 @pytest.fixture(scope="module")
-def agents(drive: Callable[..., Any]) -> dict[str, Any]:
+def agents() -> dict[str, Any]:
     """Agents after a day of random slates; readers who click a lot."""
     made = {}
     for prediction in ("dot", "logistic"):
@@ -57,7 +44,7 @@ def agents(drive: Callable[..., Any]) -> dict[str, Any]:
 
 def with_holes(agent: Any) -> Learning:
     """The agent's replay with entries that showed nothing, and more subscriptions than so small a site has."""
-    old, rng = agent._replay, np.random.default_rng(0)
+    old, rng = replay_of(agent), np.random.default_rng(0)
     batch = old.take(np.arange(len(old)))
     batch.article_id[(rng.random(batch.article_id.shape) < 0.2) & ~batch.clicks] = -1
     batch.subscribed[::2] = True
@@ -162,7 +149,7 @@ LOSSES: dict[str, dict[str, Any]] = {
 def test_every_loss_equals_a_plain_pass(agents: dict[str, Any], option: str, prediction: str) -> None:
     agent = agents[prediction]
     learning, config = with_holes(agent), RegressionConfig(batch_visits=40, **LOSSES[option])
-    learner, rng = RegressionLearner(config), Recorder(3)
+    learner, rng = RegressionLearner(config), Recorder(3, all_draws=True)
     with torch.no_grad():
         learner._heads.slope += 0.3  # apart from where it starts
         learner._heads.offset -= 0.2
@@ -205,7 +192,7 @@ def test_serving_holds_every_position_at_the_top(agents: dict[str, Any], monkeyp
         return original(score, user, item, age, position)
 
     monkeypatch.setattr(agent.model, "rerank", rerank)
-    agent._learner.loss(agent._learning, np.random.default_rng(0))
+    learner_of(agent).loss(learning_of(agent), np.random.default_rng(0))
     assert seen.pop().tolist() == list(range(SIZE))
     visits, catalogue = agents["feed"].visits, agents["feed"].catalogue
     assert len(visits) > 0
@@ -227,7 +214,7 @@ class Planted:
         self.start = self.agent.model.to_arrays()
         self.topic = self.agent.store.categorical[ARTICLES, 0]
         self.chance = 0.15 + 0.6 * (self.topic % 4) / 3
-        self.reader, self.history = self.agent._replay.column("reader").shape[1], SITE.history_length
+        self.reader, self.history = replay_of(self.agent).column("reader").shape[1], SITE.history_length
 
     def visits(self, count: int, theta: np.ndarray, *, sorted_by: np.ndarray | None = None, seed: int = 0) -> Learning:
         """Logged visits, slates at random; with ``sorted_by`` those of a higher value more often stand on top."""

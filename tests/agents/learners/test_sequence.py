@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,8 @@ from feedgym.agents.learners.sequence import sequence_loss
 from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig, NewsroomConfig
 from feedgym.env.readers.protocol import Outcome, SlateView
 from feedgym.towers.encoders import BERT4Rec, GRU4Rec
+from helpers.driving import drive
+from helpers.inside import learner_of, learning_of, replay_of
 
 NEWSROOM = NewsroomConfig(articles_per_day=60)
 SITE = FeedConfig(num_readers=60, days=3.0, slate_size=5, history_length=6, newsroom=NEWSROOM)
@@ -29,7 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def agents(drive: Callable[..., Any]) -> dict[str, Any]:
+def agents() -> dict[str, Any]:
     """Agents after a day and some trainings, with readers who click a lot."""
     made = {}
     for name, settings in SETTINGS.items():
@@ -42,7 +43,7 @@ def agents(drive: Callable[..., Any]) -> dict[str, Any]:
 
 def some_visits(agent: Any, count: int = 40) -> VisitBatch:
     """The latest visits, of readers with full histories, short ones and none."""
-    batch: VisitBatch = agent._replay.take(np.arange(len(agent._replay) - count, len(agent._replay)))
+    batch: VisitBatch = replay_of(agent).take(np.arange(len(replay_of(agent)) - count, len(replay_of(agent))))
     known = (batch.history_id >= 0).sum(axis=1)
     assert {0, 1, SITE.history_length} <= set(known.tolist())
     return batch
@@ -111,8 +112,10 @@ def test_the_loss_equals_plain_passes_over_what_each_target_may_see(
 ) -> None:
     agent, noted = agents[name], Targets(monkeypatch)
     batch, rng = some_visits(agent), np.random.default_rng(1)
-    frequency = agent._learner._frequency
-    loss = sequence_loss(agent._learning, batch, frequency, rng, num_clicks=25, mask_rate=0.4, temperature=temperature)
+    frequency = learner_of(agent)._frequency
+    loss = sequence_loss(
+        learning_of(agent), batch, frequency, rng, num_clicks=25, mask_rate=0.4, temperature=temperature
+    )
     assert loss is not None
     row, place = noted.row, noted.place
     assert len(row) == 25
@@ -153,7 +156,12 @@ def test_no_state_has_seen_its_own_target(agents: dict[str, Any], name: str, mon
     monkeypatch.setattr(sequence, "click_vectors", vectors)
     monkeypatch.setattr(model, "users_of_state", users)
     loss = sequence_loss(
-        agent._learning, batch, agent._learner._frequency, np.random.default_rng(3), num_clicks=1000, mask_rate=0.3
+        learning_of(agent),
+        batch,
+        learner_of(agent)._frequency,
+        np.random.default_rng(3),
+        num_clicks=1000,
+        mask_rate=0.3,
     )
     assert loss is not None
     looked = 0
@@ -177,7 +185,7 @@ def test_bert4rec_hides_clicks_at_its_rate(agents: dict[str, Any], monkeypatch: 
     for rate in (0.2, 0.6):
         hidden = 0
         for _ in range(60):
-            sequence_loss(agent._learning, batch, agent._learner._frequency, rng, num_clicks=12, mask_rate=rate)
+            sequence_loss(learning_of(agent), batch, learner_of(agent)._frequency, rng, num_clicks=12, mask_rate=rate)
             assert not (noted.hidden & ~known).any()
             assert len(noted.row) == 12
             hidden += int(noted.hidden.sum())
@@ -192,7 +200,12 @@ def test_causal_encoders_foretell_every_click_whose_past_is_known(
     agent, noted = agents[name], Targets(monkeypatch)
     batch = some_visits(agent)
     sequence_loss(
-        agent._learning, batch, agent._learner._frequency, np.random.default_rng(0), num_clicks=10_000, mask_rate=0.2
+        learning_of(agent),
+        batch,
+        learner_of(agent)._frequency,
+        np.random.default_rng(0),
+        num_clicks=10_000,
+        mask_rate=0.2,
     )
     wanted = [
         (r, p)
@@ -211,16 +224,16 @@ def test_there_is_none_for_an_encoder_that_knows_no_order_and_for_too_few_clicks
         batch = some_visits(agent)
         if name == "gru":
             batch.history_id[:] = -1
-            batch.history_id[3, :2] = agent._replay.column("history_id").max()
+            batch.history_id[3, :2] = replay_of(agent).column("history_id").max()
         rng = np.random.default_rng(0)
-        frequency = agent._learner._frequency
-        assert sequence_loss(agent._learning, batch, frequency, rng, num_clicks=20, mask_rate=0.2) is None
+        frequency = learner_of(agent)._frequency
+        assert sequence_loss(learning_of(agent), batch, frequency, rng, num_clicks=20, mask_rate=0.2) is None
 
 
 def loss_with(agent: Any, weight: float) -> float:
-    learner = ContrastiveLearner(dataclasses.replace(agent._learner.config, sequence_weight=weight))
-    learner.restore(agent._learner.snapshot())
-    loss = learner.loss(agent._learning, np.random.default_rng(4))
+    learner = ContrastiveLearner(dataclasses.replace(learner_of(agent).config, sequence_weight=weight))
+    learner.restore(learner_of(agent).snapshot())
+    loss = learner.loss(learning_of(agent), np.random.default_rng(4))
     assert loss is not None
     return loss.item()
 
@@ -280,7 +293,7 @@ class OrderedReader:
         return np.full(len(rows), 1.0, dtype=np.float32) + noise.uniform("gap").astype(np.float32)
 
 
-def ranked(encoder: str, seed: int, drive: Callable[..., Any]) -> float:
+def ranked(encoder: str, seed: int) -> float:
     """Share of the last day's articles passed over that scored below the one opened on the same slate."""
     newsroom = NewsroomConfig(articles_per_day=60, num_topics=NUM_TOPICS)
     site = FeedConfig(num_readers=150, days=3.0, tick_hours=1.0, slate_size=5, history_length=5, newsroom=newsroom)
@@ -314,10 +327,8 @@ def ranked(encoder: str, seed: int, drive: Callable[..., Any]) -> float:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_what_follows_from_the_order_of_clicks_is_learned_by_those_who_see_it(
-    seed: int, drive: Callable[..., Any]
-) -> None:
-    blind = ranked("mean", seed, drive)
+def test_what_follows_from_the_order_of_clicks_is_learned_by_those_who_see_it(seed: int) -> None:
+    blind = ranked("mean", seed)
     # Of what is opened without any order, one time in ten, nobody can tell.
-    assert ranked("gru", seed, drive) > blind + 0.1
-    assert ranked("sasrec", seed, drive) > blind + 0.06
+    assert ranked("gru", seed) > blind + 0.1
+    assert ranked("sasrec", seed) > blind + 0.06

@@ -1,7 +1,7 @@
 """What holds for every agent of ``AGENTS``: it serves what is live, resumes byte for byte, and minds its own luck."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ import torch
 
 from feedgym.agents import AGENTS, Agent, AgentPlan, make_agent
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
+from helpers.driving import drive, served_bytes
+from helpers.inside import replay_of
 
 SHARED = ("recent", "popular")
 LEARNED = [name for name in AGENTS if name.startswith(("regression", "contrastive"))]
@@ -20,13 +22,8 @@ def plan_of(name: str, **more: Any) -> AgentPlan:
     return make_agent(name, **small, **more)
 
 
-def served_bytes(run: list[tuple[Any, Any]]) -> list[tuple[bytes, ...]]:
-    columns = ("article_id", "slot_propensity", "log_propensity", "in_shortlist", "logit")
-    return [tuple(np.ascontiguousarray(getattr(s, name)).tobytes() for name in columns) for s, _ in run]
-
-
 @pytest.mark.parametrize("name", AGENTS)
-def test_a_day_of_live_articles_only(name: str, drive: Callable[..., Any]) -> None:
+def test_a_day_of_live_articles_only(name: str) -> None:
     feed = Feed(FeedConfig(num_readers=50, days=1.0, strict=True), seed=1)
     agent = plan_of(name).start(feed)
     run = drive(agent, feed)
@@ -54,7 +51,7 @@ POLICIES = [(name, greedy) for name in AGENTS for greedy in (False, True)]
 
 @pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize(("name", "greedy"), [(n, g) for n, g in POLICIES if not g or n in (*LEARNED, *SHARED)])
-def test_tiny_newsrooms(name: str, site: str, greedy: bool, drive: Callable[..., Any]) -> None:
+def test_tiny_newsrooms(name: str, site: str, greedy: bool) -> None:
     config = FeedConfig(num_readers=20, days=1.0, tick_hours=1.0, slate_size=12, newsroom=SITES[site])
     feed = Feed(config, seed=6)
     agent = plan_of(name, **({"greedy": True} if greedy else {})).start(feed)
@@ -83,7 +80,7 @@ RESUMED = FeedConfig(num_readers=40, days=2.5, tick_hours=0.5, newsroom=Newsroom
 
 @pytest.mark.usefixtures("quiet_torch")
 @pytest.mark.parametrize("name", AGENTS)
-def test_resumes_byte_for_byte_from_a_file_without_pickle(name: str, drive: Callable[..., Any]) -> None:
+def test_resumes_byte_for_byte_from_a_file_without_pickle(name: str) -> None:
     # A small ring, so that it has wrapped when the snapshot is taken.
     plan = plan_of(name, **({"replay_visits": 100} if name in LEARNED else {}))
 
@@ -111,11 +108,11 @@ def test_resumes_byte_for_byte_from_a_file_without_pickle(name: str, drive: Call
     if name in LEARNED:
         assert rest[-1][0].policy_version - rest[0][0].policy_version >= 2
         # The ring of 100 is full before the snapshot; how many visits there are depends on the processor's last digits.
-        assert agent._replay.total > 150  # type: ignore[attr-defined]
+        assert replay_of(agent).total > 150
 
 
 @pytest.mark.parametrize("name", ["random", "popular", "regression", "contrastive-uniform"])
-def test_an_agent_does_not_notice_another(name: str, drive: Callable[..., Any]) -> None:
+def test_an_agent_does_not_notice_another(name: str) -> None:
     config = FeedConfig(num_readers=40, days=0.6, tick_hours=0.5, newsroom=NewsroomConfig(articles_per_day=100))
 
     def own_run(other: str | None) -> list[tuple[bytes, ...]]:

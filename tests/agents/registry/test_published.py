@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,8 @@ from feedgym.agents.learners import ContrastiveLearner, RegressionLearner
 from feedgym.agents.registry.published import SYSTEMS
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.config import ModuleConfig
+from helpers.driving import drive
+from helpers.inside import learner_of
 
 ASKED_FOR = (
     "youtube-2016",
@@ -45,10 +46,10 @@ def test_a_system_is_built_as_it_says(name: str) -> None:
     system = SYSTEMS[name]
     agent: Any = make_agent(name).start(Feed(SMOKE, seed=1))
     learner = {"regression": RegressionLearner, "contrastive": ContrastiveLearner}[system.learner]
-    assert type(agent._learner) is learner
+    assert type(learner_of(agent)) is learner
     policy = agent.config.policy
     for key, value in system.settings.items():
-        owner = next(part for part in (agent._learner.config, agent.config, policy) if hasattr(part, key))
+        owner = next(part for part in (learner_of(agent).config, agent.config, policy) if hasattr(part, key))
         assert getattr(owner, key) == value, key
     if name in WIDE:
         layers = [module.out_features for module in agent.model.user_tower.modules() if hasattr(module, "out_features")]
@@ -56,7 +57,7 @@ def test_a_system_is_built_as_it_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", AGENTS)
-def test_two_days_of_every_agent(name: str, drive: Callable[..., Any]) -> None:
+def test_two_days_of_every_agent(name: str) -> None:
     feed = Feed(SMOKE, seed=3)
     plan = make_agent(name, **({"max_steps": 3} if make_agent(name).learns else {}))
     agent: Any = plan.start(feed)
@@ -71,7 +72,7 @@ def test_two_days_of_every_agent(name: str, drive: Callable[..., Any]) -> None:
     assert all(math.isfinite(value) for value in agent.metrics().values())
 
 
-def reward_of(name: str, config: FeedConfig, drive: Callable[..., Any]) -> float:
+def reward_of(name: str, config: FeedConfig) -> float:
     """Minutes a reader and day."""
     feed = Feed(config, seed=SEED)
     # Wide layers at their width, but fewer steps: of these the suite's time is made.
@@ -81,17 +82,17 @@ def reward_of(name: str, config: FeedConfig, drive: Callable[..., Any]) -> float
 
 
 @pytest.fixture(scope="module")
-def at_random(drive: Callable[..., Any]) -> float:
-    return reward_of("random", LONGER, drive)
+def at_random() -> float:
+    return reward_of("random", LONGER)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_a_system_beats_random_slates_within_days(name: str, at_random: float, drive: Callable[..., Any]) -> None:
+def test_a_system_beats_random_slates_within_days(name: str, at_random: float) -> None:
     # The weakest, nrms-softmax, earned 1.33 times as much under this seed, 1.54 and 1.20 times under the next two.
-    assert reward_of(name, LONGER, drive) > 1.2 * at_random
+    assert reward_of(name, LONGER) > 1.2 * at_random
 
 
-def test_modules_are_ordered_better_than_at_random(drive: Callable[..., Any]) -> None:
+def test_modules_are_ordered_better_than_at_random() -> None:
     """Modules pool articles, so they differ less: 1.28 times as much under this seed, 1.14 and 1.08 under the next."""
     site = dataclasses.replace(LONGER, modules=ModuleConfig())
-    assert reward_of("zozo-modules", site, drive) > 1.1 * reward_of("random", site, drive)
+    assert reward_of("zozo-modules", site) > 1.1 * reward_of("random", site)

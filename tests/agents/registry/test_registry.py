@@ -12,6 +12,7 @@ from feedgym.agents import AGENTS, make_agent, parse_agent
 from feedgym.agents.learners.settings import RegressionConfig
 from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
+from helpers.inside import learner_of
 
 SITE = FeedConfig(num_readers=5, days=0.5, newsroom=NewsroomConfig(articles_per_day=20))
 
@@ -63,12 +64,12 @@ def test_settings_reach_the_agent() -> None:
         policy=dataclasses.replace(agent.config.policy, epsilon=0.5), widths=(8, 4), dim=3, replay_visits=7
     )
     assert agent.config.policy.sharpness == 1.0  # this name's own default, not PolicyConfig's
-    assert agent._learner.config == RegressionConfig(target="click")
+    assert learner_of(agent).config == RegressionConfig(target="click")
     dwell: Any = make_agent("regression-dwell").start(feed)
     plain: Any = make_agent("regression").start(feed)
-    assert (dwell.config, dwell._learner.config) == (plain.config, plain._learner.config)
+    assert (dwell.config, learner_of(dwell).config) == (plain.config, learner_of(plain).config)
     uniform: Any = make_agent("contrastive-uniform").start(feed)
-    assert (uniform._learner.config.negatives, uniform._learner.config.num_negatives) == ("mixed", 256)
+    assert (learner_of(uniform).config.negatives, learner_of(uniform).config.num_negatives) == ("mixed", 256)
     assert uniform.config.age_decay == "linear"
 
 

@@ -1,7 +1,6 @@
 """Learned agents retrieve through any index: they serve live articles, resume byte for byte, and report recall."""
 
 import io
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 
 from feedgym.agents import make_agent
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
+from helpers.driving import drive, served_bytes
 
 SITE = FeedConfig(num_readers=60, days=1.0, tick_hours=0.5, slate_size=4, newsroom=NewsroomConfig(articles_per_day=60))
 KINDS = ("ivf:nprobe=2+nlist=12", "ivf-sq8", "hnsw:ef=20", "age-shards:shard_hours=4", "auto:ivf_above=50+sq8_above=90")
@@ -20,13 +20,8 @@ def start(index: str, name: str = "regression-click", **settings: Any) -> tuple[
     return make_agent(name, replay_visits=50, index=index, **(small | settings)).start(feed), feed
 
 
-def served_bytes(run: list[tuple[Any, Any]]) -> list[tuple[bytes, ...]]:
-    columns = ("article_id", "slot_propensity", "log_propensity", "in_shortlist", "logit")
-    return [tuple(np.ascontiguousarray(getattr(s, name)).tobytes() for name in columns) for s, _ in run]
-
-
 @pytest.mark.parametrize("index", KINDS)
-def test_a_day_of_serving_resumes_byte_for_byte(index: str, drive: Callable[..., Any]) -> None:
+def test_a_day_of_serving_resumes_byte_for_byte(index: str) -> None:
     agent, feed = start(index)
     drive(agent, feed, until=13.5)
     files = [io.BytesIO(), io.BytesIO()]
@@ -49,7 +44,7 @@ def test_a_day_of_serving_resumes_byte_for_byte(index: str, drive: Callable[...,
 
 
 @pytest.mark.parametrize("index", ["age-shards:shard_hours=4", "ivf:nlist=3+nprobe=3"])
-def test_an_index_that_finds_all_serves_what_the_exact_one_does(index: str, drive: Callable[..., Any]) -> None:
+def test_an_index_that_finds_all_serves_what_the_exact_one_does(index: str) -> None:
     """Age columns and their rebases are in it: the scale of an approximate index changes no score."""
     runs = [drive(*start(kind, age_decay="linear")) for kind in (index, "exact")]
     for one, other in zip(*([served for served, _ in run] for run in runs), strict=True):
@@ -59,7 +54,7 @@ def test_an_index_that_finds_all_serves_what_the_exact_one_does(index: str, driv
         np.testing.assert_allclose(one.logit, other.logit, rtol=rounding, atol=rounding)
 
 
-def test_the_store_tells_when_articles_were_published(drive: Callable[..., Any]) -> None:
+def test_the_store_tells_when_articles_were_published() -> None:
     agent, feed = start("age-shards:shard_hours=4")
     drive(agent, feed, until=12.0)
     hours = feed.catalogue.published_hours_of(agent.store.index.ids)
@@ -68,7 +63,7 @@ def test_the_store_tells_when_articles_were_published(drive: Callable[..., Any])
     assert sorted(agent.store.index.shard_sizes) == sorted(sizes.tolist())
 
 
-def test_recall_is_told_where_retrieval_is_not_exact(drive: Callable[..., Any]) -> None:
+def test_recall_is_told_where_retrieval_is_not_exact() -> None:
     agent, feed = start("ivf:nprobe=1+nlist=12")
     assert "retrieval/recall_at_k" not in agent.metrics()  # nothing has been searched for
     drive(agent, feed, until=8.0)
@@ -79,7 +74,7 @@ def test_recall_is_told_where_retrieval_is_not_exact(drive: Callable[..., Any]) 
 
 
 @pytest.mark.parametrize("name", ["contrastive", "ltv", "reinforce"])
-def test_other_learners_serve_through_an_approximate_index(name: str, drive: Callable[..., Any]) -> None:
+def test_other_learners_serve_through_an_approximate_index(name: str) -> None:
     agent, feed = start("hnsw", name)
     run = drive(agent, feed, until=9.0)
     assert all((served.article_id >= 0).all() for served, _ in run)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from feedgym.agents.retrieval.approximate import ApproximateIndex
 from feedgym.agents.retrieval.registry import INDEXES, ItemIndex, make_index, recall_at_k
 from feedgym.agents.retrieval.upkeep import Schedule
+from helpers.draws import normal
 
 DIM = 6
 KINDS = (
@@ -24,10 +25,6 @@ KINDS = (
     "auto:ivf_above=25+sq8_above=60",
 )
 """Each kind, and sizes at which little data has many cells, tombstones and switches."""
-
-
-def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    return rng.standard_normal(shape, dtype=np.float32)
 
 
 def filled(kind: str, num_articles: int, dim: int = DIM, seed: int = 0) -> ItemIndex:

@@ -12,12 +12,9 @@ from feedgym.agents.retrieval.kernels.flat import largest_products
 from feedgym.agents.retrieval.kernels.order import best
 from feedgym.agents.retrieval.kernels.scores import faiss_scores, row_scores
 from feedgym.agents.retrieval.registry import make_index
+from helpers.draws import normal
 
 DIM = 18
-
-
-def normal(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
 @pytest.mark.parametrize("score", [row_scores, faiss_scores])

@@ -10,12 +10,9 @@ from hypothesis import strategies as st
 
 from feedgym.agents.retrieval.kernels.order import sort_by_score
 from feedgym.agents.retrieval.registry import ItemIndex, SlotArrayIndex, make_index
+from helpers.draws import normal
 
 DIM = 5
-
-
-def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    return rng.standard_normal(shape, dtype=np.float32)
 
 
 def filled(num_articles: int, dim: int = DIM, seed: int = 0) -> SlotArrayIndex:

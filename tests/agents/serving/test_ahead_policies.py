@@ -8,6 +8,7 @@ import numpy as np
 from feedgym.agents import make_agent
 from feedgym.agents.slate_policy.inclusion import slate_marginals
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
+from helpers.inside import acted_of
 
 NEWSROOM = NewsroomConfig(articles_per_day=60, max_age_hours=20.0, num_topics=4)
 SITE = FeedConfig(num_readers=120, days=2.0, tick_hours=0.5, slate_size=4, newsroom=NEWSROOM)
@@ -26,7 +27,7 @@ def ticks(agent: Any, feed: Feed) -> Iterator[tuple[Any, Any]]:
     while not feed.done:
         served = agent.act(feed.visits, feed.catalogue)
         if len(served.article_id):
-            yield served, agent._acted
+            yield served, acted_of(agent)
         agent.learn(feed.serve(served.article_id))
 
 

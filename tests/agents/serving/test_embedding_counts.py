@@ -9,6 +9,7 @@ import torch
 
 from feedgym.agents import parse_agent
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
+from helpers.inside import replay_of
 
 SITE = FeedConfig(num_readers=150, days=2.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
 
@@ -64,13 +65,13 @@ def test_a_step_embeds_each_article_of_the_batch_and_of_its_histories_once(
     items = count_rows(agent.model, "embed_items", monkeypatch)
     clicks = count_rows(agent.model, "embed_history", monkeypatch)
     batches: list[Any] = []
-    take = agent._replay.take
+    take = replay_of(agent).take
 
     def recorded(slots: np.ndarray) -> Any:
         batches.append(take(slots))
         return batches[-1]
 
-    monkeypatch.setattr(agent._replay, "take", recorded)
+    monkeypatch.setattr(replay_of(agent), "take", recorded)
     agent.step()
     (batch,) = batches
     history = np.unique(batch.history_id[batch.history_id >= 0])

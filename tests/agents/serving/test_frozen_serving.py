@@ -8,6 +8,7 @@ import pytest
 from feedgym.agents.registry.plans import parse_agent
 from feedgym.env import Feed, FeedConfig
 from feedgym.env.readers.protocol import Outcome
+from helpers.inside import acted_of
 
 CONFIG = FeedConfig(num_readers=80, tick_hours=1.0, days=2)
 STREAMING = "serving=streaming,item_refresh_hours=2,reader_refresh_hours=3,feature_lag_hours=2"
@@ -35,7 +36,7 @@ def test_who_is_told_nothing_serves_what_who_is_told_serves(clocks: str) -> None
         served = told.act(feed.visits, feed.catalogue)
         same = other.act(feed.visits, feed.catalogue)
         np.testing.assert_array_equal(same.article_id, served.article_id)
-        np.testing.assert_array_equal(other._acted.reader, told._acted.reader)
+        np.testing.assert_array_equal(acted_of(other).reader, acted_of(told).reader)
         outcome = feed.serve(served.article_id)
         told.learn(Outcome(**{n: getattr(outcome, n) for n in ("clicks", "dwell_minutes", "subscribed")}))
         known += int((told.serving.num_visits > 1).sum())

@@ -12,13 +12,15 @@ from feedgym.agents import make_agent
 from feedgym.agents.learners.protocol import Learning
 from feedgym.agents.serving.histories import click_columns, click_vectors, embed_readers, needs_minutes
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
+from helpers.driving import drive
+from helpers.inside import acted_of, learner_of, learning_of, replay_of
 
 SITE = FeedConfig(num_readers=250, days=2.0, tick_hours=0.5, slate_size=8, newsroom=NewsroomConfig(articles_per_day=60))
 Made = tuple[Any, Feed]
 
 
 @pytest.fixture(scope="module")
-def made(drive: Callable[..., Any]) -> Callable[..., Made]:
+def made() -> Callable[..., Made]:
     """An agent after three trainings, with visits to come of readers who have clicked: a copy."""
     cache: dict[str, Made] = {}
 
@@ -67,8 +69,8 @@ def test_the_encoder_is_told_the_age_and_the_minutes_of_each_click(encoder: str,
     assert len(np.unique(expected[known][:, 0])) > 3
     assert expected[known][:, 1].max() > 0
     # The same visits as the replay keeps them.
-    agent.learn(feed.serve(agent._acted.served.article_id))
-    batch = agent._replay.take(np.arange(len(agent._replay))[-len(known) :])
+    agent.learn(feed.serve(acted_of(agent).served.article_id))
+    batch = replay_of(agent).take(np.arange(len(replay_of(agent)))[-len(known) :])
     assert (batch.now == batch.now[0]).all()
     again = click_columns(agent.store, batch.history_id, batch.history_minutes, batch.now)
     np.testing.assert_allclose(again.numpy(), expected, rtol=1e-5, atol=1e-6)
@@ -86,9 +88,9 @@ def test_minutes_are_kept_only_where_they_are_wanted(made: Callable[..., Made]) 
     for settings, wanted in (({}, False), ({"history_columns": True}, True), ({"author_buckets": 16}, True)):
         agent, feed = made(**settings)
         assert needs_minutes(agent.model.config) == wanted
-        batch = agent._replay.take(np.arange(3))
+        batch = replay_of(agent).take(np.arange(3))
         assert (batch.history_minutes is not None) == wanted
-        assert (agent.act(feed.visits, feed.catalogue), agent._acted.history_minutes is not None)[1] == wanted
+        assert (agent.act(feed.visits, feed.catalogue), acted_of(agent).history_minutes is not None)[1] == wanted
 
 
 LEARNED_CLICKS = (
@@ -106,7 +108,7 @@ def test_a_training_batch_embeds_each_clicked_article_once(
     settings: dict[str, Any], name: str, made: Callable[..., Made]
 ) -> None:
     agent, _ = made(name, **settings)
-    history = agent._replay.column("history_id")
+    history = replay_of(agent).column("history_id")
     history = history[(history >= 0).any(axis=1)].astype(np.int64)
     rows: list[int] = []
     embed = agent.model.embed_history
@@ -144,8 +146,8 @@ def test_through_which_history_a_loss_on_readers_reaches_the_item_tower(share: s
     settings = {"history_gradient": share == "gradient"} if shared else {"share": share}
     agent, _ = made(**settings)
     agent.model.zero_grad(set_to_none=True)
-    batch = agent._replay.take(np.arange(len(agent._replay)))
-    agent._learning.users(batch).vector.square().sum().backward()
+    batch = replay_of(agent).take(np.arange(len(replay_of(agent))))
+    learning_of(agent).users(batch).vector.square().sum().backward()
     reached = {name.split(".")[0] for name, p in agent.model.named_parameters() if p.grad is not None and p.grad.any()}
     parts = {
         "none": {"history_features", "history_tower"},
@@ -170,9 +172,7 @@ def test_a_training_moves_what_the_history_is_made_of(name: str, made: Callable[
 # The age of an example
 
 
-def test_an_example_is_as_old_as_it_is_in_training_and_of_age_zero_when_served(
-    made: Callable[..., Made], drive: Callable[..., Any]
-) -> None:
+def test_an_example_is_as_old_as_it_is_in_training_and_of_age_zero_when_served(made: Callable[..., Made]) -> None:
     agent, feed = made("contrastive", until=23.5, example_age=True)
     seen: list[tuple[bool, np.ndarray]] = []
     embed = agent.model.embed_users
@@ -184,7 +184,7 @@ def test_an_example_is_as_old_as_it_is_in_training_and_of_age_zero_when_served(
     agent.model.embed_users = note
     drive(agent, feed, until=24.25)
     assert agent.policy_version == 4
-    logged = agent._replay.take(np.arange(len(agent._replay)))
+    logged = replay_of(agent).take(np.arange(len(replay_of(agent))))
     assert (logged.reader[:, -1] == 0).all()
     # A reader's other columns say which visits the row may be of: at what hours, or at what ages.
     when: dict[bytes, set[float]] = {}
@@ -205,11 +205,11 @@ def test_an_example_is_as_old_as_it_is_in_training_and_of_age_zero_when_served(
 def test_without_it_a_reader_has_no_such_column(made: Callable[..., Made]) -> None:
     with_it, without = made("contrastive", until=23.5, example_age=True)[0], made("contrastive")[0]
     assert with_it.model.config.reader_numeric == without.model.config.reader_numeric + 1
-    batch = without._replay.take(np.arange(4))
-    assert without._learning.with_example_age(batch.reader, batch.now) is batch.reader
-    aged = with_it._learning
+    batch = replay_of(without).take(np.arange(4))
+    assert learning_of(without).with_example_age(batch.reader, batch.now) is batch.reader
+    aged = learning_of(with_it)
     aged.now = 30.0
-    rows = with_it._replay.take(np.arange(4))
+    rows = replay_of(with_it).take(np.arange(4))
     before = rows.reader.copy()
     got = aged.with_example_age(rows.reader, rows.now)
     np.testing.assert_allclose(got[:, -1], np.log(1 + 30.0 - rows.now), rtol=1e-6)
@@ -238,9 +238,7 @@ def plain_scores(agent: Any, feed: Feed) -> np.ndarray:
 
 
 @pytest.mark.parametrize("decay", ["none", "exponential"])
-def test_age_in_the_item_tower_embeds_all_live_articles_at_each_tick(
-    decay: str, made: Callable[..., Made], drive: Callable[..., Any]
-) -> None:
+def test_age_in_the_item_tower_embeds_all_live_articles_at_each_tick(decay: str, made: Callable[..., Made]) -> None:
     agent, feed = made(age_in_item_tower=True, age_decay=decay)
     with torch.no_grad():
         agent.model.item_tower[0].weight[:, -4:] *= 20.0  # so that age matters
@@ -261,7 +259,7 @@ def test_age_in_the_item_tower_embeds_all_live_articles_at_each_tick(
             np.testing.assert_allclose(scores, expected, atol=1e-4)
             checked.append(expected.std())
         rows.clear()
-        agent.learn(feed.serve(agent._acted.served.article_id))
+        agent.learn(feed.serve(acted_of(agent).served.article_id))
     assert len(checked) > 3
     assert min(checked) > 1e-3
 
@@ -275,13 +273,13 @@ def test_without_the_ablation_only_newcomers_are_embedded(made: Callable[..., Ma
     while feed.now < 22.0:
         total += len(feed.catalogue.arrived)
         agent.act(feed.visits, feed.catalogue)
-        agent.learn(feed.serve(agent._acted.served.article_id))
+        agent.learn(feed.serve(acted_of(agent).served.article_id))
     assert sum(rows) == total > 0
 
 
 def test_training_sees_articles_at_their_ages_of_the_impression(made: Callable[..., Made]) -> None:
     agent, _ = made(age_in_item_tower=True)
-    learning: Learning = agent._learning
+    learning: Learning = learning_of(agent)
     published = learning.store.published_hours
     ids, now = np.array([5, 5, 7]), np.array([9.0, 40.0, 9.0])
     given: list[np.ndarray] = []
@@ -297,8 +295,8 @@ def test_training_sees_articles_at_their_ages_of_the_impression(made: Callable[.
         embed = (other.model.first if name == "ltv" else other.model).embed_items
         model = other.model.first if name == "ltv" else other.model
         model.embed_items = lambda n, c, age=None, embed=embed: given.append(age.numpy()) or embed(n, c, age)
-        other._learner.begin(other._learning, 20.0)
-        assert other._learner.loss(other._learning, np.random.default_rng(0)) is not None
+        learner_of(other).begin(learning_of(other), 20.0)
+        assert learner_of(other).loss(learning_of(other), np.random.default_rng(0)) is not None
         assert len(np.unique(np.concatenate(given))) > 50
 
 
@@ -313,10 +311,10 @@ def test_predicted_clicks_are_right_on_average_as_served(settings: dict[str, Any
         if "age_in_item_tower" in settings:
             agent.model.item_tower[0].weight[:, -4:] *= 20.0
     agent.store.refresh(feed.now)
-    agent._learning.now = feed.now + 6.0
-    agent._learner.finish(agent._learning)
+    learning_of(agent).now = feed.now + 6.0
+    learner_of(agent).finish(learning_of(agent))
     model, store = agent.model, agent.store
-    batch = agent._replay.take(np.arange(len(agent._replay)))
+    batch = replay_of(agent).take(np.arange(len(replay_of(agent))))
     ids, age = batch.article_id, batch.now[:, None] - store.published_hours[batch.article_id]
     assert (ids >= 0).all()
     with torch.no_grad():

@@ -1,6 +1,5 @@
 """The store of articles: vectors written when they must be, and nothing that time alone moves."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,8 @@ from feedgym.env.feed.catalogue import Catalogue
 from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.features import CategoryConfig, ItemFeaturesConfig
 from feedgym.towers.two_tower import TwoTower, UserOutput
+from helpers.driving import drive
+from helpers.inside import learning_of
 
 SITE = FeedConfig(num_readers=2, days=20.0, tick_hours=1.0, newsroom=NewsroomConfig(articles_per_day=30))
 DECAYS = ("none", "linear", "exponential")
@@ -143,7 +144,7 @@ def test_a_snapshot_goes_on_byte_for_byte() -> None:
     assert [one[name].tobytes() for name in one] == [two[name].tobytes() for name in one]
 
 
-def test_site_counters_enter_at_the_refresh_and_only_then(drive: Callable[..., Any]) -> None:
+def test_site_counters_enter_at_the_refresh_and_only_then() -> None:
     """Columns of counts are those of the latest training, 0 for whoever came since; vectors follow at that moment."""
     feed = Feed(FeedConfig(num_readers=200, days=2.0), seed=1)
     agent: Any = make_agent("regression", site_counters=True, max_steps=2).start(feed)
@@ -161,7 +162,7 @@ def test_site_counters_enter_at_the_refresh_and_only_then(drive: Callable[..., A
     assert not store.numeric[newcomers, -width:].any()
     shown = feed.catalogue.impressions_of(known)
     assert (np.expm1(counted[known, 0]) < shown - 0.5).any()  # more has been counted since
-    vector, _ = agent.model.embed_items(*agent._learning.features(known))
+    vector, _ = agent.model.embed_items(*learning_of(agent).features(known))
     np.testing.assert_allclose(store.vector[known], vector.detach().numpy(), atol=1e-6)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy import stats
 from feedgym.agents import make_agent
 from feedgym.agents.slate_policy.served import Served
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
+from helpers.driving import drive
 
 NEWSROOM = NewsroomConfig(articles_per_day=14, max_age_hours=16.0, num_topics=4)
 SITE = FeedConfig(num_readers=60, days=3.0, tick_hours=0.5, slate_size=3, newsroom=NEWSROOM)
@@ -41,7 +42,7 @@ DRAWS = 30_000
 Joint = dict[tuple[int, ...], float]
 
 
-def moment(mode: str, drive: Callable[..., Any], **settings: Any) -> tuple[Any, Feed]:
+def moment(mode: str, **settings: Any) -> tuple[Any, Feed]:
     """Before the tick of hour 50, or the next with visits. The policy is changed there: its rules name what is live."""
     feed = Feed(SITE, seed=9)
     serving = {"serving": mode, **MODES[mode]}
@@ -138,8 +139,8 @@ def p_value(slates: np.ndarray, joint: Joint) -> float:
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("mode", MODES)
-def test_slates_follow_their_stated_joint(mode: str, policy: str, drive: Callable[..., Any]) -> None:
-    agent, feed = moment(mode, drive, **POLICIES[policy])
+def test_slates_follow_their_stated_joint(mode: str, policy: str) -> None:
+    agent, feed = moment(mode, **POLICIES[policy])
     rules = agent.config.policy.editorial
     slates, served = many(mode, agent, feed)
     row = int(agent.serving._memory.known(0.0)[0]) if mode == "batch" else int(feed.visits.rows[0])

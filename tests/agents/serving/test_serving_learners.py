@@ -1,7 +1,6 @@
 """Every learner in every mode: it serves, learns from what was served, is evaluated, and resumes byte for byte."""
 
 import io
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,8 @@ import pytest
 from feedgym.agents import make_agent
 from feedgym.agents.registry.plans import agent_kinds
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
+from helpers.driving import drive, served_bytes
+from helpers.inside import replay_of, ring_of
 
 SITE = FeedConfig(num_readers=80, days=1.1, tick_hours=0.5, slate_size=4, newsroom=NewsroomConfig(articles_per_day=70))
 MODES: dict[str, dict[str, Any]] = {
@@ -32,7 +33,6 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "next click": ("contrastive", {"task": "click+0.5*next"}),
 }
 LEARNED = {name: (name, dict[str, Any]()) for name, kind in agent_kinds().items() if kind.learns} | MORE
-COLUMNS = ("article_id", "slot_propensity", "log_propensity", "in_shortlist", "logit")
 
 
 def start(option: str, mode: str) -> tuple[Any, Feed]:
@@ -46,17 +46,13 @@ def start(option: str, mode: str) -> tuple[Any, Feed]:
     return make_agent(name, serving=mode, **(small | MODES[mode] | settings)).start(feed), feed
 
 
-def served_bytes(run: list[tuple[Any, Any]]) -> list[tuple[bytes, ...]]:
-    return [tuple(np.ascontiguousarray(getattr(s, name)).tobytes() for name in COLUMNS) for s, _ in run]
-
-
 # The learners themselves in both modes, the rest in turns.
 CORE = ("regression", "contrastive", "reinforce", "direct", "ltv")
 RUNS = [(o, m) for i, o in enumerate(LEARNED) for j, m in enumerate(MODES) if o in CORE or i % 2 == j]
 
 
 @pytest.mark.parametrize(("option", "mode"), RUNS)
-def test_serves_learns_and_resumes(option: str, mode: str, drive: Callable[..., Any]) -> None:
+def test_serves_learns_and_resumes(option: str, mode: str) -> None:
     agent, feed = start(option, mode)
     drive(agent, feed, until=19.0)  # amid all periods
     files = [io.BytesIO(), io.BytesIO()]
@@ -84,7 +80,7 @@ def test_serves_learns_and_resumes(option: str, mode: str, drive: Callable[..., 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("option", ["regression-click", "logistic reranker", "reinforce", "ltv"])
-def test_evaluation_looks_at_what_serves(option: str, mode: str, drive: Callable[..., Any]) -> None:
+def test_evaluation_looks_at_what_serves(option: str, mode: str) -> None:
     """Ranking by what retrieval searches by, with what no search finds last; chances where something stands."""
     agent, feed = start(option, mode)
     drive(agent, feed, until=21.0)
@@ -122,13 +118,13 @@ def test_gradients_of_whole_slates_refuse_slates_of_which_a_part_is_shown(estima
 
 
 @pytest.mark.parametrize("mode", ["residual", "plain"])
-def test_a_policy_gradient_learns_from_sampled_slates_only(mode: str, drive: Callable[..., Any]) -> None:
+def test_a_policy_gradient_learns_from_sampled_slates_only(mode: str) -> None:
     """Until the first readers are known there are none: the regression learns, the policy does not."""
     feed = Feed(SITE, seed=3)
     agent: Any = make_agent("reinforce", mode=mode, serving="batch", **SMALL | MODES["batch"]).start(feed)
     drive(agent, feed, until=7.9)
-    assert agent._replay.total > 20
-    ring = agent.learner._ring
+    assert replay_of(agent).total > 20
+    ring = ring_of(agent.learner)
     assert len(ring) == 0
     drive(agent, feed, until=8.4)  # the first training
     assert np.isfinite(agent.metrics().get("loss", 0.0))

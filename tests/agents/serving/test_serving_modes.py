@@ -1,6 +1,5 @@
 """Articles and readers that lag: what is found when, what is kept, and real time as the case of clocks at 0."""
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,8 @@ import torch
 from feedgym.agents import make_agent
 from feedgym.agents.serving.item_store import NUM_COUNTERS, site_counters
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
+from helpers.driving import drive, served_bytes, ticks
+from helpers.inside import acted_of, replay_of
 
 SITE = FeedConfig(num_readers=60, days=1.5, tick_hours=0.25, slate_size=4, newsroom=NewsroomConfig(articles_per_day=90))
 SMALL: dict[str, Any] = {"widths": (8,), "dim": 4, "max_steps": 2, "shortlist_size": 12}
@@ -23,24 +24,12 @@ def start(name: str = "regression", site: FeedConfig = SITE, **settings: Any) ->
     return make_agent(name, **(SMALL | settings)).start(feed), feed
 
 
-def ticks(agent: Any, feed: Feed, until: float = np.inf) -> Iterator[tuple[Any, Any]]:
-    """What was served at each tick, between ``act`` and ``learn``, with how it came about."""
-    while not feed.done and feed.now < until:
-        served = agent.act(feed.visits, feed.catalogue)
-        yield served, agent._acted
-        agent.learn(feed.serve(served.article_id))
-
-
-def served_bytes(run: list[tuple[Any, Any]]) -> list[tuple[bytes, ...]]:
-    return [tuple(np.ascontiguousarray(getattr(s, name)).tobytes() for name in COLUMNS) for s, _ in run]
-
-
 @pytest.mark.parametrize("name", ["regression", "contrastive", "ltv", "reinforce"])
-def test_real_time_is_all_clocks_at_0_and_clocks_of_a_tick_are_no_lag(name: str, drive: Callable[..., Any]) -> None:
+def test_real_time_is_all_clocks_at_0_and_clocks_of_a_tick_are_no_lag(name: str) -> None:
     """Item by item. A lag of nothing goes through the readers' memory, kept vectors, and articles held back."""
 
     def run(**settings: Any) -> list[tuple[bytes, ...]]:
-        return served_bytes(drive(*start(name, **settings), until=14.0))
+        return served_bytes(drive(*start(name, **settings), until=14.0), COLUMNS)
 
     whole = run()
     assert run(serving="streaming", **ZERO) == whole
@@ -91,7 +80,7 @@ def test_a_logit_is_a_score_of_the_mean_and_deviation_of_what_can_be_found() -> 
     assert len(agent.store.held) > 5
 
 
-def test_where_the_index_is_empty_the_newest_stand_in(drive: Callable[..., Any]) -> None:
+def test_where_the_index_is_empty_the_newest_stand_in() -> None:
     """All that could be found has expired before the next refresh."""
     short = FeedConfig(
         num_readers=60, days=1.5, tick_hours=0.5, newsroom=NewsroomConfig(articles_per_day=90, max_age_hours=8.0)
@@ -103,7 +92,7 @@ def test_where_the_index_is_empty_the_newest_stand_in(drive: Callable[..., Any])
         drive(agent, feed, until=feed.now + 0.1)
     served = agent.act(feed.visits, feed.catalogue)
     newest = np.sort(feed.catalogue.article_id)[::-1][:10]
-    assert (agent._acted.shortlist == newest).all()
+    assert (acted_of(agent).shortlist == newest).all()
     assert (served.article_id >= 0).all()
     assert np.isneginf(agent.score_all(feed.visits, feed.catalogue)).all()
 
@@ -196,14 +185,14 @@ def test_kept_vectors_are_those_that_would_be_made_anew(name: str) -> None:
     assert agent.policy_version == 5
 
 
-def test_what_is_learned_from_is_what_was_served(drive: Callable[..., Any]) -> None:
+def test_what_is_learned_from_is_what_was_served() -> None:
     agent, feed = start(serving="streaming", reader_refresh_hours=6.0, feature_lag_hours=2.0)
     readers, histories, hours = [], [], []
     for _, acted in ticks(agent, feed):
         readers.append(acted.reader)
         histories.append(acted.history_id)
         hours.append(np.full(len(acted.row), feed.now))
-    replay = agent._replay
+    replay = replay_of(agent)
     np.testing.assert_array_equal(replay.column("reader"), np.concatenate(readers))
     np.testing.assert_array_equal(replay.column("history_id"), np.concatenate(histories))
     np.testing.assert_array_equal(replay.column("now"), np.concatenate(hours))

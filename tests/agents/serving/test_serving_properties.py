@@ -12,6 +12,7 @@ import pytest
 from feedgym.agents import make_agent
 from feedgym.agents.retrieval.registry import INDEXES
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
+from helpers.inside import acted_of
 
 SIZE, TICK = 3, 0.5
 NEWSROOM = NewsroomConfig(articles_per_day=80, max_age_hours=7.0, num_topics=3)
@@ -92,7 +93,7 @@ def plain_chances(slate: list[int], logits: dict[int, float], live: list[int], e
 
 def check(agent: Any, served: Any, watch: Watch, rules: str | None) -> tuple[int, int]:
     """One tick: how many entries were shown, and how many chances were recounted."""
-    acted, at = agent._acted, watch.at_draw
+    acted, at = acted_of(agent), watch.at_draw
     out = {a for a, t in at["topic"].items() if f"topic={t})" in str(rules)}
     out |= {a for a, h in at["age"].items() if h > 3.0} if "age_hours" in str(rules) else set()
     eligible = sorted(at["live"] - out)

@@ -1,6 +1,5 @@
 """Batch: slates drawn ahead, reused until the next draw; unknown readers; what has expired since."""
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from feedgym.agents.serving import serving
 from feedgym.agents.serving.slates_ahead import SlatesAhead, without_expired
 from feedgym.agents.slate_policy.slates import Slates
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
+from helpers.driving import drive, ticks
 
 NEWSROOM = NewsroomConfig(articles_per_day=90, max_age_hours=20.0)
 SITE = FeedConfig(num_readers=150, days=3.0, tick_hours=0.5, slate_size=4, newsroom=NEWSROOM)
@@ -22,14 +22,6 @@ DRAWN = ("article_id", "slot_propensity", "log_propensity", "in_shortlist", "log
 def start(name: str = "regression", site: FeedConfig = SITE, **settings: Any) -> tuple[Any, Feed]:
     feed = Feed(site, seed=4)
     return make_agent(name, **(SMALL | settings)).start(feed), feed
-
-
-def ticks(agent: Any, feed: Feed, until: float = np.inf) -> Iterator[tuple[Any, Any]]:
-    """What was served at each tick, between ``act`` and ``learn``, with how it came about."""
-    while not feed.done and feed.now < until:
-        served = agent.act(feed.visits, feed.catalogue)
-        yield served, agent._acted
-        agent.learn(feed.serve(served.article_id))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +72,7 @@ def test_a_reader_keeps_her_slate_until_the_next_draw_and_a_stranger_gets_everyb
     assert len(draws) == 72 / every
 
 
-def test_what_has_expired_earns_nothing_and_a_strict_feed_refuses_it(drive: Callable[..., Any]) -> None:
+def test_what_has_expired_earns_nothing_and_a_strict_feed_refuses_it() -> None:
     agent, feed = start(reader_refresh_hours=24.0)
     for served, outcome in drive(agent, feed):
         absent = served.article_id < 0
@@ -153,7 +145,7 @@ def test_queries_kept_go_with_the_vectors_kept_until_the_next_draw(name: str, se
     assert hidden > 100
 
 
-def test_a_draw_in_blocks_is_one_draw(monkeypatch: pytest.MonkeyPatch, drive: Callable[..., Any]) -> None:
+def test_a_draw_in_blocks_is_one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same shortlists, logits and greedy slates; what is drawn from them is the same policy."""
 
     def drawn(block: int, **settings: Any) -> tuple[dict[str, np.ndarray], Any]:
@@ -176,7 +168,7 @@ def test_a_draw_in_blocks_is_one_draw(monkeypatch: pytest.MonkeyPatch, drive: Ca
     assert (parts["columns/article_id"] != whole["columns/article_id"]).any()  # another order of draws
 
 
-def test_a_known_reader_takes_two_kilobytes(drive: Callable[..., Any]) -> None:
+def test_a_known_reader_takes_two_kilobytes() -> None:
     site = FeedConfig(num_readers=400, days=1.5, slate_size=10, newsroom=NewsroomConfig(articles_per_day=400))
     agent, feed = start(site=site, shortlist_size=100, widths=(16,), dim=16)
     drive(agent, feed, until=24.5)

@@ -16,6 +16,8 @@ from feedgym.agents.serving.histories import embed_readers
 from feedgym.agents.slate_policy.slates import slate_log_propensity
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.feed.visits import Visits
+from helpers.driving import drive
+from helpers.inside import learner_of, learning_of, replay_of
 
 SITE = FeedConfig(num_readers=120, days=2.0, tick_hours=0.5, slate_size=4, newsroom=NewsroomConfig(articles_per_day=60))
 MODULES = ("logistic", "mlp")
@@ -24,7 +26,7 @@ Made = tuple[Any, Feed]
 
 
 @pytest.fixture(scope="module")
-def made(drive: Callable[..., Any]) -> Callable[..., Made]:
+def made() -> Callable[..., Made]:
     """An agent after two trainings, its second stage far from where it started, and visits to come. A copy."""
     cache: dict[tuple[str, str], Made] = {}
 
@@ -51,7 +53,7 @@ def made(drive: Callable[..., Any]) -> Callable[..., Made]:
 
 @pytest.mark.parametrize("module", MODULES)
 @pytest.mark.parametrize("name", ["regression-click", "regression-dwell", "contrastive"])
-def test_the_module_starts_as_the_score(name: str, module: str, drive: Callable[..., Any]) -> None:
+def test_the_module_starts_as_the_score(name: str, module: str) -> None:
     """The same seed as with one stage, the same slates, until a training has moved it."""
 
     def run(prediction: str) -> list[Any]:
@@ -186,18 +188,18 @@ def test_positions_count_in_training_and_are_the_top_when_serving(module: str, m
         rerank = trained.model.reranker.forward
         trained.model.reranker.forward = note
         given.clear()
-        trained._learner.loss(trained._learning, np.random.default_rng(0))
+        learner_of(trained).loss(learning_of(trained), np.random.default_rng(0))
         assert [p.tolist() for p in given] == [[0, 1, 2, 3]]
     # Weights of the positions change nothing that is served, and the loss.
     other, same = made("regression-click", module)
     reranker = other.model.reranker
     columns = reranker.weight if module == "logistic" else reranker.network[0].weight
-    loss = other._learner.loss(other._learning, np.random.default_rng(0))
+    loss = learner_of(other).loss(learning_of(other), np.random.default_rng(0))
     with torch.no_grad():
         columns[..., -(SITE.slate_size - 1) :] += 3.0
     again = other.act(same.visits, same.catalogue)
     assert np.array_equal(again.drawn_from[0], served.drawn_from[0])
-    changed = other._learner.loss(other._learning, np.random.default_rng(0))
+    changed = learner_of(other).loss(learning_of(other), np.random.default_rng(0))
     assert abs(changed.item() - loss.item()) > 0.01
 
 
@@ -232,7 +234,7 @@ def test_both_stages_are_trained(made: Callable[..., Made]) -> None:
     for name in ("regression-click", "regression-dwell", "contrastive"):
         agent, _ = made(name, "logistic")
         agent.model.zero_grad(set_to_none=True)
-        loss = agent._learner.loss(agent._learning, np.random.default_rng(0))
+        loss = learner_of(agent).loss(learning_of(agent), np.random.default_rng(0))
         loss.backward()
         reached = {
             key.split(".")[0] for key, p in agent.model.named_parameters() if p.grad is not None and p.grad.any()
@@ -240,14 +242,14 @@ def test_both_stages_are_trained(made: Callable[..., Made]) -> None:
         assert {"reranker", "item_tower", "user_tower"} <= reached
         # One stage alone is another loss.
         agent.model.reranker = None
-        assert not torch.equal(agent._learner.loss(agent._learning, np.random.default_rng(0)), loss)
+        assert not torch.equal(learner_of(agent).loss(learning_of(agent), np.random.default_rng(0)), loss)
 
 
-def test_slates_that_showed_nothing_teach_the_second_stage_nothing(drive: Callable[..., Any]) -> None:
+def test_slates_that_showed_nothing_teach_the_second_stage_nothing() -> None:
     feed = Feed(FeedConfig(num_readers=60, days=1.0), seed=3)
     agent: Any = make_agent("contrastive", prediction="logistic", max_steps=1).start(feed)
     drive(agent, feed, until=8.0)
     rng = np.random.default_rng(0)
-    assert agent._learner._rerank_loss(agent._learning, rng) is not None
-    agent._replay.column("article_id")[:] = -1
-    assert agent._learner._rerank_loss(agent._learning, rng) is None
+    assert learner_of(agent)._rerank_loss(learning_of(agent), rng) is not None
+    replay_of(agent).column("article_id")[:] = -1
+    assert learner_of(agent)._rerank_loss(learning_of(agent), rng) is None

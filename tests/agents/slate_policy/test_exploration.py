@@ -1,6 +1,5 @@
 """The boost of new articles: who gets it, what it does to logits, and that propensities stay exact."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -97,7 +96,7 @@ def test_new_articles_are_served_as_often_as_their_boosted_logits_say(feed: Feed
     assert z.shape == (len(feed.visits), 20)
 
 
-def test_the_boost_shows_new_articles(drive: Callable[..., Any]) -> None:
+def test_the_boost_shows_new_articles() -> None:
     shares = []
     for boost in (0.0, 4.0):
         feed = Feed(SITE, seed=5)

@@ -1,7 +1,6 @@
 """On fresh data of its own, REINFORCE differs from on-policy learning only by the shortlist (algorithms.md, 3.3)."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,13 @@ from feedgym.agents import make_agent
 from feedgym.agents.slate_policy.importance import importance_weight
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Doubles
+from helpers.driving import drive
+from helpers.inside import learner_of, learning_of, next_training_of, ring_of
 
 SITE = FeedConfig(num_readers=200, days=3.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=60))
 
 
-def lived(shortlist_size: int, mode: str, drive: Callable[..., Any]) -> Any:
+def lived(shortlist_size: int, mode: str) -> Any:
     feed = Feed(SITE, seed=3)
     settings = {"max_steps": 8, "tail_draws": 400, "policy_batch": 64, "sharpness": 1.0, "estimator": "marginal"}
     agent: Any = make_agent("reinforce", shortlist_size=shortlist_size, mode=mode, **settings).start(feed)
@@ -26,10 +27,10 @@ def lived(shortlist_size: int, mode: str, drive: Callable[..., Any]) -> Any:
 
 def fresh_ratios(agent: Any, estimator: str) -> Doubles:
     """Of what was served since the last training, by the shipped loss, uncapped: (n,)."""
-    learner, ratios = agent._learner, []
-    ring = learner._ring
+    learner, ratios = learner_of(agent), []
+    ring = ring_of(learner)
     batch = ring.take(np.arange(len(ring)))
-    fresh = batch["now"] >= agent._next_training - agent.config.clocks.train_every_hours - 1e-9
+    fresh = batch["now"] >= next_training_of(agent) - agent.config.clocks.train_every_hours - 1e-9
     batch = {name: values[fresh] for name, values in batch.items()}
     assert fresh.sum() > 50
 
@@ -39,32 +40,32 @@ def fresh_ratios(agent: Any, estimator: str) -> Doubles:
 
     learner._weigh, learner.config = weigh, dataclasses.replace(learner.config, estimator=estimator)
     learner._mean_reward = 1.0
-    learner._policy_loss(agent._learning, batch, np.ones(batch["article_id"].shape))
+    learner._policy_loss(learning_of(agent), batch, np.ones(batch["article_id"].shape))
     (seen,) = ratios
     return seen
 
 
 @pytest.mark.parametrize("mode", ["residual", "plain"])
-def test_ratios_are_1_where_the_shortlist_is_all(mode: str, drive: Callable[..., Any]) -> None:
-    agent = lived(400, mode, drive)
+def test_ratios_are_1_where_the_shortlist_is_all(mode: str) -> None:
+    agent = lived(400, mode)
     for estimator in ("inclusion", "chen", "prefix", "joint", "marginal"):
         ratios = fresh_ratios(agent, estimator)
         # Candidates are kept in float32; marginals are by another quadrature.
         np.testing.assert_allclose(ratios, 1.0, atol=0.02 if estimator == "marginal" else 5e-3, err_msg=estimator)
 
 
-def test_a_shortlist_is_what_they_differ_by(drive: Callable[..., Any]) -> None:
+def test_a_shortlist_is_what_they_differ_by() -> None:
     """Of what it holds, less: the full softmax has mass outside. By how much, the normalisers say."""
-    agent = lived(20, "residual", drive)
+    agent = lived(20, "residual")
     for estimator in ("inclusion", "chen", "joint"):
         ratios = fresh_ratios(agent, estimator)
         assert np.abs(np.log(ratios)).max() > 0.1
-    learner = agent._learner
-    ring = learner._ring
+    learner = learner_of(agent)
+    ring = ring_of(learner)
     batch = ring.take(np.arange(len(ring)))
-    fresh = batch["now"] >= agent._next_training - agent.config.clocks.train_every_hours - 1e-9
+    fresh = batch["now"] >= next_training_of(agent) - agent.config.clocks.train_every_hours - 1e-9
     batch = {name: values[fresh] for name, values in batch.items()}
-    logits, _, each = learner._candidates(agent._learning, batch)
+    logits, _, each = learner._candidates(learning_of(agent), batch)
     mass = np.where(each > 0, each * np.exp(logits.detach().numpy()), 0.0)
     share = mass[:, :20].sum(axis=1) / mass.sum(axis=1)
     shown = batch["article_id"] >= 0

@@ -13,6 +13,8 @@ import torch
 from feedgym.agents import Agent, make_agent
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.towers.encoders import HISTORY_ENCODERS
+from helpers.driving import drive, served_bytes
+from helpers.inside import learner_of, learning_of, replay_of
 
 SITE = FeedConfig(
     num_readers=120, days=0.55, tick_hours=0.5, slate_size=6, newsroom=NewsroomConfig(articles_per_day=60)
@@ -70,18 +72,13 @@ def start(option: str) -> tuple[Any, Feed]:
     return make_agent(name, replay_visits=50, **(small | settings)).start(feed), feed
 
 
-def served_bytes(run: list[tuple[Any, Any]]) -> list[tuple[bytes, ...]]:
-    columns = ("article_id", "slot_propensity", "log_propensity", "in_shortlist", "logit")
-    return [tuple(np.ascontiguousarray(getattr(s, name)).tobytes() for name in columns) for s, _ in run]
-
-
 @pytest.mark.usefixtures("quiet_torch")
 @pytest.mark.parametrize("option", OPTIONS)
-def test_serves_and_resumes_byte_for_byte_from_a_file_without_pickle(option: str, drive: Callable[..., Any]) -> None:
+def test_serves_and_resumes_byte_for_byte_from_a_file_without_pickle(option: str) -> None:
     agent, feed = start(option)
     drive(agent, feed, until=8.5)  # half an hour before a training
     assert agent.policy_version == 2
-    assert agent._replay.total > 60
+    assert replay_of(agent).total > 60
     files = [io.BytesIO(), io.BytesIO()]
     parts: tuple[Agent, Feed] = (agent, feed)
     for file, part in zip(files, parts, strict=True):
@@ -108,7 +105,7 @@ def test_serves_and_resumes_byte_for_byte_from_a_file_without_pickle(option: str
 
 
 @pytest.fixture(scope="module")
-def trained(drive: Callable[..., Any]) -> Callable[[str], tuple[Any, Feed]]:
+def trained() -> Callable[[str], tuple[Any, Feed]]:
     """An agent of an option after two trainings, with three or more visits to come, one of a reader who has clicked."""
     made: dict[str, tuple[Any, Feed]] = {}
 
@@ -147,7 +144,7 @@ def test_no_reader_notices_another(option: str, trained: Callable[..., Any]) -> 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if "share=" not in option])
 def test_a_loss_under_autocast_is_float32(option: str, trained: Callable[..., Any]) -> None:
     agent, feed = trained(option)
-    learner, learning = agent._learner, agent._learning
+    learner, learning = learner_of(agent), learning_of(agent)
     learner.begin(learning, feed.now)
     state = copy.deepcopy(learner)
     with torch.autocast("cpu", dtype=torch.bfloat16):

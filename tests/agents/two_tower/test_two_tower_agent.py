@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from feedgym.agents.two_tower import drawing
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.feed.catalogue import Catalogue
 from feedgym.env.feed.visits import Visits
+from helpers.driving import drive
 
 SITE = FeedConfig(num_readers=150, days=3.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
 SIZE = 25
@@ -54,9 +54,7 @@ def full_logits(agent: Any, visits: Visits, catalogue: Catalogue, factor: float)
 
 @pytest.mark.parametrize("decay", ["none", "linear", "exponential"])
 @pytest.mark.parametrize("name", ["regression", "contrastive"])
-def test_serves_the_full_computation(
-    name: str, decay: str, drive: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_serves_the_full_computation(name: str, decay: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[np.ndarray] = []
     serve = drawing.serve
     monkeypatch.setattr(drawing, "serve", lambda *args: seen.append(args[3]) or serve(*args))
@@ -98,7 +96,7 @@ def test_serves_the_full_computation(
 
 
 @pytest.fixture(scope="module")
-def trained(drive: Callable[..., Any]) -> tuple[Any, Feed]:
+def trained() -> tuple[Any, Feed]:
     """An agent after two trainings, at a moment with visits. Copy before use: it acts once a tick."""
     feed = Feed(SITE, seed=8)
     agent = make_agent("regression-click", shortlist_size=10, sharpness=1.0, max_steps=20, epsilon=0.1).start(feed)
@@ -129,7 +127,7 @@ def test_slots_follow_their_stated_propensities(trained: tuple[Any, Feed]) -> No
     assert p_value(9, 0.1) < 1e-6
 
 
-def test_greedy_serves_the_best_of_the_full_computation(drive: Callable[..., Any]) -> None:
+def test_greedy_serves_the_best_of_the_full_computation() -> None:
     feed = Feed(SITE, seed=9)
     agent: Any = make_agent("contrastive", greedy=True, max_steps=20).start(feed)
     drive(agent, feed, until=13.0)
@@ -159,7 +157,7 @@ def test_a_reader_is_served_alike_whoever_else_visits(trained: tuple[Any, Feed])
         assert a[1:2].tobytes() == b.tobytes()
 
 
-def test_trains_in_proportion_to_what_is_new_and_at_the_right_hours(drive: Callable[..., Any]) -> None:
+def test_trains_in_proportion_to_what_is_new_and_at_the_right_hours() -> None:
     feed = Feed(SITE, seed=10)
     agent: Any = make_agent("regression", passes=20.0, train_every_hours=5.0).start(feed)
     steps = visits = trainings = 0
@@ -204,7 +202,7 @@ def test_broken_weights_are_refused_where_they_would_be_used(trained: tuple[Any,
         agent.act(feed.visits, feed.catalogue)
 
 
-def test_a_diverging_training_is_named(drive: Callable[..., Any]) -> None:
+def test_a_diverging_training_is_named() -> None:
     feed = Feed(SITE, seed=8)
     agent: Any = make_agent("regression").start(feed)
     drive(agent, feed, until=5.0)

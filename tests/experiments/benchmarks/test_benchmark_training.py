@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from feedgym.experiments.benchmarks.training import Cursor, Training, kernel_shares, measure
+from helpers.inside import learner_of, replay_of
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def test_plain_torch_is_the_same_model_with_the_same_loss_and_steps(training: Tr
 
 
 def test_the_steps_of_an_epoch_take_every_click_once(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
-    learner, taken = training.agent._learner, []
+    learner, taken = learner_of(training.agent), []
     stretch = learner._stretch
 
     def recorded(replay: object, rng: Cursor) -> object:
@@ -41,7 +42,7 @@ def test_the_steps_of_an_epoch_take_every_click_once(training: Training, monkeyp
     assert len(training.epoch()) == training.steps
     used = training.steps * training.batch
     assert used > training.num_clicks - training.batch
-    for part, whole in zip(zip(*taken, strict=True), training.agent._replay.clicked(), strict=True):
+    for part, whole in zip(zip(*taken, strict=True), replay_of(training.agent).clicked(), strict=True):
         np.testing.assert_array_equal(np.concatenate(part), whole[:used])
 
 

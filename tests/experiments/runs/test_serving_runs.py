@@ -21,6 +21,7 @@ from feedgym.experiments.runs.checkpoint import CHECKPOINT
 from feedgym.experiments.runs.messages import Progress
 from feedgym.experiments.runs.run_config import RunConfig
 from feedgym.experiments.runs.runner import load_run
+from helpers.inside import replay_of
 
 AGENTS = {
     "realtime": "regression-click:max_steps=3",
@@ -190,11 +191,11 @@ def test_an_agent_in_any_mode_learns_from_a_log_of_any(served: str, mode: str, f
     assert agent.policy_version >= 3
     log = columns_of(folder(served))
     assert agent.serving.cost.visits == len(log["time_hours"])
-    assert agent._replay.total == len(log["time_hours"])
+    assert replay_of(agent).total == len(log["time_hours"])
     # What had expired when it was shown is nobody's impression.
     articles = pq.read_table(folder(served) / "articles.parquet")
     expires = articles.column("expires_hours").to_numpy()
     gone = (log["time_hours"][:, None] >= expires[log["article_id"]]) & (log["article_id"] >= 0)
-    kept = agent._replay.column("article_id")
+    kept = replay_of(agent).column("article_id")
     assert (kept < 0).sum() == ((log["article_id"] < 0) | gone).sum()
     assert all(np.isfinite(value) for value in agent.metrics().values())

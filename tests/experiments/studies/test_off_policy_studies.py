@@ -29,6 +29,7 @@ from feedgym.experiments.studies.from_logs.logged_learning import (
 )
 from feedgym.experiments.studies.from_logs.logged_tables import difference_cells
 from feedgym.experiments.studies.study import TABLES
+from helpers.inside import replay_of
 
 SIZES = Sizes(readers=40, log_days=1, deploy_days=1)
 QUICK = "regression-dwell:max_steps=4"
@@ -112,7 +113,7 @@ def test_learning_and_deployment(log: LogConfig, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(learning, "learn_from_log", watched)
     result = learn_and_deploy(QUICK, log, SIZES)
     assert seen["hours"] == 24.0
-    assert seen["agent"]._replay.column("now").max() < 24.0  # of the days of deployment it has seen nothing
+    assert replay_of(seen["agent"]).column("now").max() < 24.0  # of the days of deployment it has seen nothing
     curves = load_run(log.out).curves
     assert result.logger == pytest.approx(curves.daily("reward")[1])
     # By hand: the log's slates for a day, then the frozen agent's.

@@ -26,6 +26,7 @@ from feedgym.experiments.vectors import embed
 from feedgym.experiments.vectors.embed import EmbedConfig
 from feedgym.experiments.vectors.exports import run_config_of
 from feedgym.experiments.vectors.projector import CONFIG_NAME, write_projector
+from helpers.inside import acted_of
 
 ARTICLE = ["article_id", "published_hours", "topic", "publisher", "is_live", "bias", "vector"]
 READER = ["reader_id", "visits", "clicks", "last_visit_hours", "vector"]
@@ -59,7 +60,7 @@ def lived(config: RunConfig) -> tuple[Any, Any, dict[int, dict[str, Any]]]:
                 "hours": visits.now,
                 "visit": int(visits.visit[i]),
                 "history": history[i],
-                "columns": agent._acted.reader[i],
+                "columns": acted_of(agent).reader[i],
             }
         outcome = drive.serve(served)
         agent.learn(Outcome(clicks=outcome.clicks, dwell_minutes=outcome.dwell_minutes, subscribed=outcome.subscribed))

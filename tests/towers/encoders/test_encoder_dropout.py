@@ -5,10 +5,7 @@ import torch
 from scipy import stats
 
 from feedgym.towers.encoders import Dropout, FeedForward
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from helpers.draws import seeded
 
 
 def zeros_pvalue(claimed: float, rate: float) -> float:

@@ -5,12 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from feedgym.towers.encoders import FieldAttention
+from helpers.draws import seeded
 
 DIMS = (5, 3, 3)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def fields(rows: int, seed: int = 1) -> list[torch.Tensor]:

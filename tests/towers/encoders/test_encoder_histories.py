@@ -10,14 +10,11 @@ from feedgym.towers.encoders import HISTORY_ENCODERS, HistoryEncoder, make_histo
 from feedgym.towers.encoders.history import HistoryConfig
 from feedgym.towers.encoders.pooling import AdditivePooling
 from feedgym.towers.encoders.self_attention import SelfAttention
+from helpers.draws import seeded
 
 NAMES = list(HISTORY_ENCODERS)
 ORDERED = ("gru", "sasrec", "bert4rec")
 LENGTHS = torch.tensor([7, 4, 1, 0, 6])
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def make(name: str, in_dim: int = 6, out_dim: int = 8, **settings) -> HistoryEncoder:

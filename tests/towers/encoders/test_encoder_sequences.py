@@ -5,13 +5,10 @@ import torch
 from torch import Tensor
 
 from feedgym.towers.encoders import HISTORY_ENCODERS, BERT4Rec, CausalEncoder, make_history_encoder
+from helpers.draws import seeded
 
 LENGTHS = torch.tensor([6, 4, 1, 0])
 CAUSAL = ("gru", "sasrec")
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def make(name: str, **settings) -> CausalEncoder | BERT4Rec:

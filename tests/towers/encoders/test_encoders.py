@@ -13,10 +13,7 @@ from feedgym.towers.features import (
     ItemFeaturesConfig,
     Standardise,
 )
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from helpers.draws import seeded
 
 
 @pytest.mark.parametrize("widths", [(), (8,), (1024, 512, 256)])

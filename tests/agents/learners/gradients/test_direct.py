@@ -1,7 +1,6 @@
 """The learner `direct`: its gradient is the covariance of algorithms.md 3.4, and as an agent it learns and resumes."""
 
 import io
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,8 @@ from feedgym.agents.learners.gradients.direct import set_reward
 from feedgym.agents.learners.gradients.policy_gradient import Candidates
 from feedgym.env import Feed, FeedConfig, NewsroomConfig, RewardConfig
 from feedgym.env.arrays import Doubles, Ints
+from helpers.driving import drive, served_bytes
+from helpers.inside import learner_of, learning_of, ring_of
 
 SITE = FeedConfig(num_readers=150, days=3.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
 SMALL = {"max_steps": 8, "shortlist_size": 20, "tail_draws": 16, "policy_batch": 64}
@@ -144,13 +145,8 @@ def started(seed: int = 2, site: FeedConfig = SITE, **settings: Any) -> tuple[An
     return make_agent("direct", **{**SMALL, **settings}).start(feed), feed
 
 
-def served_bytes(run: list[tuple[Any, Any]]) -> list[tuple[bytes, ...]]:
-    columns = ("article_id", "slot_propensity", "log_propensity", "logit")
-    return [tuple(np.ascontiguousarray(getattr(s, name)).tobytes() for name in columns) for s, _ in run]
-
-
 @pytest.mark.parametrize("settings", [{}, {"correction": "mlp", "use_future": False}])
-def test_resumes_byte_for_byte(settings: dict[str, Any], drive: Callable[..., Any]) -> None:
+def test_resumes_byte_for_byte(settings: dict[str, Any]) -> None:
     agent, feed = started(**settings)
     drive(agent, feed, until=21.0)
     file = io.BytesIO()
@@ -166,7 +162,7 @@ def test_resumes_byte_for_byte(settings: dict[str, Any], drive: Callable[..., An
     assert any("later" in name for name in agent.snapshot()) == ("use_future" not in settings)
 
 
-def test_beats_random(drive: Callable[..., Any]) -> None:
+def test_beats_random() -> None:
     site = FeedConfig(num_readers=200, days=4.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
     total = []
     for name, more in (("random", {}), ("direct", {"max_steps": 40, "shortlist_size": 40})):
@@ -177,30 +173,30 @@ def test_beats_random(drive: Callable[..., Any]) -> None:
 
 
 def policy_step(agent: Any) -> tuple[Tensor, Any]:
-    learner, ring = agent._learner, agent._learner._ring
+    learner, ring = learner_of(agent), ring_of(learner_of(agent))
     batch = ring.take(np.arange(len(ring))[-100:])
     agent.model.zero_grad(set_to_none=True)
     for module, _, _ in learner.modules():
         module.zero_grad(set_to_none=True)
-    loss = learner._policy_loss(agent._learning, batch, np.ones(batch["article_id"].shape))
+    loss = learner._policy_loss(learning_of(agent), batch, np.ones(batch["article_id"].shape))
     return loss, batch
 
 
-def test_only_correction_and_later_model_learn_from_it(drive: Callable[..., Any]) -> None:
+def test_only_correction_and_later_model_learn_from_it() -> None:
     agent, feed = started()
     drive(agent, feed, until=20.0)
     loss, _ = policy_step(agent)
     loss.backward()  # type: ignore[no-untyped-call]
     assert all(p.grad is None for p in agent.model.parameters())
-    for module in (agent._learner._correction, agent._learner._later):
+    for module in (learner_of(agent)._correction, learner_of(agent)._later):
         assert all(p.grad is not None and bool(p.grad.abs().max() > 0) for p in module.parameters())
 
 
-def test_rewards_are_the_regressions_and_the_later_models(drive: Callable[..., Any]) -> None:
+def test_rewards_are_the_regressions_and_the_later_models() -> None:
     """Of what was shown at the last visits: a plain pass, article by article."""
     agent, feed = started(sharpness=1.0, dropout=0.3)
     drive(agent, feed, until=20.0)
-    learner, learning, seen = agent._learner, agent._learning, {}
+    learner, learning, seen = learner_of(agent), learning_of(agent), {}
     original = learner._rewards
 
     def spy(*args: Any) -> Any:
@@ -227,12 +223,12 @@ def test_rewards_are_the_regressions_and_the_later_models(drive: Callable[..., A
     assert float(seen["fit"].detach()) > 0.1  # ones are asked for, and nothing like them has been learned
 
 
-def test_what_opening_changes_later_is_learned(drive: Callable[..., Any]) -> None:
+def test_what_opening_changes_later_is_learned() -> None:
     """Where one kind of article is planted to bring the readers back, the model rates that kind higher."""
     agent, feed = started()
     drive(agent, feed, until=20.0)
-    learner = agent._learner
-    ring = learner._ring
+    learner = learner_of(agent)
+    ring = ring_of(learner)
     batch = ring.take(np.arange(len(ring)))
     shown = batch["article_id"].astype(np.int64)
     kind = agent.store.categorical[:, 0] == np.bincount(agent.store.categorical[shown.ravel(), 0]).argmax()
@@ -240,19 +236,19 @@ def test_what_opening_changes_later_is_learned(drive: Callable[..., Any]) -> Non
     optimiser = torch.optim.Adam(learner._later.parameters(), lr=0.05)
     for _ in range(150):
         optimiser.zero_grad()
-        learner._policy_loss(agent._learning, batch, changed).backward()
+        learner._policy_loss(learning_of(agent), batch, changed).backward()
         optimiser.step()
     ids = np.unique(shown)
     with torch.no_grad():
-        later = learner._later.articles(*agent._learning.features(ids))[:, 0].numpy()
+        later = learner._later.articles(*learning_of(agent).features(ids))[:, 0].numpy()
     assert later[kind[ids]].min() > later[~kind[ids]].max()
 
 
-def test_the_later_models_target_is_what_opened_articles_exceed_the_value_head_by(drive: Callable[..., Any]) -> None:
+def test_the_later_models_target_is_what_opened_articles_exceed_the_value_head_by() -> None:
     agent, feed = started()
     drive(agent, feed, until=20.0)
-    learner, asked = agent._learner, dict[str, Any]()
-    learner.begin(agent._learning, feed.now)
+    learner, asked = learner_of(agent), dict[str, Any]()
+    learner.begin(learning_of(agent), feed.now)
     original = learner._policy_loss
 
     def spy(learning: Any, batch: dict[str, Any], target: Doubles) -> Tensor:
@@ -261,8 +257,8 @@ def test_the_later_models_target_is_what_opened_articles_exceed_the_value_head_b
         return loss
 
     learner._policy_loss = spy
-    learner.loss(agent._learning, np.random.default_rng(0))
-    batch, future, ring = asked["batch"], learner._future, learner._ring
+    learner.loss(learning_of(agent), np.random.default_rng(0))
+    batch, future, ring = asked["batch"], learner._future, ring_of(learner)
     # A visit is told by its reader and hour.
     key = {(r, t): i for i, (r, t) in enumerate(zip(ring.column("row"), ring.column("now"), strict=True))}
     slot = np.array([key[r, t] for r, t in zip(batch["row"], batch["now"], strict=True)])
@@ -271,7 +267,7 @@ def test_the_later_models_target_is_what_opened_articles_exceed_the_value_head_b
     assert batch["clicks"].any()
 
 
-def test_curves(drive: Callable[..., Any]) -> None:
+def test_curves() -> None:
     agent, feed = started()
     drive(agent, feed, until=20.0)
     metrics = agent.metrics()
@@ -298,11 +294,11 @@ def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:
         started(**settings)
 
 
-def test_clicks_can_be_the_reward(drive: Callable[..., Any]) -> None:
+def test_clicks_can_be_the_reward() -> None:
     site = FeedConfig(num_readers=100, days=1.0, slate_size=4, reward=RewardConfig(click=2.0, dwell_minutes=0.0))
     agent, feed = started(site=site, target="click", use_future=False, max_steps=4)
     drive(agent, feed, until=14.0)
-    learner, seen = agent._learner, {}
+    learner, seen = learner_of(agent), {}
     original = learner._rewards
 
     def spy(*args: Any) -> Any:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,8 @@ from feedgym.agents.learners.gradients.estimated import with_estimates
 from feedgym.agents.serving.logged_slates import LoggedTick
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Doubles
+from helpers.driving import drive
+from helpers.inside import learner_of, learning_of, ring_of
 
 SITE = FeedConfig(num_readers=200, days=3.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
 SMALL = {"behaviour": "estimated", "max_steps": 8, "shortlist_size": 20, "tail_draws": 16, "policy_batch": 64}
@@ -56,13 +57,13 @@ def logged_by(logger: Any, agent: Any, feed: Feed, until: float, *, known: bool 
 
 def estimate(agent: Any, count: int = 400) -> tuple[dict[str, Any], dict[str, Any], Any]:
     """The latest visits as they were logged, and as they are estimated; and the estimate's loss."""
-    learner = agent._learner
-    batch = learner._ring.take(np.arange(len(learner._ring))[-count:])
+    learner = learner_of(agent)
+    batch = ring_of(learner).take(np.arange(len(ring_of(learner)))[-count:])
     with torch.no_grad():
-        _, prior, each = learner._candidates(agent._learning, batch)
+        _, prior, each = learner._candidates(learning_of(agent), batch)
     column = shown_columns(batch["article_id"].astype(np.int64), batch["head_id"].astype(np.int64))
     plain, inclusion = learner.config.mode == "plain", learner.config.used_estimator == "inclusion"
-    other, loss = with_estimates(learner._behaviour, agent._learning, batch, prior, each, column, plain, inclusion)
+    other, loss = with_estimates(learner._behaviour, learning_of(agent), batch, prior, each, column, plain, inclusion)
     return batch, other, loss
 
 
@@ -85,7 +86,7 @@ def test_estimates_near_what_a_planted_log_says(mode: str) -> None:
     agent, feed = started(num_readers=1000, mode=mode, max_steps=1, policy_batch=256, tail_draws=200)
     logged_by(make_agent("recent", epsilon=0.2).start(feed), agent, feed, 44.0)
     early, uniform = error_of(agent)
-    agent._learner.begin(agent._learning, feed.now)
+    learner_of(agent).begin(learning_of(agent), feed.now)
     for _ in range(100):
         agent.step()
     late, _ = error_of(agent)
@@ -113,19 +114,19 @@ def test_no_propensity_is_needed(settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("mode", ["residual", "plain"])
-def test_the_towers_do_not_feel_it(mode: str, drive: Callable[..., Any]) -> None:
+def test_the_towers_do_not_feel_it(mode: str) -> None:
     agent, feed = started(mode=mode)
     drive(agent, feed, until=20.0)
     agent.model.zero_grad(set_to_none=True)
-    agent._learner._behaviour.zero_grad(set_to_none=True)
+    learner_of(agent)._behaviour.zero_grad(set_to_none=True)
     _, _, loss = estimate(agent)
     loss.backward()
     assert all(p.grad is None for p in agent.model.parameters())
-    assert all(bool(p.grad.abs().max() > 0) for p in agent._learner._behaviour.parameters())
+    assert all(bool(p.grad.abs().max() > 0) for p in learner_of(agent)._behaviour.parameters())
 
 
 @pytest.mark.parametrize("settings", MODES)
-def test_resumes_byte_for_byte(settings: dict[str, Any], drive: Callable[..., Any]) -> None:
+def test_resumes_byte_for_byte(settings: dict[str, Any]) -> None:
     def served(run: list[tuple[Any, Any]]) -> list[tuple[bytes, ...]]:
         return [(s.article_id.tobytes(), s.slot_propensity.tobytes(), s.logit.tobytes()) for s, _ in run]
 
@@ -143,11 +144,11 @@ def test_resumes_byte_for_byte(settings: dict[str, Any], drive: Callable[..., An
     assert served(drive(again, other, until=26.0)) == expected
 
 
-def test_estimates_are_what_is_learned_with(drive: Callable[..., Any]) -> None:
+def test_estimates_are_what_is_learned_with() -> None:
     """The weights given to the ratios are those of the estimated chances, and the curve shows the estimate's loss."""
     agent, feed = started()
     drive(agent, feed, until=20.0)
-    learner = agent._learner
+    learner = learner_of(agent)
     original, ratios = learner._weigh, []
 
     def weigh(pi: Doubles, beta: Doubles, advantage: Doubles) -> Doubles:
@@ -160,7 +161,7 @@ def test_estimates_are_what_is_learned_with(drive: Callable[..., Any]) -> None:
     for used in ("estimated", "logged"):
         estimated = learner._behaviour
         learner._behaviour = estimated if used == "estimated" else None
-        learner._policy_loss(agent._learning, batch, np.zeros(batch["article_id"].shape))
+        learner._policy_loss(learning_of(agent), batch, np.zeros(batch["article_id"].shape))
         learner._behaviour = estimated
     shown = batch["article_id"] >= 0
     expected = (log_inclusion(batch) - log_inclusion(other))[shown]

@@ -1,6 +1,5 @@
 """The learner `reinforce`: what it keeps of a visit, what it learns, and that every option changes something."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,8 @@ from feedgym.agents import make_agent
 from feedgym.agents.learners.gradients.candidate_ring import shown_columns
 from feedgym.agents.learners.gradients.policy_gradient import Candidates, split_candidates
 from feedgym.env import Feed, FeedConfig, NewsroomConfig, Outcome
+from helpers.driving import drive
+from helpers.inside import acted_of, learner_of, learning_of, next_training_of, ring_of
 
 SITE = FeedConfig(num_readers=200, days=6.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
 SMALL = {"max_steps": 5, "shortlist_size": 20, "tail_draws": 16, "policy_batch": 64}
@@ -22,7 +23,7 @@ def started(seed: int = 2, **settings: Any) -> tuple[Any, Feed]:
 
 
 @pytest.fixture(scope="module")
-def lived(drive: Callable[..., Any]) -> Any:
+def lived() -> Any:
     """An agent after two days whose tail draws are the whole catalogue: its normalisers are exact."""
     agent, feed = started(tail_draws=600, sharpness=1.0)
     drive(agent, feed, until=47.0)
@@ -30,15 +31,15 @@ def lived(drive: Callable[..., Any]) -> Any:
 
 
 def ring_batch(agent: Any, count: int = 200) -> tuple[dict[str, Any], Candidates, Candidates]:
-    learner = agent._learner
-    batch = learner._ring.take(np.arange(len(learner._ring))[-count:])
+    learner = learner_of(agent)
+    batch = ring_of(learner).take(np.arange(len(ring_of(learner)))[-count:])
     return batch, *both(agent, batch)
 
 
 def both(agent: Any, batch: dict[str, Any]) -> tuple[Candidates, Candidates]:
     """The policy and its prior on a batch's candidates."""
     with torch.no_grad():
-        logits, prior, each = agent._learner._candidates(agent._learning, batch)
+        logits, prior, each = learner_of(agent)._candidates(learning_of(agent), batch)
     width, num_live = batch["head_id"].shape[1], torch.from_numpy(batch["num_live"].astype(np.float64))
     return (
         split_candidates(logits, each, width, num_live),
@@ -46,20 +47,20 @@ def both(agent: Any, batch: dict[str, Any]) -> tuple[Candidates, Candidates]:
     )
 
 
-def test_serves_the_prior_plus_the_correction(drive: Callable[..., Any]) -> None:
+def test_serves_the_prior_plus_the_correction() -> None:
     for correction in ("linear", "mlp"):
         agent, feed = started(correction=correction)
         drive(agent, feed, until=30.0)
         slates = agent.act(feed.visits, feed.catalogue)
-        acted = agent._acted
+        acted = acted_of(agent)
         width = agent.model.augmented_dim
         stored = agent.store.augmented[acted.shortlist]
         prior = np.einsum("nd,nmd->nm", acted.queries[:, :width], stored[..., :width]) - acted.offset[:, None]
         ids = acted.shortlist
         with torch.no_grad():
-            numeric, categorical = agent._learning.features(ids.ravel())
-            columns = agent._learner._correction.articles(numeric, categorical).numpy().reshape(*ids.shape, -1)
-            readers = agent._learner._correction.readers(torch.from_numpy(acted.reader)).numpy()
+            numeric, categorical = learning_of(agent).features(ids.ravel())
+            columns = learner_of(agent)._correction.articles(numeric, categorical).numpy().reshape(*ids.shape, -1)
+            readers = learner_of(agent)._correction.readers(torch.from_numpy(acted.reader)).numpy()
         own = np.einsum("nx,nmx->nm", readers, columns)
         assert np.abs(own).max() > 0.01  # it has learned something
         np.testing.assert_allclose(acted.logits, prior + own, rtol=1e-3, atol=2e-3)
@@ -81,9 +82,9 @@ def test_kept_candidates_are_all_live_articles_once(lived: Any) -> None:
 
 def test_the_served_policy_comes_back_from_the_ring(lived: Any) -> None:
     """With the correction as it was served, over the shortlist alone, draw weights are those that the log keeps."""
-    learner, agent = lived._learner, lived
+    learner, agent = learner_of(lived), lived
     batch, mine, _ = ring_batch(agent, 30)
-    served_after_training = batch["now"] > agent._next_training - agent.config.clocks.train_every_hours - 1e-9
+    served_after_training = batch["now"] > next_training_of(agent) - agent.config.clocks.train_every_hours - 1e-9
     assert served_after_training.any()
     head = mine.head.clone()
     head[:, learner._shortlist_size :] = -torch.inf  # exploration's articles were not in the softmax
@@ -97,7 +98,7 @@ def test_the_served_policy_comes_back_from_the_ring(lived: Any) -> None:
     np.testing.assert_allclose(log_w[rows], batch["log_weight"][rows], atol=2e-3)
 
 
-def test_tail_draws_estimate_the_exact_normaliser(drive: Callable[..., Any]) -> None:
+def test_tail_draws_estimate_the_exact_normaliser() -> None:
     agent, feed = started(tail_draws=600, sharpness=1.0)
     drive(agent, feed, until=20.0)
     batch, exact, _ = ring_batch(agent, 400)
@@ -139,11 +140,11 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def default_weights(drive: Callable[..., Any]) -> np.ndarray:
-    return served_weights(drive, {})
+def default_weights() -> np.ndarray:
+    return served_weights({})
 
 
-def served_weights(drive: Callable[..., Any], settings: dict[str, Any]) -> np.ndarray:
+def served_weights(settings: dict[str, Any]) -> np.ndarray:
     agent, feed = started(**settings)
     served = drive(agent, feed, until=26.0)
     metrics = agent.metrics()
@@ -152,16 +153,14 @@ def served_weights(drive: Callable[..., Any], settings: dict[str, Any]) -> np.nd
 
 
 @pytest.mark.parametrize("settings", OPTIONS, ids=str)
-def test_every_option_changes_what_is_served(
-    settings: dict[str, Any], drive: Callable[..., Any], default_weights: np.ndarray
-) -> None:
-    weights = served_weights(drive, settings)
+def test_every_option_changes_what_is_served(settings: dict[str, Any], default_weights: np.ndarray) -> None:
+    weights = served_weights(settings)
     assert np.isfinite(weights).all()
     same = len(weights) == len(default_weights) and np.array_equal(weights, default_weights)
     assert not same
 
 
-def test_curves_get_what_the_issue_names(drive: Callable[..., Any]) -> None:
+def test_curves_get_what_the_issue_names() -> None:
     agent, feed = started()
     drive(agent, feed, until=26.0)
     metrics = agent.metrics()
@@ -229,7 +228,7 @@ LEARNS = [
 
 
 @pytest.mark.parametrize(("name", "settings"), LEARNS, ids=str)
-def test_learns_what_brings_readers_back(name: str, settings: dict[str, Any], drive: Callable[..., Any]) -> None:
+def test_learns_what_brings_readers_back(name: str, settings: dict[str, Any]) -> None:
     """A click is worth the same everywhere: only the readers' next visits tell good articles from bad."""
     shown = {}
     base = {"sharpness": 0.5, "shortlist_size": 40, "max_steps": 40}
@@ -245,17 +244,17 @@ def test_learns_what_brings_readers_back(name: str, settings: dict[str, Any], dr
     assert shown[True] > shown[False] + 0.25
 
 
-def test_plain_mode_trains_the_towers_and_nothing_else(drive: Callable[..., Any]) -> None:
+def test_plain_mode_trains_the_towers_and_nothing_else() -> None:
     agent, feed = started(mode="plain")
     drive(agent, feed, until=5.5)
     before = agent.model.to_arrays()
     drive(agent, feed, until=26.0)
     after = agent.model.to_arrays()
-    assert agent._learner._correction is None
+    assert learner_of(agent)._correction is None
     assert not np.array_equal(before["item_tower.0.weight"], after["item_tower.0.weight"])
     assert not np.array_equal(before["user_tower.0.weight"], after["user_tower.0.weight"])
     # Its logits are the scores themselves, less a constant: no z-score widens them.
     agent.act(feed.visits, feed.catalogue)
-    acted = agent._acted
+    acted = acted_of(agent)
     scores = np.einsum("nd,nmd->nm", acted.queries, agent.store.augmented[acted.shortlist])
     np.testing.assert_allclose(acted.logits, scores, rtol=1e-4, atol=1e-5)

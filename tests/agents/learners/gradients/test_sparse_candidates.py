@@ -1,7 +1,6 @@
 """Policy gradients where hardly anything is live, or the softmax is peaked: what a small or sharp site meets."""
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from feedgym.agents.slate_policy.importance import importance_weight
 from feedgym.agents.slate_policy.slates import sample_slates, slot_marginal
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Doubles
+from helpers.driving import drive
 
 ESTIMATORS: tuple[Estimator, ...] = ("inclusion", "marginal", "chen", "none", "prefix", "joint")
 NOTHING = -torch.inf
@@ -143,7 +143,7 @@ def test_slot_marginals_of_a_peaked_softmax(case: tuple[int, int, int, float, fl
 
 
 @pytest.mark.parametrize("estimator", ["inclusion", "marginal"])
-def test_an_agent_lives_through_an_empty_newsroom(estimator: str, drive: Callable[..., Any]) -> None:
+def test_an_agent_lives_through_an_empty_newsroom(estimator: str) -> None:
     """Visits to a catalogue of none, of one, and of fewer articles than positions, in one training batch."""
     site = FeedConfig(num_readers=150, days=3.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=0.3))
     feed = Feed(site, seed=2)
