@@ -1,6 +1,6 @@
 """Names for the array types of signatures."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,3 +33,45 @@ def lengthened(values: AnyArray, size: int, fill: float = 0.0) -> AnyArray:
     new = np.full((max(size, 2 * len(values)), *values.shape[1:]), fill, dtype=values.dtype)
     new[: len(values)] = values
     return new
+
+
+def copied(owner: object, fields: Iterable[str], rows: int | None = None) -> Arrays:
+    """Fields of an object as entries of its snapshot: copies of arrays, and plain numbers as arrays of shape ().
+
+    Args:
+        owner: the object.
+        fields: names of its attributes; the entry of ``_clicks`` is ``clicks``.
+        rows: where arrays have room for more, how many of their rows are in use.
+    """
+    entries: Arrays = {}
+    for field in fields:
+        value = getattr(owner, field)
+        entries[field.removeprefix("_")] = np.array(value if rows is None else value[:rows])
+    return entries
+
+
+def put_back(owner: object, fields: Iterable[str], snapshot: Mapping[str, AnyArray], room: int | None = None) -> None:
+    """The inverse of :func:`copied`: fresh arrays of the types that the fields have now, plain numbers as such.
+
+    Args:
+        owner: the object.
+        fields: as there.
+        snapshot: its entries, among others.
+        room: for how many rows there shall be room in the arrays; what is beyond those of the snapshot is 0.
+
+    Raises:
+        ValueError: the snapshot lacks a field.
+    """
+    for field in fields:
+        name = field.removeprefix("_")
+        if name not in snapshot:
+            raise ValueError(f"snapshot: got {sorted(snapshot)}, needs also {name!r}")
+        before, saved = getattr(owner, field), snapshot[name]
+        if not isinstance(before, np.ndarray):
+            setattr(owner, field, type(before)(saved.item()))
+        elif room is None:
+            setattr(owner, field, saved.astype(before.dtype))
+        else:
+            roomy = np.zeros((room, *saved.shape[1:]), dtype=before.dtype)
+            roomy[: len(saved)] = saved
+            setattr(owner, field, roomy)

@@ -20,7 +20,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"readers"},
         {"newsroom"},
         {"config", "noise"},
-        {"arrays", "checks", "late_names"},
+        {"arrays", "checks", "files", "late_names"},
     ],
     "agents": [
         {"registry", "logged"},

@@ -8,11 +8,15 @@ import math
 
 import numpy as np
 
-from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, SmallInts, nest, unnest
+from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, SmallInts, copied, nest, put_back, unnest
 from feedgym.env.feed.calendar import Calendar
 from feedgym.env.newsroom import Archive, Eventful, Newsroom
 
 _EMPTY: Ints = np.zeros(0, dtype=np.int64)
+_KEPT = ("_planned_days", "arrived", "departed")
+"""What a snapshot has beside the archive, the live ids and the counters."""
+_COUNTERS = ("_clicks", "_dwell_minutes", "_impressions")
+"""What the site has counted of each article, (capacity,)."""
 
 
 class Catalogue:
@@ -41,7 +45,7 @@ class Catalogue:
         self.departed: Ints = _EMPTY
         """Ids that expired at this tick, (m,), rising."""
         self._clicks: Ints = np.zeros(0, dtype=np.int64)
-        self._dwell: Doubles = np.zeros(0)
+        self._dwell_minutes: Doubles = np.zeros(0)
         self._impressions: Ints = np.zeros(0, dtype=np.int64)
         self._pending: list[Ints] = []
         self._num_pending = 0
@@ -104,7 +108,7 @@ class Catalogue:
 
     def dwell_minutes_of(self, article_id: Ints) -> Doubles:
         """Minutes read so far of any published articles (m,), float64 (m,)."""
-        return self._dwell[article_id]
+        return self._dwell_minutes[article_id]
 
     def impressions_of(self, article_id: Ints) -> Ints:
         """Impressions so far of any published articles (m,), int64 (m,)."""
@@ -162,7 +166,7 @@ class Catalogue:
         """Columns as long as the archive's."""
         more = len(self.archive.is_live) - len(self._clicks)
         if more > 0:
-            for name in ("_slot_of", "_expiry_tick", "_clicks", "_dwell", "_impressions"):
+            for name in ("_slot_of", "_expiry_tick", *_COUNTERS):
                 old = getattr(self, name)
                 setattr(self, name, np.concatenate([old, np.zeros(more, old.dtype)]))
 
@@ -194,7 +198,7 @@ class Catalogue:
     def count(self, shown: Ints, clicked: Ints, dwell_minutes: Floats) -> None:
         """Count ``shown`` ids (any shape), ``clicked`` ids (c,) and the minutes read of them (c,)."""
         np.add.at(self._clicks, clicked, 1)
-        np.add.at(self._dwell, clicked, dwell_minutes.astype(np.float64))
+        np.add.at(self._dwell_minutes, clicked, dwell_minutes.astype(np.float64))
         # Counting impressions costs a pass over the archive: put off until it is small beside what it counts.
         self._pending.append(shown)
         self._num_pending += shown.size
@@ -212,15 +216,8 @@ class Catalogue:
         """Everything that the newsroom does not know by itself."""
         self._count_pending()
         planned = self.archive.planned
-        return nest("archive", self.archive.snapshot()) | {
-            "slots": self._slots[: self._num_live].copy(),
-            "arrived": self.arrived.copy(),
-            "departed": self.departed.copy(),
-            "clicks": self._clicks[:planned].copy(),
-            "dwell_minutes": self._dwell[:planned].copy(),
-            "impressions": self._impressions[:planned].copy(),
-            "planned_days": np.asarray(self._planned_days),
-        }
+        arrays = nest("archive", self.archive.snapshot()) | copied(self, _KEPT)
+        return arrays | copied(self, _COUNTERS, planned) | {"slots": self.article_id.copy()}
 
     def restore(self, arrays: Arrays, tick: int, now: float) -> None:
         """Become the catalogue of a snapshot taken at ``tick``."""
@@ -228,7 +225,7 @@ class Catalogue:
         self._trend_until = -math.inf
         self._follow_trend(now)
         planned, capacity = self.archive.planned, len(self.archive.is_live)
-        self._planned_days = int(arrays["planned_days"])
+        put_back(self, _KEPT, arrays)
         self.now = now
         live: Ints = arrays["slots"].astype(np.int64)
         self._slots = np.zeros(max(1024, len(live)), dtype=np.int64)
@@ -239,13 +236,6 @@ class Catalogue:
         self._expiries = Calendar(self._ticks_per_day, tick)
         coming = np.arange(self.archive.published, planned, dtype=np.int64)
         self._foresee(np.concatenate([live, coming]), tick)
-        self.arrived = arrays["arrived"].astype(np.int64)
-        self.departed = arrays["departed"].astype(np.int64)
-        self._clicks = np.zeros(capacity, dtype=np.int64)
-        self._dwell = np.zeros(capacity)
-        self._impressions = np.zeros(capacity, dtype=np.int64)
-        self._clicks[:planned] = arrays["clicks"]
-        self._dwell[:planned] = arrays["dwell_minutes"]
-        self._impressions[:planned] = arrays["impressions"]
+        put_back(self, _COUNTERS, arrays, room=capacity)
         self._pending.clear()
         self._num_pending = 0

@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, SmallInts, nest, unnest
+from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, SmallInts, copied, nest, put_back, unnest
 from feedgym.env.checks import require
 from feedgym.env.config import FeedConfig
 from feedgym.env.feed.calendar import Calendar
@@ -32,7 +32,9 @@ from feedgym.env.readers import (
 
 BLOCK = 4096
 """Visits handled at once: their arrays stay in the second-level cache."""
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
+_KEPT = ("tick", "invalid_entries", "_next_tick")
+"""What is the Feed's own in a snapshot; visits and calendar follow from it."""
 _LEFT = np.int32(-1)
 
 
@@ -176,11 +178,7 @@ class Feed:
     def snapshot(self) -> Arrays:
         """The complete state as plain arrays, to be saved with ``np.savez`` and given to :meth:`restore`."""
         arrays: Arrays = {name: np.asarray(value) for name, value in self._identity().items()}
-        arrays |= {
-            "tick": np.asarray(self.tick),
-            "invalid_entries": np.asarray(self.invalid_entries),
-            "next_tick": self._next_tick.copy(),
-        }
+        arrays |= copied(self, _KEPT)
         arrays |= nest("catalogue", self.catalogue.snapshot())
         arrays |= nest("records", self.records.snapshot())
         return arrays | nest("state", {name: column.copy() for name, column in self.state.items()})
@@ -192,9 +190,7 @@ class Feed:
             require(seen == value, f"snapshot[{name!r}]", seen, f"{value}, as this Feed has")
         state = unnest("state", snapshot)
         require(state.keys() == self.state.keys(), "snapshot state", sorted(state), f"{sorted(self.state)}")
-        self.tick = int(snapshot["tick"])
-        self.invalid_entries = int(snapshot["invalid_entries"])
-        self._next_tick = snapshot["next_tick"].astype(np.int32)
+        put_back(self, _KEPT, snapshot)
         self.catalogue.restore(unnest("catalogue", snapshot), self.tick, self.now)
         self.records.restore(unnest("records", snapshot))
         self.state = PackedState({name: column.copy() for name, column in state.items()})

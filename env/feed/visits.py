@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, SmallInts
+from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, SmallInts, copied, put_back
 from feedgym.env.checks import require
 from feedgym.env.newsroom import Archive
 
@@ -26,12 +26,24 @@ class ReaderRecords:
     def __init__(self, num_readers: int, history_length: int) -> None:
         # Side by side: a visit reads and writes all of them, for one cache miss.
         self._counters: SmallInts = np.zeros((num_readers, 3), dtype=np.int32)
-        self.visit_count: SmallInts = self._counters[:, 0]
-        self.last_tick: SmallInts = self._counters[:, 1]
-        self.click_count: SmallInts = self._counters[:, 2]
         self._id: SmallInts = np.full((num_readers, history_length), -1, dtype=np.int32)
         # float16: minutes to 3 digits are what a site could claim to know.
         self._dwell = np.zeros((num_readers, history_length), dtype=np.float16)
+
+    @property
+    def visit_count(self) -> SmallInts:
+        """Visits so far, (P,), a view."""
+        return self._counters[:, 0]
+
+    @property
+    def last_tick(self) -> SmallInts:
+        """Tick of the last visit, (P,), a view."""
+        return self._counters[:, 1]
+
+    @property
+    def click_count(self) -> SmallInts:
+        """Clicks so far, (P,), a view."""
+        return self._counters[:, 2]
 
     def history(self, rows: Ints) -> tuple[Ints, Floats]:
         """Latest clicks of ``rows`` (n,), newest first: ids int64 (n, L), -1 where none; minutes float32."""
@@ -73,14 +85,13 @@ class ReaderRecords:
 
     def snapshot(self) -> Arrays:
         """All arrays, copied."""
-        return {name: getattr(self, name).copy() for name in self._NAMES}
+        return copied(self, self._KEPT)
 
     def restore(self, arrays: Arrays) -> None:
         """Become the records of a snapshot."""
-        for name in self._NAMES:
-            getattr(self, name)[...] = arrays[name]
+        put_back(self, self._KEPT, arrays)
 
-    _NAMES = ("visit_count", "last_tick", "click_count", "_id", "_dwell")
+    _KEPT = ("_counters", "_id", "_dwell")
 
 
 @dataclass(kw_only=True)

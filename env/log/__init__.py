@@ -4,14 +4,8 @@ May import ``feed`` and what is below it. pyarrow is imported when a file is rea
 """
 
 from feedgym.env.log.articles import LoggedNewsroom
-from feedgym.env.log.impressions import (
-    ARTICLES_NAME,
-    MODULES_NAME,
-    metadata_of,
-    read_impressions,
-    write_impressions,
-    write_table,
-)
+from feedgym.env.log.files import ARTICLES_NAME, IMPRESSIONS, MODULES_NAME, metadata_of, write_table
+from feedgym.env.log.impressions import read_impressions, write_impressions
 from feedgym.env.log.modules import write_modules
 from feedgym.env.log.reader import BATCH_ROWS, LogReader, LogSummary
 from feedgym.env.log.writer import ImpressionLog, write_articles
@@ -19,6 +13,7 @@ from feedgym.env.log.writer import ImpressionLog, write_articles
 __all__ = [
     "ARTICLES_NAME",
     "BATCH_ROWS",
+    "IMPRESSIONS",
     "MODULES_NAME",
     "ImpressionLog",
     "LogReader",

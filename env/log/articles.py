@@ -12,6 +12,7 @@ import numpy as np
 
 from feedgym.env.arrays import AnyArray, Bools, Doubles, Floats, Ints
 from feedgym.env.checks import require
+from feedgym.env.log.files import ARTICLES_NAME, opened
 from feedgym.env.log.values import MAX_HOURS, MAX_ID
 from feedgym.env.newsroom import ArticleTable
 
@@ -186,23 +187,15 @@ class LoggedNewsroom:
 
 def _read(path: Path) -> pa.Table:
     """The observable columns of the file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     wanted = ("article_id", *_TIMES, *_IDS, "text", *_PROXIES, "breaking")
-    try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            schema, rows = file.schema_arrow, file.metadata.num_rows
-            require(0 <= rows <= MAX_ARTICLES, f"{path}: rows", rows, f"at most {MAX_ARTICLES:,} articles")
-            lacking = [name for name in ("article_id", *_TIMES) if name not in schema.names]
-            require(not lacking, f"{path}: columns", schema.names[:20], f"also {lacking}")
-            if "text" in schema.names:
-                size = getattr(schema.field("text").type, "list_size", 1)
-                require(1 <= size <= MAX_DIM, f"{path}: column 'text': length", size, f"1 to {MAX_DIM}")
-            table = file.read(columns=[name for name in wanted if name in schema.names])
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path}: got a file that is cut short or no Parquet, needs articles.parquet ({error})"
-        ) from error
+    with opened(path, ARTICLES_NAME) as file:
+        schema, rows = file.schema_arrow, file.metadata.num_rows
+        require(0 <= rows <= MAX_ARTICLES, f"{path}: rows", rows, f"at most {MAX_ARTICLES:,} articles")
+        lacking = [name for name in ("article_id", *_TIMES) if name not in schema.names]
+        require(not lacking, f"{path}: columns", schema.names[:20], f"also {lacking}")
+        if "text" in schema.names:
+            size = getattr(schema.field("text").type, "list_size", 1)
+            require(1 <= size <= MAX_DIM, f"{path}: column 'text': length", size, f"1 to {MAX_DIM}")
+        table = file.read(columns=[name for name in wanted if name in schema.names])
     require(len(table) == rows, f"{path}: rows", len(table), f"{rows}, as the file says")
     return table

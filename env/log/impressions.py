@@ -1,12 +1,10 @@
-"""The impression log as Parquet: written in one go, or read back (columns: ``log_columns``, docs/log.md).
+"""The impression log as a table: written in one go, or read back (columns: ``columns``, docs/log.md).
 
 Shapes: R rows, a row per impression. The same data give the same bytes.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,54 +13,15 @@ import numpy as np
 
 from feedgym.env.arrays import Doubles
 from feedgym.env.checks import require
-from feedgym.env.log.columns import BY_NAME, COLUMNS, DICTIONARY, SCHEMA_VERSION, arrow_type, log_schema
+from feedgym.env.log.columns import BY_NAME, COLUMNS, DICTIONARY, arrow_type, log_schema
+from feedgym.env.log.files import CONFIG_KEY, find_parts, may_lack, metadata_of, opened, origin, write_table
+from feedgym.env.log.values import check_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION_KEY = b"feedgym_schema_version"
-CONFIG_KEY = b"feedgym_config"
-ARTICLES_NAME = "articles.parquet"
-"""All articles published so far."""
-MODULES_NAME = "modules.parquet"
-"""What modules showed, in a world that serves modules."""
-BESIDE = (ARTICLES_NAME, MODULES_NAME)
-"""Files beside the log; none of its parts."""
-SITE_NEEDS = ("reader_id", "article_id", "time_hours", "clicked")
-"""What a site's own log cannot do without."""
 TOLERANCE = 1e-9
 """By which a slate's log propensity may differ from the sum over its slots."""
-
-
-def metadata_of(config: Mapping[str, Any]) -> dict[bytes, bytes]:
-    """File metadata: the schema version, and the config as JSON with sorted keys."""
-    text = json.dumps(config, sort_keys=True, allow_nan=False)
-    return {VERSION_KEY: str(SCHEMA_VERSION).encode(), CONFIG_KEY: text.encode()}
-
-
-def config_of(table: pa.Table) -> dict[str, Any]:
-    """The config that a log, or its articles, was written with."""
-    text = (table.schema.metadata or {}).get(CONFIG_KEY)
-    if text is None:
-        raise ValueError(f"table: got no {CONFIG_KEY.decode()!r} in its metadata, needs a table of read_impressions")
-    config: dict[str, Any] = json.loads(text)
-    return config
-
-
-def write_table(path: str | Path, table: pa.Table, dictionary: Iterable[str] | bool = True) -> None:
-    """Write Parquet (zstd) under another name first: a file that stands at ``path`` is a whole one."""
-    import pyarrow.parquet as pq
-
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    encode = dictionary if isinstance(dictionary, bool) else list(dictionary)
-    try:
-        # Level 1: the default, 3, takes 8 % longer for the same size.
-        pq.write_table(table, temporary, compression="zstd", compression_level=1, use_dictionary=encode)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_impressions(
@@ -111,14 +70,14 @@ def read_impressions(path: str | Path, columns: Iterable[str] | None = None, *, 
     """Read a log of impressions.
 
     Args:
-        path: a Parquet file, or a folder of part files, which are read in the order of their names
-            (``articles.parquet`` is none of them).
+        path: a Parquet file, a folder of part files, which are read in the order of their names
+            (``articles.parquet`` is none of them), or the folder of a run.
         columns: names of the columns to read, in that order; all by default.
-        site_log: accept a site's own log: no schema version is asked for, further columns are left out, and
-            columns that it lacks come back as nulls (but for ``SITE_NEEDS``).
+        site_log: accept a site's own log, without a schema version: further columns are left out, and columns
+            that it lacks come back as nulls (but for ``SITE_NEEDS``).
 
     Returns:
-        An Arrow table in the types of ``log_columns``, with the file's metadata (see :func:`config_of`).
+        An Arrow table in the types of ``columns``, with the file's metadata (see :func:`config_of`).
 
     Raises:
         FileNotFoundError: no such file, or no part file in the folder.
@@ -129,7 +88,8 @@ def read_impressions(path: str | Path, columns: Iterable[str] | None = None, *, 
     names = [c.name for c in COLUMNS] if columns is None else list(columns)
     unknown = [name for name in names if name not in BY_NAME]
     require(not unknown, "columns", unknown, f"names out of {list(BY_NAME)}")
-    tables = [_read_part(part, names, site_log) for part in _parts(Path(path))]
+    parts, _ = find_parts(Path(path))
+    tables = [_read_part(part, names, site_log) for part in parts]
     configs = {(table.schema.metadata or {}).get(CONFIG_KEY) for table in tables}
     require(len(configs) == 1, f"{path}: configs of the part files", len(configs), "1: all parts of one run")
     return pa.concat_tables(tables)
@@ -207,30 +167,17 @@ def check_joint(log_propensity: Doubles, slot_sum: Doubles, visit_id: np.ndarray
         )
 
 
-def _parts(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise FileNotFoundError(f"path: got {str(path)!r}, needs a Parquet file, or a folder of them, that exists")
-    parts = sorted(p for p in path.glob("*.parquet") if p.name not in BESIDE)
-    if not parts:
-        raise FileNotFoundError(f"path: got {str(path)!r}, needs a folder with part files such as day-0000.parquet")
-    return parts
-
-
 def _read_part(path: Path, names: list[str], site_log: bool) -> pa.Table:
+    """Columns of one part file in the log's own types."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path) as file:
-            present = set(file.schema_arrow.names)
-            _check_origin(path, file.schema_arrow, site_log)
-            table = file.read(columns=[name for name in names if name in present])
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(
-            f"{path}: got a file that is cut short or no Parquet, needs an impression log ({error})"
-        ) from error
+    with opened(path) as file:
+        schema = file.schema_arrow
+        is_own, _ = origin(path, schema, site_log)
+        present = [name for name in names if name in schema.names]
+        for name in present:
+            check_type(str(path), name, schema.field(name).type, may_lack(name, is_own))
+        table = file.read(columns=present)
     kinds = {name: arrow_type(BY_NAME[name]) for name in names}
     try:
         arrays = [
@@ -241,19 +188,3 @@ def _read_part(path: Path, names: list[str], site_log: bool) -> pa.Table:
         raise ValueError(f"{path}: got a column of another type than docs/log.md says ({error})") from error
     fields = [pa.field(name, kinds[name], nullable=site_log or BY_NAME[name].nullable) for name in names]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=table.schema.metadata))
-
-
-def _check_origin(path: Path, schema: pa.Schema, site_log: bool) -> None:
-    version = (schema.metadata or {}).get(VERSION_KEY)
-    if site_log:
-        lacking = [name for name in SITE_NEEDS if name not in schema.names]
-        require(not lacking, f"{path}: columns", schema.names, f"also {lacking}")
-        return
-    if version is None:
-        raise ValueError(
-            f"{path}: got a Parquet file without FeedGym's schema version (columns {schema.names[:5]} ...), "
-            "needs a log of write_impressions, or site_log=True for a site's own"
-        )
-    require(version == str(SCHEMA_VERSION).encode(), f"{path}: schema version", version.decode(), f"{SCHEMA_VERSION}")
-    lacking = [c.name for c in COLUMNS if c.name not in schema.names]
-    require(not lacking, f"{path}: columns", schema.names, f"also {lacking}")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from feedgym.env.feed import Feed
-from feedgym.env.log.impressions import metadata_of, write_table
+from feedgym.env.log.files import metadata_of, write_table
 from feedgym.env.newsroom import ModuleNewsroom
 
 

@@ -17,8 +17,7 @@ import numpy as np
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Ints
 from feedgym.env.checks import require
 from feedgym.env.log.columns import BY_NAME
-from feedgym.env.log.files import find_parts, opened, origin
-from feedgym.env.log.impressions import SITE_NEEDS
+from feedgym.env.log.files import find_parts, may_lack, opened, origin
 from feedgym.env.log.values import MAX_SLATE, check_type, to_numpy
 
 if TYPE_CHECKING:
@@ -115,14 +114,11 @@ class LogReader:
             same = own == self.is_own and config == self.config and self._known(schema) == self._known(self._names)
             require(same, f"{part}: settings and columns", "others", f"those of {self.parts[0]}: parts of one log")
             for name in self._known(schema):
-                check_type(str(part), name, schema.field(name).type, self._nullable(name))
+                check_type(str(part), name, schema.field(name).type, may_lack(name, self.is_own))
 
     @staticmethod
     def _known(schema: Any) -> set[str]:
         return set(getattr(schema, "names", schema)) & BY_NAME.keys()
-
-    def _nullable(self, name: str) -> bool:
-        return BY_NAME[name].nullable or (not self.is_own and name not in SITE_NEEDS)
 
     @cached_property
     def summary(self) -> LogSummary:
@@ -272,7 +268,7 @@ class LogReader:
             if name in given and kind == "category":
                 columns[name] = self._codes(where, first_row, batch.column(name))
             elif name in given:
-                columns[name] = to_numpy(where, first_row, name, batch.column(name), self._nullable(name))
+                columns[name] = to_numpy(where, first_row, name, batch.column(name), may_lack(name, self.is_own))
             elif kind == "bool":
                 columns[name] = np.zeros(len(batch), dtype=np.bool_)
             else:

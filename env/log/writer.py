@@ -19,18 +19,25 @@ from feedgym.env.checks import require
 from feedgym.env.config import FeedConfig
 from feedgym.env.feed import ServedOutcome, Visits, visit_ids
 from feedgym.env.log.columns import BY_NAME, COLUMNS, DICTIONARY, arrow_type, log_schema
-from feedgym.env.log.impressions import check_joint, constant, metadata_of, slot_logs, write_table
+from feedgym.env.log.files import metadata_of, write_table
+from feedgym.env.log.impressions import check_joint, constant, slot_logs
 from feedgym.env.newsroom import LATENT, OBSERVABLE, Archive
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-OPTIONAL = ("slate_made_hours", "slate_id", "session", "slot_marginal", "inclusion", "inclusion_time")
+_OF_SLATES = ("slate_made_hours", "slate_id")
+"""Where and when a slate was drawn: at the visit itself, unless a serving mode says otherwise."""
+_OF_CHANCES = ("slot_marginal", "inclusion", "inclusion_time")
+"""What a policy may know of the chances of what it showed."""
+OPTIONAL = (*_OF_SLATES, "session", *_OF_CHANCES)
 """What a policy or a serving mode may add to a tick."""
 # Derived at the end, or the same for the whole log.
 _NOT_BUFFERED = ("run_id", "policy", "position", "visit_id")
 _OF_VISITS = ("session", "device")
 """Columns that visits bring where readers have sessions or devices."""
+_NULL_UNSAID = (*_OF_VISITS, *_OF_CHANCES)
+"""Columns that are null where nobody says what they are."""
 
 
 class ServedSlates(Protocol):
@@ -163,12 +170,12 @@ class ImpressionLog:
             self._grow(max(end, 2 * len(self._buffers["tick"])))
         for name, values in self._columns(visits, outcome, slates).items():
             self._buffers[name][start:end] = values
-        for name in (*OPTIONAL[2:], "device"):
+        for name in _NULL_UNSAID:
             if name in more:
                 self._put(name, start, end, more[name])
             elif name in self._seen:
                 self._buffers[name][start:end] = _null_of(name)
-        for name in OPTIONAL[:2]:
+        for name in _OF_SLATES:
             if name in more:
                 self._buffers[name][start:end] = more[name]
         self._num_visits = end
@@ -187,7 +194,7 @@ class ImpressionLog:
             self._put(name, self._num_visits - num_visits, self._num_visits, values)
 
     def _put(self, name: str, start: int, end: int, values: ArrayLike) -> None:
-        if name in (*OPTIONAL[2:], "device") and name not in self._seen:
+        if name in _NULL_UNSAID and name not in self._seen:
             # Ticks of this part that came without it hold null.
             self._buffers[name][: self._num_visits] = _null_of(name)
             self._seen.add(name)
@@ -265,7 +272,7 @@ class ImpressionLog:
             return constant(self._run_id if name == "run_id" else self._policy, num_rows)
         if name == "position":
             return pa.array(np.tile(np.arange(size, dtype=np.int32), num_rows // size))
-        if name in (*OPTIONAL[2:], "device") and name not in self._seen:
+        if name in _NULL_UNSAID and name not in self._seen:
             return pa.nulls(num_rows, arrow_type(column))
         values = buffers[name].reshape(-1) if column.per == "impression" else np.repeat(buffers[name], size)
         if name == "session":

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, SmallInts
+from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, SmallInts, copied, put_back
 from feedgym.env.checks import require
 from feedgym.env.newsroom.decay import decay_rate
 
@@ -164,8 +164,7 @@ class Archive:
         """All filled rows."""
         arrays: Arrays = {name: column[: self.planned].copy() for name, column in self._columns.items()}
         arrays["is_live"] = self.is_live[: self.planned].copy()
-        arrays["published"] = np.asarray(self.published)
-        return arrays
+        return arrays | copied(self, ("published",))
 
     def restore(self, arrays: Arrays) -> None:
         """Become the archive of a snapshot."""
@@ -174,4 +173,4 @@ class Archive:
         self.plan(table)
         self.is_live[:] = False
         self.is_live[: self.planned] = arrays["is_live"]
-        self.published = int(arrays["published"])
+        put_back(self, ("published",), arrays)

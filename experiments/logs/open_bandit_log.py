@@ -82,7 +82,7 @@ def write_site_log(rows: OpenBandit, folder: Path) -> None:
     """
     import pyarrow as pa
 
-    from feedgym.env.log import ARTICLES_NAME, write_table
+    from feedgym.env.log import ARTICLES_NAME, IMPRESSIONS, write_table
 
     one = np.ones(len(rows.item))
     log = {
@@ -102,5 +102,5 @@ def write_site_log(rows: OpenBandit, folder: Path) -> None:
         log["epsilon"] = one
     items = np.arange(rows.num_items)
     always = {"published_hours": np.full(len(items), -1.0), "expires_hours": np.full(len(items), np.inf)}
-    write_table(folder / "impressions" / "day-0000.parquet", pa.table(log))
+    write_table(folder / IMPRESSIONS / "day-0000.parquet", pa.table(log))
     write_table(folder / ARTICLES_NAME, pa.table({"article_id": items, **always, "topic": items}))

@@ -7,7 +7,6 @@ A step never comes twice: a file is written from all points so far, under a new 
 opens with a session start, on which a TensorBoard that is already running drops what it had read, as by ``purge_step``.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from feedgym.env.arrays import Doubles
 from feedgym.env.checks import require
+from feedgym.env.files import whole_file
 from feedgym.experiments.reports.curves import Curves, Run
 from feedgym.experiments.reports.editor_report import mean_days
 from feedgym.experiments.reports.run_table import RunTable, daily_rate, lost_percent, run_table, shown_name
@@ -230,27 +230,27 @@ def _rewrite(folder: Path, points: Sequence[Point], summaries: Sequence[Any] = (
     """Replace what the folder's event files hold by these points; returns the path of the one file with content."""
     from tensorboard.compat.proto import event_pb2
 
-    folder.mkdir(parents=True, exist_ok=True)
     old = sorted(folder.glob(f"{PREFIX}*"))
     # A new name each time: a TensorBoard that is running would go on reading a replaced file's old content.
     number = 1 + max((_number(path) for path in old), default=0)
-    temporary = folder / "events.part"
-    with temporary.open("wb") as file:
-        _write(file, event_pb2.Event(file_version="brain.Event:2"))
-        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-        _write(file, event_pb2.Event(step=0, session_log=start))
-        for summary in summaries:
-            _write(file, event_pb2.Event(step=0, summary=summary))
-        for step, values in points:
-            _write_point(file, step, values)
-    # Emptied before the new one is there: whenever the power fails, no step is on disk twice. Not removed at once:
-    # TensorBoard's Python reader (--load_fast false) goes to the next file only from one that it can still open.
-    for path in old[:-1]:
-        path.unlink()
-    for path in old[-1:]:
-        path.write_bytes(b"")
     path = folder / f"{PREFIX}{number:010d}.feedgym"
-    os.replace(temporary, path)
+    # Not this name and ".part": TensorBoard would read it while it is written.
+    with whole_file(path, "events.part") as temporary:
+        with temporary.open("wb") as file:
+            _write(file, event_pb2.Event(file_version="brain.Event:2"))
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            _write(file, event_pb2.Event(step=0, session_log=start))
+            for summary in summaries:
+                _write(file, event_pb2.Event(step=0, summary=summary))
+            for step, values in points:
+                _write_point(file, step, values)
+        # Emptied before the new one is there: whenever the power fails, no step is on disk twice. Not removed at
+        # once: TensorBoard's Python reader (--load_fast false) goes to the next file only from one that it can still
+        # open.
+        for gone in old[:-1]:
+            gone.unlink()
+        for before in old[-1:]:
+            before.write_bytes(b"")
     return path
 
 

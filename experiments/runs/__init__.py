@@ -1,7 +1,6 @@
 """One run, and many side by side: settings, loop, checkpoints, workers, live progress. May import ``reports``."""
 
 from feedgym.experiments.runs.checkpoint import (
-    IMPRESSIONS,
     file_name,
     kept_result,
     load_arrays,
@@ -21,7 +20,6 @@ from feedgym.experiments.runs.workers import Task, cores, run_tasks
 
 __all__ = [
     "EMBEDDINGS",
-    "IMPRESSIONS",
     "Failed",
     "Finished",
     "LiveProgress",

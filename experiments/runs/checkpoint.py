@@ -6,7 +6,6 @@ comes last: a folder with it is a finished run and is never touched again.
 
 import contextlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,17 @@ from typing import Any
 import numpy as np
 
 from feedgym.env.arrays import Arrays
+from feedgym.env.files import whole_file
 
 CHECKPOINT = "checkpoint.npz"
 DONE = "done.json"
-IMPRESSIONS = "impressions"
-"""Folder of a run with its log, a part for each simulated day."""
 _LOCK = ".lock"
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_json(path: Path, values: Any) -> None:
@@ -59,11 +55,8 @@ def file_name(label: str) -> str:
 
 def save_arrays(path: Path, arrays: Arrays) -> None:
     """Write arrays as npz (no pickle), whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
+    with whole_file(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-    os.replace(temporary, path)
 
 
 def load_arrays(path: Path) -> Arrays:

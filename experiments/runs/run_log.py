@@ -14,9 +14,9 @@ import numpy as np
 
 from feedgym.env.arrays import AnyArray, Arrays, Ints
 from feedgym.env.checks import require
-from feedgym.env.log import ARTICLES_NAME
+from feedgym.env.log import ARTICLES_NAME, IMPRESSIONS
 from feedgym.env.newsroom import LATENT
-from feedgym.experiments.runs.checkpoint import CHECKPOINT, DONE, IMPRESSIONS, read_json
+from feedgym.experiments.runs.checkpoint import CHECKPOINT, DONE, read_json
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,7 +16,7 @@ import numpy as np
 from feedgym.agents.agent import Agent, Counting
 from feedgym.env.arrays import Arrays, nest, unnest
 from feedgym.env.checks import require
-from feedgym.env.log import ARTICLES_NAME, MODULES_NAME, ImpressionLog, write_articles, write_modules
+from feedgym.env.log import ARTICLES_NAME, IMPRESSIONS, MODULES_NAME, ImpressionLog, write_articles, write_modules
 from feedgym.env.readers import Outcome
 from feedgym.experiments.measures import EditorView, Evaluation
 from feedgym.experiments.reports import (
@@ -33,7 +33,6 @@ from feedgym.experiments.reports import (
 from feedgym.experiments.runs.checkpoint import (
     CHECKPOINT,
     DONE,
-    IMPRESSIONS,
     load_arrays,
     locked,
     read_json,

@@ -22,8 +22,8 @@ import numpy as np
 
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Floats
 from feedgym.env.checks import require
-from feedgym.env.log import ARTICLES_NAME, read_impressions
-from feedgym.experiments.runs import IMPRESSIONS, RunConfig
+from feedgym.env.log import ARTICLES_NAME, IMPRESSIONS, read_impressions
+from feedgym.experiments.runs import RunConfig
 from feedgym.experiments.vectors.click_columns import ARTICLES, LOG, site_columns
 from feedgym.experiments.vectors.click_model import Difference, Evaluated, Measures, fit, paired_bootstrap
 from feedgym.experiments.vectors.embed import load_embeddings

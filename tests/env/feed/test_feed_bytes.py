@@ -164,7 +164,7 @@ def test_restore_refuses_the_snapshot_of_another_feed(name: str, other: dict[str
 
 def test_restore_refuses_another_version_another_model_and_no_snapshot_at_all() -> None:
     snapshot = site().snapshot()
-    with pytest.raises(ValueError, match=r"snapshot\['version'\]: got 999, needs 1"):
+    with pytest.raises(ValueError, match=r"snapshot\['version'\]: got 999, needs 2"):
         site().restore(snapshot | {"version": np.asarray(999)})
     with pytest.raises(ValueError, match=r"snapshot\['version'\]: got None"):
         site().restore({})

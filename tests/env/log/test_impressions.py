@@ -13,7 +13,7 @@ import pytest
 from feedgym.env import Feed, FeedConfig, NewsReader, RewardConfig, ServedOutcome, read_impressions, write_impressions
 from feedgym.env.feed.visits import Visits, visit_ids
 from feedgym.env.log.columns import COLUMNS, log_schema
-from feedgym.env.log.impressions import config_of
+from feedgym.env.log.files import config_of
 from feedgym.env.log.writer import ImpressionLog, write_articles
 from feedgym.env.worlds import WORLDS
 

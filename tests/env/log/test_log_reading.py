@@ -310,6 +310,33 @@ def test_a_file_that_is_cut_short_or_damaged_gets_a_message(tmp_path: Path) -> N
     assert not [outcome for outcome in outcomes if outcome.startswith("unclear")]
 
 
+def test_both_readers_refuse_a_file_in_the_same_words(tmp_path: Path) -> None:
+    table = table_of(write_log(tmp_path, parts=1))
+    site = table.replace_schema_metadata(None)
+    later = table.replace_schema_metadata({b"feedgym_schema_version": b"2"})
+    wrong = table.set_column(table.schema.get_field_index("clicked"), "clicked", pa.array(["yes"] * len(table)))
+    cases = {
+        "schema version": later,
+        "'clicked': got type string, needs bool": wrong,
+        r"columns: got .*, needs also \['article_id'\]": site.drop_columns("article_id"),
+        "each name once": site.append_column("clicked", site["clicked"]),
+    }
+    for number, (words, bad) in enumerate(cases.items()):
+        path = tmp_path / f"{number}.parquet"
+        pq.write_table(bad, path)
+        said = set()
+        for read in (LogReader, lambda path: read_impressions(path, site_log=True)):
+            with pytest.raises(ValueError, match=words) as refused:
+                read(path)
+            said.add(str(refused.value))
+        assert len(said) == 1
+
+
+def test_a_table_is_read_from_the_folder_of_a_run_too(tmp_path: Path) -> None:
+    write_log(tmp_path, parts=3)
+    assert read_impressions(tmp_path).equals(table_of(tmp_path))
+
+
 def test_a_sites_own_log_may_have_only_what_a_site_has(tmp_path: Path) -> None:
     path = tmp_path / "log.parquet"
     rows = {

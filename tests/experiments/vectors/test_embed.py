@@ -13,7 +13,7 @@ import torch
 from tensorboard.plugins.projector import projector_plugin
 
 from feedgym.agents.two_tower.vectors import Embedding, Vectors, latest_visits
-from feedgym.env.log.impressions import config_of
+from feedgym.env.log.files import config_of
 from feedgym.env.readers.protocol import Outcome
 from feedgym.experiments import train
 from feedgym.experiments.runs import runner
