@@ -1,6 +1,6 @@
-"""Importance weights: what a logged reward says about another policy (algorithms.md, 3.1).
+"""Importance weights: what a logged reward says about another policy (docs/mathematics.md 3.1).
 
-The estimators of section 5 are ``feedgym.agents.ope``; those of design.md 11 have their names here too.
+The estimators of docs/mathematics.md 5 are ``feedgym.agents.ope``; the public ones have their names here too.
 
 Shapes: any; n weights of a batch. Everything is float64.
 """

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from feedgym.env.checks import require
 
 SINE_DAY = tuple(1.0 + 0.6 * math.sin(2.0 * math.pi * (hour + 0.5 - 13.0) / 24.0) for hour in range(24))
-"""Traffic by hour of day, +-60 % around its mean, with its peak at 19:00 (world.md: ``vivid``)."""
+"""Traffic by hour of day, +-60 % around its mean, with its peak at 19:00 (``vivid``; docs/mathematics.md 9.3)."""
 
 
 MEASURED_DAY = (
     *(0.43, 0.21, 0.14, 0.14, 0.25, 0.68, 1.26, 1.58, 1.63, 1.51, 1.13, 1.04),
     *(1.09, 1.00, 1.10, 1.12, 1.19, 1.22, 1.14, 1.27, 1.34, 1.38, 1.29, 0.85),
 )
-"""Traffic of a news site by hour of day, with peaks at 8:00 and 21:00 (world.md: ``measured``)."""
+"""Traffic of a news site by hour of day, with peaks at 8:00 and 21:00 (``measured``; docs/mathematics.md 9.3)."""
 
 
 def check_profile(name: str, profile: tuple[float, ...]) -> None:
@@ -81,7 +81,7 @@ class EventConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NewsroomConfig:
-    """How articles arrive and fade (world.md, sections 1 and 2; defaults: ``vivid``)."""
+    """How articles arrive and fade (docs/mathematics.md 9.1 and 9.3; defaults: ``vivid``)."""
 
     articles_per_day: float = 400.0
     """Mean arrivals in 24 hours (Poisson), averaged over the week."""
@@ -167,7 +167,7 @@ class ModuleConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RewardConfig:
-    """The reward of a visit: a weighted sum of its parts (algorithms.md, 4.1), fixed before a comparison."""
+    """The reward of a visit: a weighted sum of its parts (docs/mathematics.md 4.1), fixed before a comparison."""
 
     click: float = 0.0
     """Weight of each click."""

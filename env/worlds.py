@@ -1,4 +1,4 @@
-"""The worlds that ship: a site and its readers, by name (world.md)."""
+"""The worlds that ship: a site and its readers, by name (docs/mathematics.md 9)."""
 
 import math
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Position bias that is learned together with the clicks (towers.md, 2.6).
+"""Position bias that is learned together with the clicks (docs/mathematics.md 6.6).
 
 Position-based model (Craswell et al., WSDM 2008): P(click at k) = theta_k sigmoid(s).
 """

@@ -111,7 +111,7 @@ class RecentConfig:
 
 
 def recent_agent(site: Site, config: RecentConfig) -> BaselineAgent:
-    """Newest first, softened: logits ``-age / scale_hours``, as the recency policy of world.md."""
+    """Newest first, softened: logits ``-age / scale_hours``, as the recency policy of docs/mathematics.md 9.4."""
     return BaselineAgent(site, config.policy, lambda catalogue: -catalogue.age_hours / config.scale_hours)
 
 

@@ -1,9 +1,9 @@
 """Keeping predicted clicks true on average: the intercept is set anew after each training.
 
-At an optimum of BCE the mean prediction is the click rate (towers.md, 2.1), but a training never stands at it: its last
-steps follow their own batches, by some 5 per cent of the rate at 256 visits a batch, and articles embedded anew give
-readers other histories than those that were trained on. One number, added to all log-odds, takes both back and changes
-no order of articles.
+At an optimum of BCE the mean prediction is the click rate (docs/mathematics.md 6.1), but a training never stands at it:
+its last steps follow their own batches, by some 5 per cent of the rate at 256 visits a batch, and articles embedded
+anew give readers other histories than those that were trained on. One number, added to all log-odds, takes both back
+and changes no order of articles.
 Shapes: B visits, K positions.
 """
 

@@ -1,4 +1,4 @@
-"""Contrastive learning: which article a click went to, among others (towers.md, 2.2 to 2.7).
+"""Contrastive learning: which article a click went to, among others (docs/mathematics.md 6.2 to 6.7).
 
 By default the in-batch softmax with the logQ correction (Yi et al., RecSys 2019); ``contrasts`` has the other losses,
 ``towers.negatives`` the other negatives. Batches are consecutive clicks, as in streaming training: all articles of a

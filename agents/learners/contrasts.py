@@ -105,7 +105,7 @@ def contrast_loss(contrast: Contrast) -> Tensor | None:
 
 
 def _softmax(c: Contrast) -> Tensor:
-    """Softmax with the logQ correction, whatever drew the negatives (towers.md, 2.2 to 2.4)."""
+    """Softmax with the logQ correction, whatever drew the negatives (docs/mathematics.md 6.2 to 6.4)."""
     n, settings = c.negatives, c.config
     if n.in_batch:
         extra, own = len(n.shared_ids) > 0, n.row_ids.shape[1] > 0
@@ -141,7 +141,7 @@ def _softmax(c: Contrast) -> Tensor:
 
 
 def _sampled_softmax(c: Contrast) -> Tensor:
-    """Against uniform draws, hits kept: exact without any correction (towers.md, 2.3)."""
+    """Against uniform draws, hits kept: exact without any correction (docs/mathematics.md 6.3)."""
     return sampled_softmax_loss(c.user, c.item, c.shared, temperature=c.config.softmax_temperature, weight=c.weight)
 
 
@@ -152,7 +152,7 @@ def _full_softmax(c: Contrast) -> Tensor:
 
 
 def _bpr(c: Contrast) -> Tensor:
-    """Pairs of a click and a negative (towers.md, 2.5): the optimum is log p / Q, whatever drew the negatives."""
+    """Pairs of a click and a negative (docs/mathematics.md 6.5): the optimum is log p / Q, whatever drew them."""
     return bpr_loss(c.positive, c.others[0], mask=c.is_apart, weight=c.weight)
 
 

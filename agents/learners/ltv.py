@@ -1,4 +1,4 @@
-"""Long-term-value regression: minutes now, plus what an opened article changes later (world.md, 3).
+"""Long-term-value regression: minutes now, plus what an opened article changes later (docs/mathematics.md 3.6).
 
 Two models whose scores are added: the first regresses the minutes of an impression, the second
 ``clicked * (g^gap G' - F(s))``, the discounted return from the reader's next visit on less what the reader's state

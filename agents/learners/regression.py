@@ -1,4 +1,4 @@
-"""Regression: what an impression brings (towers.md, 2.1 and 2.6).
+"""Regression: what an impression brings (docs/mathematics.md 6.1 and 6.6).
 
 Every impression of a visit is a row: clicked or not, read how long. Pointwise losses predict its value; the losses of
 a slate only which of its articles wins. Shapes: B visits of a batch, K positions.

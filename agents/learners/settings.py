@@ -69,7 +69,7 @@ class ContrastiveConfig:
     popularity_alpha: float = 0.75
     """``popularity``: negatives are drawn in proportion to click frequency to this power."""
     correction: Literal["nce", "full", "none"] = "nce"
-    """How the softmax corrects for what is drawn how often (towers.md, 2.2)."""
+    """How the softmax corrects for what is drawn how often (docs/mathematics.md 6.2)."""
     gbce_t: float = 0.75
     """``gbce``: 0 is plain sampled BCE, 1 calibrates to the whole catalogue."""
     ccl_margin: float = 0.3
@@ -95,7 +95,7 @@ class ContrastiveConfig:
     """Weigh each click by the minutes read."""
     propensity_cap: float | None = None
     """Weigh each click by ``min(1 / slot propensity, cap)``: without the cap, exposure would cancel exactly, and
-    the softmax learn who clicks rather than who was shown (towers.md, 2.6). None: clicks count as they come."""
+    the softmax learn who clicks rather than who was shown (docs/mathematics.md 6.6). None: all clicks count alike."""
 
     def __post_init__(self) -> None:
         """Check once."""
@@ -142,7 +142,7 @@ class FutureConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ReinforceConfig:
-    """Off-policy-corrected REINFORCE (algorithms.md, 3; world.md, 3)."""
+    """Off-policy-corrected REINFORCE (docs/mathematics.md 3)."""
 
     mode: Literal["residual", "plain"] = "residual"
     """``residual``: a dwell regression that keeps training is the prior, a correction on top is what is learned.
@@ -209,7 +209,7 @@ class ReinforceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DirectConfig:
-    """Covariance gradient with a reward model (algorithms.md, 3.4)."""
+    """Covariance gradient with a reward model (docs/mathematics.md 3.4)."""
 
     correction: Literal["linear", "mlp"] = "linear"
     """What is learned: a weight for each article feature, or two small towers."""
@@ -241,7 +241,7 @@ class DirectConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LtvConfig:
-    """Long-term-value regression (world.md, 3)."""
+    """Long-term-value regression (docs/mathematics.md 3.6)."""
 
     future_weight: float = 1.0
     """What a minute of future advantage counts against one read now, in the second model's target."""

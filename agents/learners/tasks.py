@@ -1,6 +1,6 @@
 """Surrogate tasks: what the towers are trained to foretell of an impression, or a click, and sums of several.
 
-The true aim, minutes over weeks, is not to be had for an impression; each task stands for it (design.md, 8).
+The true aim, minutes over weeks, is not to be had for an impression; each task stands for it (docs/mathematics.md 4.1).
 Shapes: B visits, K positions, n visits in the replay.
 """
 

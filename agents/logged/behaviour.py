@@ -1,6 +1,6 @@
-"""Propensities of a log that has none, for off-policy evaluation (algorithms.md, 3.1 ``estimated``, and 5).
+"""Propensities of a log that has none, for off-policy evaluation (docs/mathematics.md 3.1 ``estimated``, and 5).
 
-The logging policy is taken for an epsilon-Plackett-Luce policy (algorithms.md, 2.1) of what a site can see:
+The logging policy is taken for an epsilon-Plackett-Luce policy (docs/mathematics.md 2.1) of what a site can see:
 
     w_a = eps / N + (1 - eps) softmax(z)_a ,    z = f(article, age, counters) + u(reader) . v(article)
 

@@ -1,4 +1,4 @@
-"""What a log says of a trained agent: propensities of logged slates, and the estimates that follow (algorithms.md, 5).
+"""What a log says of a trained agent: propensities of logged slates, and what is estimated (docs/mathematics.md 5).
 
 The agent is frozen and goes through the log again: at every logged visit it says which slates it would have drawn.
 Beside it go, where they are given, a reward model and an estimate of who logged.
@@ -24,8 +24,8 @@ from feedgym.env.checks import require
 BLOCK = 4096
 """Visits whose shortlists are in memory at once."""
 ESTIMATORS = ("sniips", "snrips", "cascade_dr", "sniips_dr", "snsips", "dm")
-"""Those of the default report (algorithms.md, 5.3), the doubly robust one of the reader who looks at articles one by
-one, and the one that assumes nothing. What needs a model of rewards is left out without one."""
+"""Those of the default report (docs/mathematics.md 5.3), the doubly robust one of the reader who looks at articles one
+by one, and the one that assumes nothing. What needs a model of rewards is left out without one."""
 MOST_GONE = 0.05
 """Share of visits that may show articles which are gone by the tick, on a clock that is not the log's own."""
 

@@ -1,4 +1,4 @@
-"""A model of what positions pay, for the direct method and doubly robust estimates (algorithms.md, 5.2).
+"""A model of what positions pay, for the direct method and doubly robust estimates (docs/mathematics.md 5.2).
 
     r_k ~ offset_k + slope_k g(x, a)
 

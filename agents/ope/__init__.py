@@ -1,4 +1,4 @@
-"""Off-policy evaluation: what a log of slates says of another policy (algorithms.md, section 5).
+"""Off-policy evaluation: what a log of slates says of another policy (docs/mathematics.md 5).
 
 May import ``slate_policy`` and ``feedgym.env``.
 """

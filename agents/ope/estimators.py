@@ -1,4 +1,4 @@
-"""The estimators that a report can name, what each needs and assumes (algorithms.md, 5.2 and 5.3).
+"""The estimators that a report can name, what each needs and assumes (docs/mathematics.md 5.2 and 5.3).
 
 Shapes: n visits, K positions.
 """

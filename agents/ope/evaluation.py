@@ -1,4 +1,4 @@
-"""Off-policy evaluation of one target on one log: estimates, intervals over readers, diagnostics (algorithms.md, 5.3).
+"""Evaluation of one target on one log: estimates, intervals over readers, diagnostics (docs/mathematics.md 5.3).
 
 Horizon: one visit, on the logger's states. Products of weights over many visits explode; long-term value is what
 running a policy in the simulator is for. Shapes: n visits, R readers, B replicates, E estimators.

@@ -1,4 +1,4 @@
-"""What was live when a slate was made: without it no other policy's propensities can be known (algorithms.md, 2.4).
+"""What was live when a slate was made: no other policy's propensities are known without it (docs/mathematics.md 2.4).
 
 Shapes: n visits, K positions, M columns of a shortlist (-1 pads), A articles of the archive. Time is in hours.
 """

@@ -1,4 +1,4 @@
-"""What a log gives to an estimator, and what it must be told of the target (algorithms.md, 2.3 and 2.4).
+"""What a log gives to an estimator, and what it must be told of the target (docs/mathematics.md 2.3 and 2.4).
 
 Shapes: n visits, K positions.
 """
@@ -76,7 +76,7 @@ class LoggedSlates:
         return _rows(self, rows)
 
     def first_visits(self) -> Ints:
-        """Rows of the first visit of each slate, rising: the only ones that estimators may use (design.md 7).
+        """Rows of the first visit of each slate, rising: the only ones for estimators (docs/mathematics.md 2.7).
 
         The rows of a log stand in order of time. All of them, if the log has no ``slate_id``.
         """

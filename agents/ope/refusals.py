@@ -1,4 +1,4 @@
-"""When a log cannot answer, and what to do then (algorithms.md, 2.4).
+"""When a log cannot answer, and what to do then (docs/mathematics.md 2.4).
 
 Shapes: n visits, K positions.
 """

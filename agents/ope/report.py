@@ -1,4 +1,4 @@
-"""An evaluation as a table (algorithms.md, 5.3 and 5.4)."""
+"""An evaluation as a table (docs/mathematics.md 5.3 and 5.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bootstrap over readers: intervals for all estimators at once (algorithms.md, 5.3).
+"""Bootstrap over readers: intervals for all estimators at once (docs/mathematics.md 5.3).
 
 The visits of one reader are dependent, so readers are drawn, not visits. An estimator is a mean and ratios of sums
 (``terms``): its sums by reader, times how often each reader is drawn, are a matrix product. Readers go through in

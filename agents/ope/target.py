@@ -1,4 +1,4 @@
-"""A new policy's propensities of logged slates (algorithms.md, 2.4 and 2.5).
+"""A new policy's propensities of logged slates (docs/mathematics.md 2.4 and 2.5).
 
 Shapes: n visits, M columns of a shortlist (-1 pads), K positions.
 """

@@ -1,7 +1,7 @@
 """Age shards: an exact index for each span of publication hours; what expires together is dropped as one.
 
-The standing answer to churn (towers.md 3.3): nothing is learned, so that nothing goes stale, and S shards cost S
-searches whose top k are merged.
+The standing answer to churn (docs/mathematics.md 7.3): nothing is learned, so that nothing goes stale, and S shards
+cost S searches whose top k are merged.
 Letters: B queries, n articles in the index, d coordinates, k articles wanted, m articles of one update, S shards.
 """
 

@@ -1,4 +1,4 @@
-"""``auto``: the index that the size of the live catalogue asks for (towers.md 3.3), changed as it grows and shrinks.
+"""``auto``: the index for the size of the live catalogue, changed as it grows or shrinks (docs/mathematics.md 7.3).
 
 Letters: n articles in the index, d coordinates, m articles of one update.
 """

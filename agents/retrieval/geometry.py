@@ -1,9 +1,10 @@
 """The space in which approximate indexes place articles: each column of v' with a spread like the others'.
 
 Lists and graphs follow the geometry of the articles, and publication hours with 14 h of spread beside embeddings with
-0.1 make time the only geometry: recall falls from .95 to .02 (towers.md 4.3). So the columns that spread too much are
-centred and divided, and the query multiplied back. Centring moves all scores of a query alike. Only candidates are
-looked for in this space: returned scores come from the stored vectors, so a scale changes nothing but recall.
+0.1 make time the only geometry: recall falls from .95 to .02 (docs/mathematics.md 8.3). So the columns that spread
+too much are centred and divided, and the query multiplied back. Centring moves all scores of a query alike. Only
+candidates are looked for in this space: returned scores come from the stored vectors, so a scale changes nothing but
+recall.
 Letters: n articles, B queries, d columns.
 """
 

@@ -24,7 +24,7 @@ _ARTICLES_PER_CELL = 39
 
 
 def cells_of(num_articles: int) -> int:
-    """Cells by size, faiss's ``nlist``: 26 for 1k articles, 256 for 10k, 1265 for 100k, 4000 for 1M (towers.md 3.1)."""
+    """Cells by size, ``nlist``: 26 for 1k articles, 256 for 10k, 1265 for 100k, 4k for 1M (docs/mathematics.md 7.1)."""
     return max(1, min(round(4 * math.sqrt(num_articles)), num_articles // _ARTICLES_PER_CELL))
 
 
@@ -99,7 +99,7 @@ class IvfFinder:
             return nothing(len(queries), count)
         faiss.omp_set_num_threads(self._threads)
         # BLAS would round a query's products with the cells by who else is in the batch, and near ties would change
-        # which cells are looked into (towers.md 3.3).
+        # which cells are looked into (docs/mathematics.md 7.3).
         use_blas_from(1 << 30, self._dim)
         found: tuple[Floats, Ints] = self._index.search(queries, count)
         return found
@@ -126,7 +126,7 @@ def ivf_index(
     recall_drop: float = 0.02,
     search_threads: int = 1,
 ) -> ApproximateIndex:
-    """Make an empty IVF index: 1.5 to 5 times faster than exact search from 100k articles on (towers.md 3.1).
+    """Make an empty IVF index: 1.5 to 5 times faster than exact search from 100k articles on (docs/mathematics.md 7.1).
 
     Args:
         dim: d.

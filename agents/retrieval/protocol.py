@@ -1,4 +1,4 @@
-"""What an index of live articles is (towers.md 3.3): all that an agent asks of retrieval.
+"""What an index of live articles is (docs/mathematics.md 7.3): all that an agent asks of retrieval.
 
 Letters: B queries, n articles in the index, d coordinates, k articles wanted, m articles of one update.
 """

@@ -1,6 +1,6 @@
 """Recall: what share of the true top k an index finds.
 
-A figure belongs to a distribution of vectors, so it is measured on the agent's own (towers.md 3).
+A figure belongs to a distribution of vectors, so it is measured on the agent's own (docs/mathematics.md 7.4).
 """
 
 import math

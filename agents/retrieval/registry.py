@@ -1,4 +1,4 @@
-"""Retrieval: the k live articles of largest inner product with a query vector, under churn (towers.md 3).
+"""Retrieval: the k live articles of largest inner product with a query vector, under churn (docs/mathematics.md 7).
 
 The default is exact. Up to some 100k live articles nothing else is as fast once articles come and go, and its
 recall is 1. An index of one's own: a class with the members of ``ItemIndex``, and a line in ``INDEXES``.

@@ -1,4 +1,4 @@
-"""Exact retrieval from a slot array: one row per live article, all of which are searched (towers.md 3.3).
+"""Exact retrieval from a slot array: one row per live article, all of which are searched (docs/mathematics.md 7.3).
 
 Letters: B queries, n articles in the index, d coordinates, k articles wanted, m articles of one update.
 """
@@ -51,7 +51,7 @@ class SlotArrayIndex:
             dim: d, coordinates of a vector.
             capacity: slots to allocate at first; doubled when full.
             search_threads: OpenMP threads of faiss (a global of faiss, set at every search). On busy cores a
-                second thread spins at barriers: towers.md 3 saw 22,000 queries a second fall to 33.
+                second thread spins at barriers: docs/mathematics.md 7.4 saw 22,000 queries a second fall to 33.
         """
         for name, value in (("dim", dim), ("capacity", capacity), ("search_threads", search_threads)):
             check_whole(value, name)

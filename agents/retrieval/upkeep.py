@@ -1,7 +1,7 @@
 """When an approximate index is built anew: on schedule, after a share of turnover, or when recall has fallen.
 
 What was learned of yesterday's articles finds today's badly: after one turnover of 100k articles IVF finds .61 of the
-top 100 with stale centroids, .89 with new ones (towers.md 3.2).
+top 100 with stale centroids, .89 with new ones (docs/mathematics.md 7.2).
 Letters: n articles in the index, B queries, d coordinates.
 """
 

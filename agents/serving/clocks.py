@@ -1,4 +1,7 @@
-"""What is fresh when: the serving modes, and the clocks that they are settings of (design.md, 7). Time is in hours."""
+"""What is fresh when: the serving modes, and the clocks that they are settings of (docs/mathematics.md 2.7).
+
+Time is in hours.
+"""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Logged slates as an agent learns from them: what a log says of the policy that served them (algorithms.md, 2.3).
+"""Logged slates as an agent learns from them: what a log says of the policy that served them (docs/mathematics.md 2.3).
 
 Shapes: n visits, K positions, M shortlist.
 """
@@ -29,7 +29,7 @@ class LoggedTick:
     inclusion: Doubles
     """Chance of each article anywhere on the slate, (n, K)."""
     inclusion_time: Doubles
-    """``t*`` of algorithms.md 2.5, (n,)."""
+    """``t*`` of docs/mathematics.md 2.5, (n,)."""
     greedy: Bools
     """Served deterministically, (n,)."""
     epsilon: Doubles
@@ -47,7 +47,7 @@ class LoggedTick:
 def log_draw_weights(slot_propensity: Doubles, shown: Bools) -> Doubles:
     """Log of the draw weights ``w`` behind slot propensities, float64 (n, K); -inf where nothing is shown.
 
-    ``w_k = q_k (1 - w_1 - .. - w_(k-1))``, and what is left is the product of ``1 - q_j`` (algorithms.md 2.1):
+    ``w_k = q_k (1 - w_1 - .. - w_(k-1))``, and what is left is the product of ``1 - q_j`` (docs/mathematics.md 2.1):
     no difference of near numbers.
 
     Args:

@@ -1,4 +1,4 @@
-"""The logit scale: z-scores over the live catalogue, exact and without a pass over it (design.md, 7).
+"""The logit scale: z-scores over the live catalogue, exact and without a pass over it (docs/mathematics.md 2.6).
 
 Raw scores of different learners (click logits, minutes, cosines) are not comparable, and one temperature for
 all would decide their ranking. With the mean m and the covariance C of the live article columns v', a reader's

@@ -1,4 +1,4 @@
-"""What is fresh when: the clocks of serving at work, and readers as far as they are known by them (design.md, 7).
+"""What is fresh when: the clocks at work, and readers as far as they are known by them (docs/mathematics.md 2.7).
 
 Shapes: n readers, L clicks of history, R columns of a reader, F observables. Time is in hours.
 """

@@ -1,4 +1,4 @@
-"""Slates drawn ahead for all known readers, and one for everybody else: the serving mode ``batch`` (design.md, 7).
+"""Slates drawn ahead for known readers, one for everybody else: the serving mode ``batch`` (docs/mathematics.md 2.7).
 
 Each slate keeps what it was drawn from, so that the log, and whoever learns, has the chances of the moment at which it
 was drawn. Some 2 KB a known reader with a shortlist of 100.

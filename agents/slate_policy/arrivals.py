@@ -1,4 +1,4 @@
-"""How many articles of a race have arrived by a time, and how many besides each of some (algorithms.md, 2.5).
+"""How many articles of a race have arrived by a time, and how many besides each of some (docs/mathematics.md 2.5).
 
 The count is Poisson-binomial: article a has arrived by t with chance ``x = 1 - exp(-w t)``. Heavy articles are
 counted in one by one, O(K) each. Light ones, most of a shortlist and all of its tail, are taken together: with

@@ -1,7 +1,7 @@
 """Draw weights of the slate policy: softmax over the shortlist, mixed with uniform exploration.
 
 ``w_a = eps/N + (1 - eps) p_a``, ``p`` the softmax of the logits over the shortlist and zero outside it
-(algorithms.md 1). The weights sum to one over the live catalogue, which is never looped over: all articles
+(docs/mathematics.md 1). The weights sum to one over the live catalogue, which is never looped over: all articles
 outside the shortlist share one weight, so a number and a count stand for them. Everything is kept in float64
 logs, because with ``eps = 0`` and a small temperature most weights are below the smallest double.
 Shapes: B visits, M columns of a shortlist (row b uses M_b of them, -1 pads the rest), N live articles,
@@ -36,7 +36,7 @@ class DrawWeights:
 
 
 def draw_weights(logits: Doubles, shortlist: Ints, num_live: Ints, epsilon: Doubles) -> DrawWeights:
-    """The draw weights ``w`` (algorithms.md 1) of B visits.
+    """The draw weights ``w`` (docs/mathematics.md 1) of B visits.
 
     A logit of -inf is allowed and means that the softmax never picks the article: exploration alone can show
     it.

@@ -1,4 +1,4 @@
-"""Importance weights: what a logged reward says about another policy (algorithms.md, 3.1).
+"""Importance weights: what a logged reward says about another policy (docs/mathematics.md 3.1).
 
 Shapes: any; n weights of a batch. Everything is float64.
 """

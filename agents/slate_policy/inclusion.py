@@ -1,4 +1,4 @@
-"""Inclusion probabilities and slot marginals of the slate policy (algorithms.md, 2.5).
+"""Inclusion probabilities and slot marginals of the slate policy (docs/mathematics.md 2.5).
 
 A Plackett-Luce slate is a race: article a arrives at an exponential time of rate w_a, and the K earliest are the
 slate. With n_{-a}(t) the number of other articles arrived by t,
@@ -48,7 +48,7 @@ _TOGETHER = 16
 
 
 class SlateMarginals(NamedTuple):
-    """Chances of what B slates show (algorithms.md, 2.3)."""
+    """Chances of what B slates show (docs/mathematics.md 2.3)."""
 
     slot_marginal: Doubles
     """Chance that the article at position k stands at that position, (B, W); 1 at padding."""

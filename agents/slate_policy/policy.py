@@ -18,7 +18,7 @@ from feedgym.env.feed import Catalogue
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyConfig:
-    """Epsilon-Plackett-Luce over a shortlist (algorithms.md, section 2)."""
+    """Epsilon-Plackett-Luce over a shortlist (docs/mathematics.md 2)."""
 
     shortlist_size: int = 100
     """M, articles that retrieval returns."""
@@ -27,7 +27,7 @@ class PolicyConfig:
     temperature: float = 1.0
     """What logits are divided by."""
     sharpness: float = 4.0
-    """kap: logits are this many times the score's z-score over the live catalogue (design.md, 7)."""
+    """kap: logits are this many times the score's z-score over the live catalogue (docs/mathematics.md 2.6)."""
     greedy: bool = False
     """Serve the K best by logit instead of sampling."""
     new_boost: float = 0.0

@@ -1,4 +1,4 @@
-"""Plackett-Luce slates as an exponential race, without touching the N live articles (algorithms.md 2.2).
+"""Plackett-Luce slates as an exponential race, without touching the N live articles (docs/mathematics.md 2.2).
 
 Article ``a`` arrives at time ``E_a / w_a`` with ``E_a`` iid Exp(1); the K earliest, in order of arrival, are
 a slate (Efraimidis & Spirakis, Information Processing Letters 2006; the same as Gumbel top-K, Kool et al.,

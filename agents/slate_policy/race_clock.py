@@ -1,4 +1,4 @@
-"""When things happen in a race of articles: the times that inclusion probabilities are made of (algorithms.md, 2.5).
+"""When things happen in a race of articles: the times that inclusion chances are made of (docs/mathematics.md 2.5).
 
 Article a arrives at an exponential time of rate w_a; the K earliest are the slate. ``t*`` is the time at which K
 arrivals are expected. Integrals over the whole race stop at ``T``, when fewer than K have arrived with a chance below

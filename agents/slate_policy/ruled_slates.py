@@ -3,7 +3,7 @@
 Position k is drawn from the weights ``w`` (draw_weights.py) of the articles that are not on the slate yet and that the
 rules allow there, renormalised: what is allowed depends on what stands above only, so that ``q_k = w_k / sum of the
 allowed`` is exact, and their product is the chance of the slate. Inclusion and slot marginals are not: the race of
-algorithms.md 2.5 knows no such rules.
+docs/mathematics.md 2.5 knows no such rules.
 What the rules look at are categories: live articles of the same categories are one *cell* (rule_state.py), and the
 articles outside the shortlist, which share one weight, are a count in each.
 Shapes: B visits, M columns of a shortlist (-1 pads), N eligible articles, G cells, K positions.

@@ -19,7 +19,7 @@ from feedgym.env.feed import visit_ids
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """Slates with everything that the log keeps of the policy that served them (algorithms.md, 2.3)."""
+    """Slates with everything that the log keeps of the policy that served them (docs/mathematics.md 2.3)."""
 
     slates: Slates
     shortlist_size: Ints
@@ -115,7 +115,7 @@ class Served:
 
     @property
     def inclusion_time(self) -> Doubles:
-        """``t*`` of algorithms.md 2.5, float64 (n,); NaN where nothing was drawn."""
+        """``t*`` of docs/mathematics.md 2.5, float64 (n,); NaN where nothing was drawn."""
         return self.marginals.inclusion_time
 
 

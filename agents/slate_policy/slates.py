@@ -1,7 +1,7 @@
 """The slate policy: epsilon-Plackett-Luce over a shortlist, with the exact propensity of what it serves.
 
 Slot 1 is drawn from the weights ``w`` (draw_weights.py), every later slot from ``w`` restricted to what is
-left and renormalised (algorithms.md 2.1). The propensity of slot k is ``q_k = w_k / (w_k + what is left after
+left and renormalised (docs/mathematics.md 2.1). The propensity of slot k is ``q_k = w_k / (w_k + what is left after
 slot k)``, and the sum of what is left is built from the end of the slate: positive terms only, so that
 nothing cancels at any epsilon or temperature, and O(M + K) a visit instead of O(M K).
 A position with nothing left to show is padded with article -1 and propensity 1: when K > N, and with
@@ -40,7 +40,7 @@ from feedgym.env.checks import require
 
 @dataclass(frozen=True)
 class Slates:
-    """Sampled slates of B visits, in display order, with what a log has to keep (algorithms.md 2.3)."""
+    """Sampled slates of B visits, in display order, with what a log has to keep (docs/mathematics.md 2.3)."""
 
     article_id: Ints
     """int64 (B, K); -1 where nothing was left to show."""
@@ -66,7 +66,7 @@ def sample_slates(
     *,
     check: bool = True,
 ) -> Slates:
-    """Sample a slate for each of B visits by an exponential race (algorithms.md 2.2), O(B (M + K)).
+    """Sample a slate for each of B visits by an exponential race (docs/mathematics.md 2.2), O(B (M + K)).
 
     Args:
         rng: the agent's own stream.
@@ -126,7 +126,7 @@ def slate_log_propensity(
     *,
     check: bool = True,
 ) -> tuple[Doubles, Doubles]:
-    """The exact chance that a policy serves given slates: its own, or a log's (algorithms.md 2.1 and 2.4).
+    """The exact chance that a policy serves given slates: its own, or a log's (docs/mathematics.md 2.1 and 2.4).
 
     Impossible slates get propensity 0 (log -inf), not an error: an article outside the shortlist at ``epsilon
     = 0``, an article shown twice, or padding at a position where the policy still has something to show.

@@ -1,4 +1,4 @@
-"""The learned agents: TwoTower x Learner x slate policy x serving, one composition for all of them (design.md, 8).
+"""The learned agents: TwoTower x Learner x slate policy x serving, one composition for all of them.
 
 What is fresh when is up to the clocks of ``Serving``. In real time readers are embedded at request, articles when they
 appear and when the model changes.

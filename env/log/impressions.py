@@ -156,7 +156,7 @@ def slot_logs(slot_propensity: Doubles) -> Doubles:
 
 
 def check_joint(log_propensity: Doubles, slot_sum: Doubles, visit_id: np.ndarray[Any, Any]) -> None:
-    """Refuse a visit whose joint propensity is not the product of its slots (algorithms.md 2.3), all (n,)."""
+    """Refuse a visit whose joint propensity is not the product of its slots (docs/mathematics.md 2.3), all (n,)."""
     # Written so that NaN fails.
     bad = ~(np.abs(log_propensity - slot_sum) <= TOLERANCE)
     if bad.any():

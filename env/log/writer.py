@@ -243,7 +243,7 @@ class ImpressionLog:
             The number of rows, 0 for an empty part.
 
         Raises:
-            ValueError: a slate whose log propensity is not the sum over its slots (algorithms.md 2.3), an id that
+            ValueError: a slate whose log propensity is not the sum over its slots (docs/mathematics.md 2.3), an id that
                 is too large. Nothing is written then.
         """
         import pyarrow as pa

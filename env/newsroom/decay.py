@@ -1,6 +1,6 @@
 """How an article's appeal fades: ``2^(-age / h)`` in odds, for a half-life of h hours.
 
-In log-odds that is linear in age, so it stays one more term of an inner product (world.md, section 1).
+In log-odds that is linear in age, so it stays one more term of an inner product (docs/mathematics.md 9.1).
 """
 
 import numpy as np

@@ -2,7 +2,7 @@
 
 Times come from the file, and what else it holds; all the rest is drawn by noise keyed by (seed, what is
 drawn, the article's own id). So an article keeps what was drawn for it whatever other rows the file has.
-Equations of what is drawn: world.md, section 1, as the synthetic newsroom draws it. The file: docs/real_articles.md.
+Equations of what is drawn: docs/mathematics.md 9.1, as the synthetic newsroom draws it. File: docs/real_articles.md.
 Shapes: m articles, T topics, D dimensions. Time is in hours; hour 0 is the midnight that begins the first day.
 """
 
@@ -22,7 +22,7 @@ from feedgym.env.noise import Noise, mix
 
 _CHARACTER = np.uint64(0x9E3779B97F4A7C15)
 STORY_SD = 0.8
-"""Standard deviation of quality and of clickbait within a publisher (world.md, section 1)."""
+"""Standard deviation of quality and of clickbait within a publisher (docs/mathematics.md 9.1)."""
 
 
 class ReplayNewsroom:

@@ -2,7 +2,7 @@
 
 A newsroom plans a day at a time, so that a tick only moves a pointer. Each day has a generator of its own,
 keyed by (seed, day): the same articles appear whatever the tick, the horizon or the readers are.
-Equations: world.md, section 1. Shapes: m articles, D dimensions. Time is in hours, hour 0 is a Monday's midnight.
+Equations: docs/mathematics.md 9.1. Shapes: m articles, D dimensions. Time is in hours, hour 0 is a Monday's midnight.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Settings of the default reader model. Defaults: ``vivid`` of world.md, section 2."""
+"""Settings of the default reader model. Defaults: ``vivid`` of docs/mathematics.md 9.3."""
 
 import math
 from dataclasses import dataclass

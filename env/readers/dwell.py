@@ -1,4 +1,4 @@
-"""How long readers read what they click: log-normal minutes with a cap (world.md, section 1).
+"""How long readers read what they click: log-normal minutes with a cap (docs/mathematics.md 9.2).
 
 Shapes: n visits, m clicked impressions, N articles, D dimensions.
 """

@@ -1,4 +1,4 @@
-"""The default reader: taste, headlines, decay, fatigue, satiation, trust, habit (world.md, section 1).
+"""The default reader: taste, headlines, decay, fatigue, satiation, trust, habit (docs/mathematics.md 9.2).
 
 Clickbait is the heart of it: it wins clicks and its dwell looks fine at once, yet it costs trust and the
 next visit, so immediate reward cannot see the harm.

@@ -1,7 +1,7 @@
 """Benchmark of the indexes: search and refresh of each kind against the bare faiss calls that do the same work.
 
-CPU time of one thread; ways take turns within a round, and queries rotate (towers.md 3, traps 1 to 3). Vectors lie
-around topics with norms of their own: speed of lists and graphs, and recall, belong to a distribution.
+CPU time of one thread; ways take turns within a round, queries rotate (docs/mathematics.md 7.4, traps 1 to 3). Vectors
+lie around topics with norms of their own: speed of lists and graphs, and recall, belong to a distribution.
 Letters: n live articles, B queries of a batch, d coordinates, k articles wanted, m articles that come and go.
 """
 

@@ -37,7 +37,7 @@ class RetrievalFigures:
 
 
 def measure(live: int, batch: int, rounds: int, seconds_each: float = 0.02) -> RetrievalFigures:
-    """One size. Queries rotate, so that none is answered from the cache (towers.md 3, trap 1).
+    """One size. Queries rotate, so that none is answered from the cache (docs/mathematics.md 7.4, trap 1).
 
     Args:
         live: articles in the index.

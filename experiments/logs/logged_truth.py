@@ -1,4 +1,4 @@
-"""The truth behind off-policy estimates: what an agent earns on the states that a log has seen (algorithms.md, 5.5).
+"""The truth behind off-policy estimates: what an agent earns on the states of a log (docs/mathematics.md 5.5).
 
 The simulator lives through the log again, slate by slate, so that its readers are in the logged states. At every
 visit it is then asked what the agent's own slates would have earned there, and put back. Not the reward of a run of

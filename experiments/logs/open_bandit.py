@@ -36,7 +36,7 @@ def open_bandit_feedback(log: pa.Table, *, slates: bool = False) -> dict[str, An
         ``reward`` (of the position: a subscription is not in it), ``pscore``, ``slate_id``, ``pscore_item_position``,
         ``pscore_cascade`` (of this position and those above); ``context`` (R, 3): the hour's sine and cosine, and the
         root of the visits before; ``article_id`` (A,), whose actions are. Of a slate that was shown in several visits,
-        the first one only (design.md, 6).
+        the first one only (docs/mathematics.md 2.7).
 
     Raises:
         ValueError: columns that lack, greedy visits, unknown propensities.

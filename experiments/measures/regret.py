@@ -1,7 +1,7 @@
 """Local regret: what the oracle's slate would have paid at the agent's own states, minus what the agent's is to pay.
 
 Both in expected reward, so that neither luck nor what the oracle would have made of the reader comes in
-(algorithms.md, 4.5 a). The other comparison with an oracle, run minus run, is the gap (``regret_report``).
+(docs/mathematics.md 4.5 a). The other comparison with an oracle, run minus run, is the gap (``regret_report``).
 Shapes: n visits, N live articles, K positions.
 """
 

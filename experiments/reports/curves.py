@@ -1,7 +1,7 @@
 """What a run earned, in bins of simulated time: the numbers that every table, picture and event file is made of.
 
 The unit of comparison is cumulative reward per reader per simulated day, denominators fixed in advance
-(algorithms.md, 4.4): all seats count, whether enrolled yet or gone for good.
+(docs/mathematics.md 4.4): all seats count, whether enrolled yet or gone for good.
 """
 
 from collections.abc import Mapping

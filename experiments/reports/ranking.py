@@ -1,7 +1,7 @@
 """The ranking table: what each agent earned, and its paired difference to the best baseline.
 
 All numbers are per reader (seat) per simulated day, means over the common seeds, but readers lost: per cent of seats
-that had left for good by the end. The interval is a paired 95 % t interval over seeds (algorithms.md, 4.6).
+that had left for good by the end. The interval is a paired 95 % t interval over seeds (docs/mathematics.md 4.6).
 """
 
 import csv

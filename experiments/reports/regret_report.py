@@ -1,4 +1,4 @@
-"""Regret and gap in the report: two comparisons with an oracle that are easily taken for one (algorithms.md, 4.5).
+"""Regret and gap in the report: two comparisons with an oracle that are easily taken for one (docs/mathematics.md 4.5).
 
 (a) Local regret: at the agent's own states, the oracle's slate minus the agent's, in expected reward a visit.
 (b) Gap: the oracle's run minus the agent's, seed by seed, as rewards fell, per reader per day.

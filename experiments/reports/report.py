@@ -25,9 +25,9 @@ from feedgym.experiments.reports.run_table import run_table, shown_name
 from feedgym.experiments.reports.serving_report import serving_section
 
 ENOUGH_TO_LOOK = 5
-"""Seeds below which even a look is uncertain (algorithms.md, 4.6)."""
+"""Seeds below which even a look is uncertain (docs/mathematics.md 4.6)."""
 ENOUGH_TO_PUBLISH = 10
-"""Seeds to publish (algorithms.md, 4.6)."""
+"""Seeds to publish (docs/mathematics.md 4.6)."""
 
 
 def tensorboard_line(logdir: Path, start: Path) -> str:

@@ -1,4 +1,4 @@
-"""Paired differences and bands over seeds (algorithms.md, 4.6).
+"""Paired differences and bands over seeds (docs/mathematics.md 4.6).
 
 Under one seed all agents meet the same newsroom and the same readers' luck, so an agent and a baseline are compared
 seed by seed: what both runs share cancels. Intervals are Student's t over seeds, never over the readers of one run.
@@ -85,7 +85,7 @@ def t_quantile(probability: float, dof: int) -> float:
 
 
 def paired_difference(a: Doubles, b: Doubles, level: float = LEVEL) -> Paired:
-    """``mean(D) +- t_{S-1} sd(D) / sqrt(S)`` for ``D = A - B`` (algorithms.md, 4.6).
+    """``mean(D) +- t_{S-1} sd(D) / sqrt(S)`` for ``D = A - B`` (docs/mathematics.md 4.6).
 
     Args:
         a: one number for each seed, float (S,).

@@ -1,9 +1,9 @@
-"""Study: does learning from returns pay, when, and why (world.md, 3).
+"""Study: does learning from returns pay, when, and why (docs/mathematics.md 3.6).
 
 28 days of ``vivid``. All settings were chosen on seeds 100 to 102 and frozen before these seeds were run: those of
 ``AGENTS``, and for dwell regression the sharpness that was best there over 28 days (1, as the two others have).
 Two controls: without the future term in learning, and in a world without delayed effects. Beside ``reinforce``
-stands the prototype's single-slot ratio, which is biased (algorithms.md, 3.2).
+stands the prototype's single-slot ratio, which is biased (docs/mathematics.md 3.2).
 """
 
 from pathlib import Path

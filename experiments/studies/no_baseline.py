@@ -1,7 +1,7 @@
 """REINFORCE without a baseline, as Chen et al. (WSDM 2019) write it; for comparison in studies only.
 
 A position's own reward is its whole advantage: never below 0 where minutes are paid. Uncorrected, the best such
-policy is ``beta * reward`` (algorithms.md, 3.1), a copy of the logger's interests. The learner that ships takes a
+policy is ``beta * reward`` (docs/mathematics.md 3.1), a copy of the logger's interests. The learner that ships takes a
 baseline off, and so pushes down what the logger showed much and nobody read.
 """
 

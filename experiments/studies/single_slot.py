@@ -2,7 +2,7 @@
 
 It weighs position k by the ratio of its own conditional propensity alone: ``q_k^pi / q_k^beta grad log q_k A_k``. That
 leaves out what the positions above do to the chance of standing at k, and is biased as soon as the policy that
-logged is not the one that learns: by .55 of the gradient in the toy of algorithms.md, 3.2.
+logged is not the one that learns: by .55 of the gradient in the toy of docs/mathematics.md 3.2.
 """
 
 import torch

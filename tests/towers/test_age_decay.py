@@ -135,7 +135,7 @@ def test_gradients_reach_both_sides(decay: AgeDecay) -> None:
 
 
 def test_a_reference_in_the_past_costs_digits() -> None:
-    """A thousand hours still serve; hours since 1970 give a wrong top 100 (towers.md 4.3, whose rates differ)."""
+    """A thousand hours still serve; since 1970 give a wrong top 100 (docs/mathematics.md 8.2, whose rates differ)."""
     for decay in (LinearDecay(0.1), ProductDecay(0.1)):
         near, thousand, since_1970 = (served(decay, t_ref) for t_ref in (NOW, NOW - 1000, 0.0))
         assert near[2] < 1e-5
@@ -253,7 +253,7 @@ def best_fit(shape: str, terms: int) -> float:
     ],
 )
 def test_few_exponentials_come_close_to_the_usual_decays(shape: str, four: float, six: float) -> None:
-    """Towers.md 4.3. Its figures are upper bounds of the best fit."""
+    """docs/mathematics.md 8.2. Its figures are upper bounds of the best fit."""
     assert four / 4 < best_fit(shape, 4) < four
     assert best_fit(shape, 6) < six
 

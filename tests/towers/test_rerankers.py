@@ -177,7 +177,7 @@ def test_position_bias_is_learned_in_training_and_left_out_in_serving(name: str)
 
 
 def test_an_additive_position_comes_close_to_examination() -> None:
-    """Clicks are theta_k * c, exactly enumerated (towers.md 2.6): additive logits err by .017 in c; by .11 without."""
+    """Clicks are theta_k * c, enumerated (docs/mathematics.md 6.6): additive logits err by .017 in c, .11 without."""
     c = torch.tensor([0.5, 0.3, 0.2, 0.1], dtype=torch.float64)
     theta = torch.tensor([1.0, 0.6, 0.3], dtype=torch.float64)
     slates = torch.tensor(list(permutations(range(4), 3)))

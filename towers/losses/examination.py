@@ -1,4 +1,4 @@
-"""What a missing click says about whether the article was looked at (towers.md, 2.6)."""
+"""What a missing click says about whether the article was looked at (docs/mathematics.md 6.6)."""
 
 import torch
 from torch import Tensor

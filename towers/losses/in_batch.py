@@ -1,4 +1,4 @@
-"""In-batch softmax: a row's own article against those of the other rows (towers.md, 2.2 to 2.4).
+"""In-batch softmax: a row's own article against those of the other rows (docs/mathematics.md 6.2 to 6.4).
 
 Shapes: B rows of a batch, D dimensions, M extra negatives that all rows share, R of each row alone.
 """

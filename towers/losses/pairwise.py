@@ -1,4 +1,4 @@
-"""Losses of pairs and of single negatives: BPR, gBCE, CCL (towers.md, 2.5).
+"""Losses of pairs and of single negatives: BPR, gBCE, CCL (docs/mathematics.md 6.5).
 
 Shapes: B rows, M negatives of each.
 """

@@ -1,4 +1,4 @@
-"""Losses of single impressions: regression of dwell and clicks, also under position bias (towers.md, 2.1 and 2.6)."""
+"""Losses of single impressions: of dwell and clicks, also under position bias (docs/mathematics.md 6.1 and 6.6)."""
 
 import math
 

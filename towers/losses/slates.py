@@ -1,4 +1,4 @@
-"""Losses within a slate: what was clicked against what was shown with it and was not (towers.md, 2.6).
+"""Losses within a slate: what was clicked against what was shown with it and was not (docs/mathematics.md 6.6).
 
 Given the slate, its exposure cancels: the optimum is the logit of the click rate + const, whatever policy chose the
 slate, and no log q is needed. That holds without position bias. Where theta = 1, .6, .3 acts, scores of some +-1 come

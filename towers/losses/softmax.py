@@ -1,4 +1,4 @@
-"""Softmax losses of a row's article against given negatives, uniform ones, or the whole catalogue (towers.md, 2).
+"""Softmax losses: a row's article against given negatives, uniform ones, or all articles (docs/mathematics.md 6).
 
 Shapes: B rows of a batch, D dimensions, M negatives, N articles.
 """
@@ -39,7 +39,7 @@ def softmax_loss(
       number of negatives.
     - Only ``negative_log_q``, the log expected count, hits masked: an unbiased estimate of the full normaliser.
     - None: the optimum is log p / Q for negatives that are drawn from Q.
-    Masking hits *and* correcting the positive overrates the head (towers.md, 2.3): leave it.
+    Masking hits *and* correcting the positive overrates the head (docs/mathematics.md 6.3): leave it.
 
     Args:
         positive: score of the row's own article, float (B,).

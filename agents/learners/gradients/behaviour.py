@@ -1,4 +1,4 @@
-"""Propensities of a log that has none: a second softmax on the reader state (algorithms.md, 3.1, ``estimated``).
+"""Propensities of a log that has none: a second softmax on the reader state (docs/mathematics.md 3.1, ``estimated``).
 
 Learned by cross-entropy on all impressions, also those without reward, behind a stop-gradient: what the towers learn
 does not depend on it (Chen et al., WSDM 2019, section 4.2).

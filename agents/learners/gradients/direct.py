@@ -1,8 +1,8 @@
-"""Direct: the covariance gradient of what a reward model expects, without importance weights (algorithms.md, 3.4).
+"""Direct: the covariance gradient of what a reward model expects, without importance weights (docs/mathematics.md 3.4).
 
-FOPO (Sakhi, Rohde & Gilotte, AAAI 2023) with the stratified draws of 3.3 in place of its mixture: the shortlist
-exactly, uniform draws from the rest. The policy is that of ``reinforce`` in residual mode: a regression's logits as
-they were served, plus a correction that starts at zero. Nothing of a log's propensities enters.
+FOPO (Sakhi, Rohde & Gilotte, AAAI 2023) with the stratified draws of docs/mathematics.md 3.3 in place of its mixture:
+the shortlist exactly, uniform draws from the rest. The policy is that of ``reinforce`` in residual mode: a regression's
+logits as they were served, plus a correction that starts at zero. Nothing of a log's propensities enters.
 The reward model is the regression's prediction of an impression now, and a linear model, of the article's features, of
 what opening it changes in the reader's later visits.
 Shapes: B visits of a batch, K positions, H head, m tail draws, C = H + m.

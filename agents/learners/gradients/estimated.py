@@ -1,4 +1,4 @@
-"""A batch of ``reinforce`` with estimated chances in place of logged ones (algorithms.md, 3.1, ``estimated``).
+"""A batch of ``reinforce`` with estimated chances in place of logged ones (docs/mathematics.md 3.1, ``estimated``).
 
 Shapes: B visits of a batch, K positions, C candidates (head, then tail draws).
 """

@@ -3,7 +3,7 @@
 With p the stratified softmax, ``w = eps/N + (1 - eps) p`` and ``i_k = 1 - exp(-w_k t*)``, the surrogate
 ``sum_k c_k log i_k`` has ``d/dw_k = c_k r_k t*`` for shown articles, ``r_k = exp(-w_k t*) / i_k``, and moves t* by
 ``-(t* exp(-w t*) / slope)`` for each; ``dw_c / dz_b = (1 - eps) p_c ([b = c] - P_b)`` with P the shares with their
-strata's weights (algorithms.md, 2.5, 3.2, 3.3). A test holds it equal to ``policy_gradient``'s autograd.
+strata's weights (docs/mathematics.md 2.5, 3.2, 3.3). A test holds it equal to ``policy_gradient``'s autograd.
 Shapes: B visits, C candidates (head, then tail draws), K positions. float64.
 """
 

@@ -1,4 +1,4 @@
-"""Policy gradients on logged slates: which log-probability is pushed, and how hard (algorithms.md, 3.2 and 3.3).
+"""Policy gradients on logged slates: which log-probability is pushed, and how hard (docs/mathematics.md 3.2 and 3.3).
 
 What is differentiated is the softmax over *all* live articles, mixed with uniform exploration, not the shortlist
 that was served: else an article outside the shortlist could never climb into it. The live articles are stratified:
@@ -30,7 +30,7 @@ _HEAVY = 24
 
 @dataclass(frozen=True)
 class Candidates:
-    """Logits of the live articles of B visits, stratified (algorithms.md, 3.3)."""
+    """Logits of the live articles of B visits, stratified (docs/mathematics.md 3.3)."""
 
     head: Tensor
     """float64 (B, H); -inf pads. Holds every article of the logged slate."""
@@ -164,7 +164,7 @@ class Logged:
 
 
 def log_slot_propensity(log_weight: Tensor) -> Tensor:
-    """``log q_k = log w_k - log(1 - W_k)`` of slates (B, K) (algorithms.md, 2.1). Padding: w 0, in log -inf.
+    """``log q_k = log w_k - log(1 - W_k)`` of slates (B, K) (docs/mathematics.md 2.1). Padding: w 0, in log -inf.
 
     With epsilon > 0 the rest stays above ``eps (N - k + 1) / N``; at 0, and nearly all mass shown, it cancels.
     """
@@ -180,9 +180,9 @@ def log_inclusion(log_weight: Tensor, time: Tensor) -> Tensor:
 def log_slot_marginal(weights: LogWeights, shown: Tensor, column: Tensor, nodes: int = _NODES) -> Tensor:
     """Log of the chance that each shown article stands at its position, (B, K).
 
-    The integral of algorithms.md 2.5 with the 24 heaviest articles counted one by one, and all others together as a
-    Poisson process: their weights are small, so their number by any time is nearly Poisson. That leaves a relative
-    error of up to .007 (N = 5000, M = 200, K = 10); where all are counted, that of the nodes, 2e-6 on the toy of 6.2.
+    The integral of docs/mathematics.md 2.5 with the 24 heaviest articles counted one by one, and all others together as
+    a Poisson process: their weights are small, so their number by any time is nearly Poisson. That leaves a relative
+    error of up to .007 (N = 5000, M = 200, K = 10); where all are counted, that of the nodes, 2e-6 on the toy of 10.2.
 
     Args:
         weights: of all candidates.
@@ -234,7 +234,7 @@ def policy_gradient(
     advantage: Tensor,
     weigh: Weigh,
 ) -> tuple[Tensor, Tensor, Doubles]:
-    """One of the estimators of algorithms.md 3.2: ascend ``sum(coefficient * log_chance)`` over positions.
+    """One of the estimators of docs/mathematics.md 3.2: ascend ``sum(coefficient * log_chance)`` over positions.
 
     | estimator | coefficient at position k | log chance |
     |---|---|---|

@@ -1,4 +1,4 @@
-"""REINFORCE on logged slates, off-policy corrected, over the full softmax (algorithms.md, 3; world.md, 3).
+"""REINFORCE on logged slates, off-policy corrected, over the full softmax (docs/mathematics.md 3).
 
 ``residual``: logits = sharpness * z-score of a dwell regression that keeps training + a correction that starts at
 zero. Only the correction learns from returns: the regression's part of a logit is taken as it was served, a part of
@@ -299,7 +299,7 @@ class ReinforceLearner(Learner):
         return learning.model.score(users, vector.reshape(*ids.shape, -1), bias.reshape(ids.shape), age)
 
     def _advantage(self, batch: Arrays, slots: Ints, value: Doubles) -> Doubles:
-        """A_k of each position, (B, K); ``value`` (B, 2) are the head's reward and future (algorithms.md, 3.5)."""
+        """A_k of each position, (B, K); ``value`` (B, 2) are the head's reward and future (docs/mathematics.md 3.5)."""
         c, future = self.config, self._future
         reward, clicked = batch["slot_reward"].astype(np.float64), batch["clicks"]
         own = reward - value[:, :1] * future.share

@@ -2,7 +2,7 @@
 
 The head is a baseline: fitted to the logged returns, it is the value of the policy that logged, which is harmless
 (any function of the reader's state is). The last gap of every reader is open: its worth is the head's value times
-the expected discount until the return, by a model of return times (algorithms.md, 3.5 and 4).
+the expected discount until the return, by a model of return times (docs/mathematics.md 3.5 and 4).
 Shapes: n visits, K positions, R columns of a reader. Time is in hours.
 """
 

@@ -1,8 +1,8 @@
 """When a reader comes back: a Weibull regression of the gaps between visits, the open ones included.
 
 A site never sees a reader leave: the last gap of everyone is open, and longer gaps are open more often, so
-leaving them out would be biased (algorithms.md, 4.3). A gap T has ``log T = x . w + b + G / k``, with G a Gumbel draw:
-``P(T > t) = exp(-(t / s)^k)``, ``s = exp(x . w + b)`` (Kalbfleisch & Prentice, 2002, section 2.2.2).
+leaving them out would be biased (docs/mathematics.md 4.3). A gap T has ``log T = x . w + b + G / k``, with G a Gumbel
+draw: ``P(T > t) = exp(-(t / s)^k)``, ``s = exp(x . w + b)`` (Kalbfleisch & Prentice, 2002, section 2.2.2).
 Shapes: n visits, F features. Time is in hours.
 """
 

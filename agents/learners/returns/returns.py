@@ -1,4 +1,4 @@
-"""Returns of readers' visits, discounted by the hour (algorithms.md, 3.5 and 4).
+"""Returns of readers' visits, discounted by the hour (docs/mathematics.md 3.5 and 4).
 
 Visits of many readers stand in one array, in chain order: reader by reader, each in order of time. Recursions along
 the chains are scans by doubling, log2(n) passes over all visits at once.

@@ -1,4 +1,4 @@
-"""What importance weights can tell of themselves (algorithms.md, 5.4).
+"""What importance weights can tell of themselves (docs/mathematics.md 5.4).
 
 Shapes: n visits, W weights a visit.
 """

@@ -1,4 +1,4 @@
-"""Off-policy value where a visit shows one article (algorithms.md, 5.1).
+"""Off-policy value where a visit shows one article (docs/mathematics.md 5.1).
 
 ``w = pi / beta`` of what was logged, ``r`` its reward, ``q`` a reward model's value of it, ``q_pi`` the model's mean
 over what the target would show. Shapes: n visits.

@@ -1,4 +1,4 @@
-"""Off-policy value of slates by importance weights (algorithms.md, 5.2).
+"""Off-policy value of slates by importance weights (docs/mathematics.md 5.2).
 
 Each estimator is unbiased for one kind of reader: ``sips`` for all, ``rips`` for a cascade (a slot's reward depends
 on the slots above it), ``iips`` where article and position decide, ``inclusion_ips`` where the article alone does.

@@ -50,8 +50,8 @@ def largest_products(queries: Floats, vectors: Floats, k: int, threads: int) -> 
 def use_blas_from(num_queries: int, dim: int) -> None:
     """Set, for all of faiss, from how many queries on its flat searches take BLAS. It is set before each of them.
 
-    faiss >= 1.15 avoids BLAS while B d < 128000: 3.8 times slower at 64 queries of 100k articles (towers.md 3, trap
-    2). Older versions have no such global, and take BLAS from 20 queries on.
+    faiss >= 1.15 avoids BLAS while B d < 128000: 3.8 times slower at 64 queries of 100k articles (docs/mathematics.md
+    7.4, trap 2). Older versions have no such global, and take BLAS from 20 queries on.
     """
     if hasattr(faiss.cvar, "distance_compute_blas_threshold"):
         faiss.cvar.distance_compute_blas_threshold = min(num_queries * dim, 1 << 30)

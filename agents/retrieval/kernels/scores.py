@@ -1,4 +1,4 @@
-"""Exact scores of candidates, row by row, so that they do not depend on who else is in the batch (towers.md 3.3).
+"""Exact scores of candidates, row by row: they do not depend on who else is in the batch (docs/mathematics.md 7.3).
 
 In two ways, which differ in the order of a sum of d products and nothing else: ``row_scores`` is numpy's, of exact
 search; ``faiss_scores`` is the kernel with which faiss scans lists and walks graphs. Approximate indexes use the
@@ -22,7 +22,7 @@ _BLOCK = 1 << 19
 def row_scores(queries: Floats, vectors: Floats, slots: Ints) -> Floats:
     """Inner products of each query with its own candidates: the same bytes whatever else is in the batch.
 
-    Not a matrix product: BLAS rounds by the shape of the batch (towers.md 3.3).
+    Not a matrix product: BLAS rounds by the shape of the batch (docs/mathematics.md 7.3).
 
     Args:
         queries: float32 (B, d), C-contiguous: ``einsum`` adds up in the order of the memory.

@@ -1,4 +1,4 @@
-"""Study: which policy gradient learns most from a log, by the log's size (algorithms.md, 3.2).
+"""Study: which policy gradient learns most from a log, by the log's size (docs/mathematics.md 3.2).
 
 Policies by popularity with a tenth of exploration wrote the logs, in ``vivid``. From the same log each estimator learns
 the same plain policy (the towers are the policy) from immediate rewards, with the shipped baseline and weights capped

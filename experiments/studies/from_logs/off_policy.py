@@ -1,4 +1,4 @@
-"""Study: what off-policy correction is worth to a policy learned from a log alone (algorithms.md, 3.1 and 3.2).
+"""Study: what off-policy correction is worth to a policy learned from a log alone (docs/mathematics.md 3.1 and 3.2).
 
 Two loggers on ``vivid``: by popularity, and the same with the articles of the least attractive publishers pushed up
 (``sponsored``). From each log a policy is learned without correction, and with inclusion weights under three caps,

@@ -1,4 +1,4 @@
-"""Study: off-policy estimates against the simulator's truth (algorithms.md, 5.5).
+"""Study: off-policy estimates against the simulator's truth (docs/mathematics.md 5.5).
 
 A dwell regression is frozen and logs on ``vivid``. What would three other policies have earned at the states it left?
 ``near`` has its towers and explores less, ``retrained`` has its towers after half a day more of learning, ``far`` is

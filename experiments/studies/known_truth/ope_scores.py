@@ -26,7 +26,7 @@ RIGHT_FOR: dict[str, tuple[str, ...]] = {
     "position": tuple(name for name in STUDIED if name not in ("dm", WRONG, "inclusion_ips")),
     "cascade": ("sips", "snsips", "rips", "snrips", "cascade_dr"),
 }
-"""Estimators whose assumption holds for a kind of readers (algorithms.md, 5.2). A reward model need not be right."""
+"""Estimators whose assumption holds for a kind of readers (docs/mathematics.md 5.2). Reward models may be wrong."""
 
 
 @dataclass(frozen=True)

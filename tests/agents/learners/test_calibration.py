@@ -1,4 +1,4 @@
-"""Calibration: BCE's mean prediction is the click rate of held-out impressions, within 2 % (towers.md, 2.1)."""
+"""BCE's mean prediction is the click rate of held-out impressions, within 2 % (docs/mathematics.md 6.1)."""
 
 from collections.abc import Callable
 from typing import Any

@@ -105,7 +105,7 @@ def test_what_another_policy_served_is_learned_with_its_chances(tmp_path: Path) 
     np.testing.assert_array_equal(arrays["learner/ring/time"], time)
     inclusion = np.concatenate([stretch["inclusion"] for stretch in logged])
     weight = np.exp(arrays["learner/ring/log_weight"])
-    # Near 1 - exp(-w t*), algorithms.md 2.5.
+    # Near 1 - exp(-w t*), docs/mathematics.md 2.5.
     np.testing.assert_allclose(1.0 - np.exp(-weight * time[:, None]), inclusion, atol=0.02)
     # All that was shown is a candidate: in the agent's own shortlist, or beside it.
     head = arrays["learner/ring/head_id"]

@@ -2,7 +2,7 @@
 
 Saito, Aihara, Matsutani & Narita, NeurIPS Datasets and Benchmarks 2021; ``obp`` 0.4.1, flat rows as its feedback has
 them. Its slate estimators normalise nothing: SN-RIPS and SN-IIPS divide each position by its own mean weight
-(algorithms.md, 5.2).
+(docs/mathematics.md 5.2).
 """
 
 from typing import Any

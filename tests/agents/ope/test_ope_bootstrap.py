@@ -93,7 +93,7 @@ def covered(seeds: range, by_reader: bool) -> int:
 
 
 def test_coverage_over_200_logs() -> None:
-    """Algorithms.md 5.5: 180 to 198 of 200. A bootstrap over visits, which takes them for independent, fails it."""
+    """docs/mathematics.md 5.5: 180 to 198 of 200. A bootstrap over visits, as if independent, fails it."""
     assert 180 <= covered(range(200), by_reader=True) <= 198
     assert covered(range(200), by_reader=False) < 180
 

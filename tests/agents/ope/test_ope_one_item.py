@@ -1,4 +1,4 @@
-"""Off-policy estimators of one article a visit: algorithms.md 6.4, by enumeration, by sampling, and on real logs."""
+"""Estimators of one article a visit: docs/mathematics.md 10.4, by enumeration, by sampling, and on real logs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -98,7 +98,7 @@ def test_limits() -> None:
 
 
 def test_names_of_the_design() -> None:
-    """design.md 11 has them under off_policy."""
+    """The public names: both faces offer the same functions."""
     names = "ips snips dm dr sndr switch_dr dros sips rips iips inclusion_ips snsips snrips sniips cascade_dr"
     for name in (*names.split(), "Estimate", "importance_weight", "top_k_multiplier"):
         assert name in off_policy.__all__

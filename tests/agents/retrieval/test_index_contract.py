@@ -1,4 +1,4 @@
-"""What every index owes (towers.md 3.3), whatever it is built of."""
+"""What every index owes (docs/mathematics.md 7.3), whatever it is built of."""
 
 import io
 from typing import Any

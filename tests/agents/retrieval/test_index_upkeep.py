@@ -161,7 +161,7 @@ def test_cells_by_size() -> None:
     assert [cells_of(n) for n in (0, 38, 1000, 10_000, 100_000, 1_000_000)] == [1, 1, 25, 256, 1265, 4000]
 
 
-# Scales: the caution of towers.md 4.3
+# Scales: the caution of docs/mathematics.md 8.3
 
 
 def with_hours(num_articles: int, spread: float) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Inclusion probabilities and slot marginals against enumeration and the published values (algorithms.md 6.2)."""
+"""Inclusion probabilities and slot marginals against enumeration and known values (docs/mathematics.md 10.2)."""
 
 from itertools import permutations
 from typing import Any

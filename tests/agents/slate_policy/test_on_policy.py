@@ -1,4 +1,4 @@
-"""On fresh data of its own, REINFORCE differs from on-policy learning only by the shortlist (algorithms.md, 3.3)."""
+"""On its own fresh data, REINFORCE differs from on-policy learning only by the shortlist (docs/mathematics.md 3.3)."""
 
 import dataclasses
 from typing import Any

@@ -14,7 +14,7 @@ from feedgym.agents.slate_policy.slates import Slates, sample_slates, slate_log_
 SHORTLIST, LOGITS = (
     (1, 3, 4, 6),
     (1.0, 0.2, -0.5, 0.7),
-)  # the toy of algorithms.md 6.2: N = 8, K = 3, epsilon = .1
+)  # the toy of docs/mathematics.md 10.2: N = 8, K = 3, epsilon = .1
 Joint = dict[tuple[int, ...], float]
 
 

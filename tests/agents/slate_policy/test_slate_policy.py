@@ -1,4 +1,4 @@
-"""Exact propensities: the table of algorithms.md 6.2, and equality with sequential draws."""
+"""Exact propensities: the table of docs/mathematics.md 10.2, and equality with sequential draws."""
 
 import itertools
 import math
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from feedgym.agents.slate_policy.draw_weights import draw_weights
 from feedgym.agents.slate_policy.slates import greedy_slates, sample_slates, slate_log_propensity
 
-# The toy of algorithms.md 6.2.
+# The toy of docs/mathematics.md 10.2.
 N, K, EPSILON = 8, 3, 0.1
 SHORTLIST, LOGITS = (1, 3, 4, 6), (1.0, 0.2, -0.5, 0.7)
 TARGET_SHORTLIST, TARGET_LOGITS = (1, 3, 4, 7), (0.0, 0.7, 0.5, 0.7)
@@ -91,7 +91,7 @@ def test_a_logged_slate_under_a_new_policy() -> None:
 
 @pytest.mark.parametrize("temperature", [0.02, 0.002])
 def test_a_peaked_softmax_without_exploration_keeps_its_digits(temperature: float) -> None:
-    """Algorithms.md 2.1: one minus a cumulative sum gives -3.26 or -6.31 instead of -3.059e-07."""
+    """docs/mathematics.md 2.1: one minus a cumulative sum gives -3.26 or -6.31 instead of -3.059e-07."""
     logits = np.array(LOGITS) / temperature
     log_propensity, slot = propensity([(1, 6, 3)], logits, SHORTLIST, epsilon=0.0)
     truth = 0.0
@@ -108,7 +108,7 @@ def test_a_peaked_softmax_without_exploration_keeps_its_digits(temperature: floa
 
 
 def test_missing_support_shows_in_the_mean_weight() -> None:
-    """Algorithms.md 2.4: without exploration, articles outside the logger's shortlist are lost for ever.
+    """docs/mathematics.md 2.4: without exploration, articles outside the logger's shortlist are lost for ever.
 
     The target there keeps the logger's four logits and only its shortlist differs.
     """

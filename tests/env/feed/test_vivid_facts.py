@@ -129,7 +129,7 @@ def test_recency_gains_on_random_on_every_seed() -> None:
 
 
 def test_the_settings_are_those_of_the_published_table() -> None:
-    """world.md, section 2, column ``vivid``: a changed value is another world."""
+    """docs/mathematics.md 9.3, column ``vivid``: a changed value is another world."""
     from feedgym.env import WORLDS
 
     world = WORLDS["vivid"]

@@ -64,7 +64,7 @@ def test_arrivals_are_poisson_with_the_stated_profiles() -> None:
 
 
 def test_what_articles_are_like() -> None:
-    """World.md, section 1: q = q_p + .8 N, c = c_p - .2 q + .8 N, v = unit(center + spread N / sqrt D)."""
+    """docs/mathematics.md 9.1: q = q_p + .8 N, c = c_p - .2 q + .8 N, v = unit(center + spread N / sqrt D)."""
     columns = {
         name: joined(BUSY_WEEK, name) for name in ("quality", "clickbait", "publisher", "topic", "vector", "text")
     }

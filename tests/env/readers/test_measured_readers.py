@@ -175,7 +175,7 @@ def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:
 
 
 def test_the_settings_are_those_of_the_published_table() -> None:
-    """world.md, section 2, column ``measured``; b0, fatigue, spread of half-lives gave way to facts."""
+    """docs/mathematics.md 9.3, column ``measured``; b0, fatigue, spread of half-lives gave way to facts."""
     reader, newsroom, feed = WORLD.reader, WORLD.feed.newsroom, WORLD.feed
     assert (newsroom.articles_per_day, newsroom.max_age_hours, newsroom.num_topics) == (150.0, 168.0, 10)
     assert (newsroom.topic_exponent, newsroom.spread, newsroom.dim) == (1.1, pytest.approx(0.37 * 4), 16)

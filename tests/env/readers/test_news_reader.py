@@ -73,7 +73,7 @@ NEW_SWITCHES = ("sessions", "interest_drift", "surges")
 OLD_SWITCHES = tuple(name for name in SWITCHES if name not in NEW_SWITCHES)
 
 
-# The plain version: world.md, section 1, in Python floats
+# The plain version: docs/mathematics.md 9.2, in Python floats
 
 
 class PlainReader:

@@ -1,4 +1,4 @@
-"""Local regret and gap (algorithms.md, 4.5): hand-worked slates, the simulator's own mean, and where they show."""
+"""Local regret and gap (docs/mathematics.md 4.5): hand-worked slates, the simulator's own mean, and where they show."""
 
 import itertools
 from collections.abc import Callable

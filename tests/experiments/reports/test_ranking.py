@@ -39,7 +39,7 @@ def test_known_table() -> None:
     assert learner.clicks == pytest.approx(2.0)
     assert learner.readers_lost_percent == pytest.approx(10.0)
     assert learner.reward_by_seed == pytest.approx((1, 1.4, 0.8, 1.2, 1.1))
-    # The rewards are A and B of algorithms.md, 6.5.
+    # The rewards are A and B of docs/mathematics.md 10.5.
     assert learner.versus is not None
     assert (learner.versus.low, learner.versus.high) == pytest.approx((0.0719913, 0.2080087), abs=5e-8)
     assert popular.versus is None

@@ -1,4 +1,4 @@
-"""Paired differences, bands and the t quantile, against scipy and against algorithms.md, 6.5."""
+"""Paired differences, bands and the t quantile, against scipy and against docs/mathematics.md 10.5."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from feedgym.experiments.reports.statistics import (
     variance_factor,
 )
 
-# algorithms.md, 6.5.
+# docs/mathematics.md 10.5.
 A = np.array([1, 1.4, 0.8, 1.2, 1.1])
 B = np.array([0.9, 1.2, 0.7, 1.1, 0.9])
 

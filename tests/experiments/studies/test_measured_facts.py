@@ -204,7 +204,7 @@ def test_the_study_writes_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_settings_are_those_of_the_page() -> None:
-    """world.md, section 2, column ``measured``, with what the facts changed: a changed value is another world."""
+    """docs/mathematics.md 9.3, column ``measured``, with what the facts changed: a changed value is another world."""
     world = WORLDS["measured"]
     reader, newsroom, feed = world.reader, world.feed.newsroom, world.feed
     assert (reader.base_log_odds, reader.taste, reader.interest_sd, reader.drift_time_hours) == (-2.6, 1.0, 0.605, 2400)

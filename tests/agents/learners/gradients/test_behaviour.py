@@ -1,4 +1,4 @@
-"""Estimated propensities: what they tend to, and that nothing else learns from them (algorithms.md, 3.1)."""
+"""Estimated propensities: what they tend to, and that nothing else learns from them (docs/mathematics.md 3.1)."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from feedgym.agents.learners.gradients.behaviour import BehaviourHead
 from feedgym.agents.slate_policy.slates import sample_slates
 
-# Of the toy of algorithms.md 6.2.
+# Of the toy of docs/mathematics.md 10.2.
 INCLUSION = np.array([0.057953113, 0.884775572, 0.057953113, 0.662826040, 0.403230140, 0.057953113, 0.817355797])
 INCLUSION = np.append(INCLUSION, 0.057953113)
 

@@ -1,4 +1,4 @@
-"""Which softmax is differentiated, and from how many of its articles it is estimated (algorithms.md, 3.3).
+"""Which softmax is differentiated, and from how many of its articles it is estimated (docs/mathematics.md 3.3).
 
 Here the full softmax stands as a head of all articles; the stratified one must come near it, and equal it where each
 draw of the tail stands for itself.

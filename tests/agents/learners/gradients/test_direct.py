@@ -1,4 +1,4 @@
-"""The learner `direct`: its gradient is the covariance of algorithms.md 3.4, and as an agent it learns and resumes."""
+"""The learner `direct`: its gradient is the covariance of docs/mathematics.md 3.4; the agent learns and resumes."""
 
 import io
 from typing import Any
@@ -19,7 +19,7 @@ from helpers.inside import learner_of, learning_of, ring_of
 SITE = FeedConfig(num_readers=150, days=3.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
 SMALL = {"max_steps": 8, "shortlist_size": 20, "tail_draws": 16, "policy_batch": 64}
 
-# The case of 3.4.
+# The case of docs/mathematics.md 3.4.
 N, M = 2000, 50
 J = np.arange(N)
 LOGIT = -1.2 * np.log(1 + J) + 0.5 * np.cos(7 * J)
@@ -123,7 +123,7 @@ def test_an_article_that_has_all_the_chance_is_not_pushed() -> None:
 
 
 def test_draws_that_are_one_logged_article_are_chen_again() -> None:
-    """``r^ = 1[a = logged] R / beta`` is the corrected single-item gradient of 3.1."""
+    """``r^ = 1[a = logged] R / beta`` is the corrected single-item gradient of docs/mathematics.md 3.1."""
     logits = torch.randn(1, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     shown, beta, paid, size = 2, 0.3, 1.7, 4
     reward = torch.zeros(1, 6, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Importance weights on the worlds of algorithms.md 6.1: ten actions, one state, a softmax with a logit for each.
+"""Importance weights on the worlds of docs/mathematics.md 10.1: ten actions, one state, a logit for each.
 
 "Exact gradient" is the expectation of the update over the log: ``logit += rate (c - pi sum(c))``, with c of each action
 its chance in the log times its coefficient. Where only a limit is asked for, larger steps go there sooner.

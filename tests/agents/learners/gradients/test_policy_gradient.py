@@ -1,4 +1,4 @@
-"""Estimators of the slate policy's gradient, on the toy of algorithms.md 6.2: all of its 336 slates at once.
+"""Estimators of the slate policy's gradient, on the toy of docs/mathematics.md 10.2: all of its 336 slates at once.
 
 The plain versions work in numpy from closed forms and enumeration; the shipped ones by autodiff.
 Shapes: S = 336 slates, K = 3 positions, 8 articles, 4 of them in the shortlist: gradients (S, 4) are by their logits.
@@ -125,7 +125,7 @@ class Plain:
 
 
 def plain(estimator: str, reward: Doubles, baseline: float) -> Doubles:
-    """Gradient that each slate gives, (S, 4): algorithms.md 3.2, with nothing done to the weights."""
+    """Gradient that each slate gives, (S, 4): docs/mathematics.md 3.2, with nothing done to the weights."""
     pi, beta, slot = Plain(TARGET), Plain(LOGGER), np.arange(K)
     rho, advantage = pi.q / beta.q, reward - baseline
     if estimator == "joint":
@@ -229,7 +229,7 @@ def test_sharp_policies_lose_no_more_than_what_cancels(epsilon: float) -> None:
 
 @pytest.mark.parametrize("logits", [LOGGER, TARGET, 4 * LOGGER], ids=["logger", "target", "sharp"])
 def test_autodiff_equals_the_closed_form(logits: Doubles) -> None:
-    """On every slate, position by position, and with the joint's own formula of 3.2."""
+    """On every slate, position by position, and with the joint's own formula of docs/mathematics.md 3.2."""
     leaf = each_slate(logits)
     slots = log_slots(log_weights(leaf))
     plain_side = Plain(logits)
@@ -268,7 +268,7 @@ def test_slot_marginals() -> None:
         np.testing.assert_allclose(got, exact.T, rtol=within)
 
 
-# The estimators (3.2 and 6.6)
+# The estimators (docs/mathematics.md 3.2 and 10.6)
 
 
 @pytest.mark.parametrize("kind", TRUE)

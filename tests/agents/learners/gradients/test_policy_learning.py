@@ -1,4 +1,4 @@
-"""Learning from logs of the toy of algorithms.md 6.2: the second table of 3.2.
+"""Learning from logs of the slate toy: the table of docs/mathematics.md 10.6.
 
 400 steps of rate 2 from zero logits, the softmax over all 8 articles, on the mean over one log of n slates; the mean
 reward of each position is its baseline. All logs are learned from at once.

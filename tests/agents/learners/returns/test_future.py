@@ -13,7 +13,7 @@ HALF_LIFE = 2.0 ** (-1 / 24)
 
 
 def poisson_visits(seed: int, readers: int, hours: float, rate: float = 0.1) -> Visited:
-    """Readers who visit as a Poisson process and earn 1 a visit (algorithms.md, 4.3)."""
+    """Readers who visit as a Poisson process and earn 1 a visit (docs/mathematics.md 4.3)."""
     rng = np.random.default_rng(seed)
     count = rng.poisson(rate * hours, readers)
     row = np.repeat(np.arange(readers), count)

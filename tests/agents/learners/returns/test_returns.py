@@ -1,4 +1,4 @@
-"""Returns along chains of visits: algorithms.md 6.5, and plain loops that the scans must equal."""
+"""Returns along chains of visits: docs/mathematics.md 10.5, and plain loops that the scans must equal."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from feedgym.env.arrays import Bools, Doubles
 DISCOUNT = 2.0 ** (-1 / 24)
 VISIT_RATE = 0.1
 POISSON_VALUE = VISIT_RATE / -np.log(DISCOUNT)
-"""Of a reader who visits at this rate and earns 1 a visit, at any time (algorithms.md, 4.3)."""
+"""Of a reader who visits at this rate and earns 1 a visit, at any time (docs/mathematics.md 4.3)."""
 SIZES = [0, 1, 2, 3, 7, 8, 9, 64, 1000]
 """Around the powers of two, by which the scans double."""
 
