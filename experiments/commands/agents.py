@@ -20,7 +20,7 @@ CONFIGS = (
     "feedgym.agents.learners.settings:DirectConfig",
     "feedgym.agents.learners.settings:LtvConfig",
     "feedgym.agents.learners.settings:FutureConfig",
-    "feedgym.agents.learners.settings:TwoTowerAgentConfig",
+    "feedgym.agents.two_tower.settings:TwoTowerAgentConfig",
     "feedgym.agents.baselines.popularity:RecentConfig",
     "feedgym.agents.baselines.popularity:PopularConfig",
     "feedgym.agents.baselines.sponsored:SponsoredConfig",

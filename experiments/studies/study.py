@@ -20,19 +20,20 @@ from feedgym.experiments.runs import write_bytes
 Claims = Sequence[tuple[str, str, str]]
 """(agent, other, what is claimed)"""
 
-STUDIES = ("learning", "real_articles", "long_term")
-TABLES = (
-    "estimators",
-    "index",
-    "logged_propensities",
-    "measured_facts",
-    "off_policy",
-    "ope",
-    "power",
-    "staleness",
-    "two_towers",
-)
-"""Studies with tables of their own: their module has ``run(out)``, which returns a table."""
+STUDIES = {"learning": "learning", "real_articles": "worlds.real_articles", "long_term": "long_term"}
+"""Name -> module in ``feedgym.experiments.studies``."""
+TABLES = {
+    "estimators": "from_logs.estimators",
+    "index": "indexes.index",
+    "logged_propensities": "from_logs.logged_propensities",
+    "measured_facts": "worlds.measured_facts",
+    "off_policy": "from_logs.off_policy",
+    "ope": "known_truth.ope",
+    "power": "worlds.power",
+    "staleness": "freshness.staleness",
+    "two_towers": "two_towers",
+}
+"""The same for studies with tables of their own: their module has ``run(out)``, which returns a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,10 +130,15 @@ def _runs_of(runs: Sequence[Run], name: str) -> list[Run]:
     return found
 
 
+def study_module(name: str) -> Any:
+    """The module of a study, imported when it is asked for."""
+    return importlib.import_module(f"feedgym.experiments.studies.{(STUDIES | TABLES)[name]}")
+
+
 def parts_of(name: str, out: Path) -> tuple[Part, ...]:
     """The comparisons of a study; most have one."""
     require(name in STUDIES, "study", name, f"one of {', '.join((*STUDIES, *TABLES))}, or all")
-    study: Any = importlib.import_module(f"feedgym.experiments.studies.{name}")
+    study = study_module(name)
     if hasattr(study, "parts"):
         parts: tuple[Part, ...] = study.parts(out / name)
         return parts
@@ -144,7 +150,7 @@ def run_study(name: str, out: Path) -> tuple[CompareResult, ...]:
     results: list[CompareResult] = []
     tables = [f"Command: `feedgym study {name}`"]
     if name in TABLES:
-        study: Any = importlib.import_module(f"feedgym.experiments.studies.{name}")
+        study = study_module(name)
         made: str = study.run(out / name)
         print(made)
         write_bytes(out / name / "table.md", f"{tables[0]}\n\n{made}".encode())

@@ -40,7 +40,7 @@ def loaded_by(*words: str) -> tuple[str, set[str]]:
 
 def test_help_names_every_command_and_loads_nothing() -> None:
     text, loaded = loaded_by("--help")
-    for name, line in cli.COMMANDS.items():
+    for name, (_, line) in cli.COMMANDS.items():
         assert f"  {name}" in text
         assert line in text
     assert loaded == set()
@@ -119,7 +119,7 @@ def test_a_script_works_from_any_folder_with_its_workers(script: str, tmp_path: 
     assert len(list(tmp_path.glob("runs/*/runs/*/seed-0/done.json"))) == (2 if script == "compare.py" else 1)
 
 
-@pytest.mark.parametrize("script", ["show.py", "agents.py", "cli.py"])
+@pytest.mark.parametrize("script", ["commands/show.py", "commands/agents.py", "cli.py"])
 def test_the_other_scripts_start_too(script: str, tmp_path: Path) -> None:
     done = python(str(ROOT / "experiments" / script), "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -185,7 +185,7 @@ def test_the_command_fills_in_the_horizon_of_a_file(tmp_path: Path, capsys: pyte
 def test_checkpoints_take_a_tenth_of_the_time_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that only checkpoints move, and days: saving takes 1 s, a day 3 s; then every fourth day is saved."""
     clock, saved = [0.0], list[int]()
-    plain = train.save_arrays
+    plain = runner.save_arrays
 
     def slow(path: Path, arrays: Any) -> None:
         plain(path, arrays)

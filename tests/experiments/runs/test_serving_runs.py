@@ -159,9 +159,9 @@ def test_the_vector_face_gives_the_same_bytes(mode: str, folder: Callable[[str],
 def test_cost_is_in_the_curves_and_lower_for_slates_drawn_ahead(tmp_path: Path) -> None:
     found: dict[str, dict[str, float]] = {}
     for mode in ("realtime", "streaming", "batch"):
-        runner = train._Runner(RunConfig(agent=AGENTS[mode], **RUN), tmp_path / mode, None, None)
-        runner.run()
-        found[mode] = runner._points[-1][1]  # of the last day
+        running = runner._Runner(RunConfig(agent=AGENTS[mode], **RUN), tmp_path / mode, None, None)
+        running.run()
+        found[mode] = running._points[-1][1]  # of the last day
     cost = {name: {m: v[f"serving/{name}_per_1000_visits"] for m, v in found.items()} for name in COUNTS}
     assert cost["queries"]["realtime"] == cost["queries"]["streaming"] == 1000.0
     assert cost["reader_embeddings"]["realtime"] == 1000.0 > cost["reader_embeddings"]["streaming"]

@@ -1,6 +1,5 @@
 """Studies: every claim names agents that are run, and the verdict is what the interval says."""
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,14 @@ from feedgym.agents import make_agent, parse_agent
 from feedgym.env import Feed, FeedConfig
 from feedgym.experiments.reports.curves import Curves, Run
 from feedgym.experiments.studies import study
-from feedgym.experiments.studies.study import STUDIES, claims_markdown, crossing, daily_markdown, parts_of
+from feedgym.experiments.studies.study import (
+    STUDIES,
+    claims_markdown,
+    crossing,
+    daily_markdown,
+    parts_of,
+    study_module,
+)
 
 
 def run_of(agent: str, seed: int, reward: float) -> Run:
@@ -22,7 +28,7 @@ def run_of(agent: str, seed: int, reward: float) -> Run:
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_claims_are_about_agents_that_are_run(name: str, tmp_path: Path) -> None:
-    module: Any = importlib.import_module(f"feedgym.experiments.studies.{name}")
+    module = study_module(name)
     for part in parts_of(name, tmp_path):
         labels = {config.plan().label for config in part.config.runs()}
         pairs = [*(claim[:2] for claim in part.claims), *part.daily]
