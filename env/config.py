@@ -148,7 +148,7 @@ class NewsroomConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModuleConfig:
-    """Modules of a home page: what a slate is made of instead of articles (docs/worlds.md, "Modules")."""
+    """Modules of a home page: what a slate is made of instead of articles (docs/guide/modules.md)."""
 
     size: int = 4
     """Articles that a module shows."""

@@ -59,7 +59,7 @@ class CompareConfig:
     articles: Path | None = None
     """CSV or Parquet file of articles for the newsroom to replay: id, publication time, and what else there is."""
     modules: bool = False
-    """Serve modules of a home page, each of which pools some articles, instead of articles (docs/worlds.md)."""
+    """Serve modules of a home page, each of which pools some articles, instead of articles (docs/guide/modules.md)."""
     out: Path = Path("runs/compare")
     """Folder for everything that comes out. The same settings and folder go on where they were stopped."""
     workers: int = 0

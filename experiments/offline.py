@@ -1,8 +1,9 @@
 """Learning from a log alone: ``feedgym offline --log FOLDER --agent regression-dwell``.
 
-The agent lives through the logged days and learns from what was served then (docs/offline.md). Where the log came from
-a simulator, the agent is then deployed there, frozen, for the same days and the same readers: that is the truth. With
---estimate-days, the last days are kept back, and off-policy estimates say what the agent would have earned on them.
+The agent lives through the logged days and learns from what was served then (docs/guide/offline.md). Where the log came
+from a simulator, the agent is then deployed there, frozen, for the same days and the same readers: that is the truth.
+With --estimate-days, the last days are kept back, and off-policy estimates say what the agent would have earned on
+them.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""docs/editorial.md: its example runs, its table is what the code reads, its commands are agents."""
+"""docs/guide/editorial.md: its example runs, its table is what the code reads, its commands are agents."""
 
 import re
 from pathlib import Path
@@ -10,13 +10,13 @@ from feedgym.agents.editorial import rules as editorial
 from feedgym.agents.editorial.syntax import rules_of
 from feedgym.experiments.measures.editor_sums import NAMES
 
-PAGE = (Path(__file__).parents[1] / "docs" / "editorial.md").read_text()
+PAGE = (Path(__file__).parents[1] / "docs" / "guide" / "editorial.md").read_text()
 TABLE = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|", PAGE, flags=re.MULTILINE)
 
 
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    exec(compile(code, "docs/editorial.md", "exec"), {})
+    exec(compile(code, "docs/guide/editorial.md", "exec"), {})
     assert re.fullmatch(r"\d+ positions stayed empty\n", capsys.readouterr().out)
 
 

@@ -1,4 +1,4 @@
-"""docs/readers.md: its readers pass the check, live under two agents, and do what the page says of them."""
+"""docs/guide/readers.md: its readers pass the check, live under two agents, and do what the page says of them."""
 
 import functools
 import re
@@ -16,7 +16,7 @@ from feedgym.env import Feed, FeedConfig, check_reader_model
 from feedgym.experiments import compare
 from feedgym.experiments.commands import check_reader
 
-PAGE = (Path(__file__).parents[1] / "docs" / "readers.md").read_text()
+PAGE = (Path(__file__).parents[1] / "docs" / "guide" / "readers.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 GALLERY = {found.group(1): block for block in BLOCKS if (found := re.match(r"# (\w+)\.py\n", block))}
 READERS = {"night_owl": "NightOwl", "headline_skimmer": "HeadlineSkimmer", "loyal_subscriber": "LoyalSubscriber"}
@@ -24,7 +24,7 @@ AGENT_NAMES = ("random", "recent")
 
 
 def names_of(code: str, **names: Any) -> dict[str, Any]:
-    exec(compile(code, "docs/readers.md", "exec"), names)
+    exec(compile(code, "docs/guide/readers.md", "exec"), names)
     return names
 
 

@@ -1,4 +1,4 @@
-"""docs/serving.md: its example runs, its table is the presets', its commands are agents."""
+"""docs/guide/serving.md: its example runs, its table is the presets', its commands are agents."""
 
 import dataclasses
 import re
@@ -10,12 +10,12 @@ from feedgym.agents import parse_agent
 from feedgym.agents.serving.clocks import PRESETS
 from feedgym.agents.serving.serving_cost import ServingCost
 
-PAGE = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
+PAGE = (Path(__file__).parents[1] / "docs" / "guide" / "serving.md").read_text()
 
 
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    exec(compile(code, "docs/serving.md", "exec"), {})
+    exec(compile(code, "docs/guide/serving.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     found = [
         re.fullmatch(r"(\w+): (\d+) visits, (\d+) searches, (\d+) articles embedded, (\d+) expired", x) for x in lines

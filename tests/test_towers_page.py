@@ -1,4 +1,4 @@
-"""docs/towers.md: its tables are those of the code, its module runs in every way that the page names."""
+"""docs/guide/towers.md: its tables are those of the code, its module runs in every way that the page names."""
 
 import re
 import sys
@@ -26,7 +26,7 @@ from feedgym.towers.negatives import NEGATIVES, NegativeContext, make_negatives,
 from feedgym.towers.prediction import PREDICTIONS
 from feedgym.towers.rerankers import RERANKERS
 
-PAGE = (Path(__file__).parents[1] / "docs" / "towers.md").read_text()
+PAGE = (Path(__file__).parents[1] / "docs" / "guide" / "towers.md").read_text()
 MODULE, NOTEBOOK = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 TABLES: tuple[dict[str, Any], ...] = (HISTORY_ENCODERS, PREDICTIONS, CONTRASTS, NEGATIVES)
 SHIPPED = tuple(tuple(table) for table in TABLES)
@@ -135,7 +135,7 @@ def test_each_of_the_four_is_used_and_trained(my_towers: Any, monkeypatch: pytes
 
 
 def test_the_notebook_runs(my_towers: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(NOTEBOOK, "docs/towers.md", "exec"), {})
+    exec(compile(NOTEBOOK, "docs/guide/towers.md", "exec"), {})
     assert re.fullmatch(r"trained [1-9]\d* times\n", capsys.readouterr().out)
 
 

@@ -80,7 +80,8 @@ class RandomConfig:
     """Uniform exploration alone: no other setting of :class:`PolicyConfig` would change a slate."""
 
     rules: str | tuple[Rule, ...] | None = None
-    """Editorial rules, such as ``exclude(topic=3)+cap(topic,2)`` (docs/editorial.md): uniform over what they allow."""
+    """Editorial rules, such as ``exclude(topic=3)+cap(topic,2)`` (docs/guide/editorial.md): uniform over what they
+    allow."""
 
     def __post_init__(self) -> None:
         """Check once."""

@@ -1,4 +1,4 @@
-"""Editorial rules as words: how the command line writes them (docs/editorial.md)."""
+"""Editorial rules as words: how the command line writes them (docs/guide/editorial.md)."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class LoggedSite:
         self.log = LogReader(path, batch_rows=batch_rows)
         articles = self.log.articles_path
         if articles is None:
-            raise FileNotFoundError(f"log: got {str(path)!r}, needs articles.parquet beside it (docs/offline.md)")
+            raise FileNotFoundError(f"log: got {str(path)!r}, needs articles.parquet beside it (docs/guide/offline.md)")
         self.newsroom = LoggedNewsroom(articles, category_sizes)
         self.summary = summary = self.log.summary
         settings = self.log.config or {}

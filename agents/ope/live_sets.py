@@ -65,7 +65,9 @@ def check_live_sets(log: LoggedSlates, articles: ArticleTimes | None) -> Article
         )
     if log.made_hours is None or log.num_live is None:
         lacks = "made_hours" if log.made_hours is None else "num_live"
-        raise ValueError(f"log: got no {lacks}, needs made_hours and num_live to find what was live (docs/log.md)")
+        raise ValueError(
+            f"log: got no {lacks}, needs made_hours and num_live to find what was live (docs/guide/log.md)"
+        )
     dead = (log.article_id >= 0) & ~articles.is_live(log.article_id, log.made_hours)
     if dead.any():
         row = int(np.argmax(dead.any(axis=1)))

@@ -37,7 +37,8 @@ class PolicyConfig:
     new_impressions: int = 0
     """So is one that was shown less often than this."""
     rules: str | tuple[Rule, ...] | None = None
-    """Editorial rules, such as ``exclude(topic=3)+cap(topic,2)+pin(812,0)+share(topic=1,0.2)`` (docs/editorial.md)."""
+    """Editorial rules, such as ``exclude(topic=3)+cap(topic,2)+pin(812,0)+share(topic=1,0.2)``
+    (docs/guide/editorial.md)."""
 
     def __post_init__(self) -> None:
         """Check once."""

@@ -56,7 +56,7 @@ class TwoTowerAgentConfig:
     serving: ServingMode = "realtime"
     """What is fresh when: ``realtime`` (all at request), ``streaming`` (articles and readers' features lag), ``batch``
     (slates are drawn each night for known readers, and one for the rest). Each sets the four clocks that follow, those
-    of them that are None: see docs/serving.md."""
+    of them that are None: see docs/guide/serving.md."""
     item_refresh_hours: float | None = None
     """New articles enter the index, and a trained model serves, at multiples of this; 0: at once."""
     reader_refresh_hours: float | None = None

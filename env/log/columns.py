@@ -1,4 +1,4 @@
-"""The columns of the impression log: names, order, types and meaning (docs/log.md says the same).
+"""The columns of the impression log: names, order, types and meaning (docs/guide/log.md says the same).
 
 A row is an impression: one article at one position of one slate. What belongs to a visit stands in each of
 its K rows. Arrow is imported late: whoever imports ``feedgym.env`` does not wait for it.

@@ -129,7 +129,7 @@ def origin(path: Path, schema: pa.Schema, site_log: bool = True) -> tuple[bool, 
         )
     if version is None:
         lacking = [name for name in SITE_NEEDS if name not in schema.names]
-        allowed = f"also {lacking}: a log needs {', '.join(SITE_NEEDS)} at least (docs/offline.md)"
+        allowed = f"also {lacking}: a log needs {', '.join(SITE_NEEDS)} at least (docs/guide/offline.md)"
         require(not lacking, f"{path}: columns", schema.names[:20], allowed)
         return False, None
     seen = version.decode(errors="replace")

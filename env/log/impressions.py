@@ -1,4 +1,4 @@
-"""The impression log as a table: written in one go, or read back (columns: ``columns``, docs/log.md).
+"""The impression log as a table: written in one go, or read back (columns: ``columns``, docs/guide/log.md).
 
 Shapes: R rows, a row per impression. The same data give the same bytes.
 """
@@ -185,6 +185,6 @@ def _read_part(path: Path, names: list[str], site_log: bool) -> pa.Table:
             for name in names
         ]
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ValueError(f"{path}: got a column of another type than docs/log.md says ({error})") from error
+        raise ValueError(f"{path}: got a column of another type than docs/guide/log.md says ({error})") from error
     fields = [pa.field(name, kinds[name], nullable=site_log or BY_NAME[name].nullable) for name in names]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=table.schema.metadata))

@@ -1,4 +1,4 @@
-"""``modules.parquet`` beside a log: which articles each edition of a module showed (docs/log.md)."""
+"""``modules.parquet`` beside a log: which articles each edition of a module showed (docs/guide/log.md)."""
 
 import math
 from collections.abc import Mapping

@@ -5,7 +5,7 @@ A module is a definition, such as "the newest of topic 3". Every ``refresh_hours
 articles that the module shows at that moment and expires when the next one arrives. So agents, retrieval,
 propensities, logs and oracles need not know of modules. Exogenous, as the newsroom that it wraps.
 
-Pooling takes the mean of everything that enters a click's log-odds, decay included (docs/worlds.md, "Modules"), so
+Pooling takes the mean of everything that enters a click's log-odds, decay included (docs/guide/modules.md), so
 that at every moment an edition's log-odds are the mean of those that its articles would have, shown alone.
 Shapes: m articles live at some time of a day, e editions of that day, S slots of a module, T topics.
 """

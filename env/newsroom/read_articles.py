@@ -1,7 +1,7 @@
 """What a real site published, read and checked: times, and whatever else the site knows of its articles.
 
 Bad input is refused with file, row, column, value and what is allowed. Rows are data rows, counted from 1.
-The file format is docs/real_articles.md. Shapes: m articles, D dimensions of a given vector.
+The file format is docs/guide/real_articles.md. Shapes: m articles, D dimensions of a given vector.
 """
 
 import re

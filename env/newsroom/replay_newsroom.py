@@ -2,7 +2,8 @@
 
 Times come from the file, and what else it holds; all the rest is drawn by noise keyed by (seed, what is
 drawn, the article's own id). So an article keeps what was drawn for it whatever other rows the file has.
-Equations of what is drawn: docs/mathematics.md 9.1, as the synthetic newsroom draws it. File: docs/real_articles.md.
+Equations of what is drawn: docs/mathematics.md 9.1, as the synthetic newsroom draws it.
+The file: docs/guide/real_articles.md.
 Shapes: m articles, T topics, D dimensions. Time is in hours; hour 0 is the midnight that begins the first day.
 """
 
@@ -32,7 +33,8 @@ class ReplayNewsroom:
     readers whose week begins on a Monday are not shifted to the file's calendar.
 
     Args:
-        articles: path of a ``.csv``, ``.csv.gz`` or ``.parquet`` file, or a table in memory (docs/real_articles.md).
+        articles: path of a ``.csv``, ``.csv.gz`` or ``.parquet`` file, or a table in memory
+            (docs/guide/real_articles.md).
         config: how what the file lacks is drawn; its rates and profiles of publication are not used.
         seed: the world's seed; the times, and all else that the file holds, do not depend on it.
 

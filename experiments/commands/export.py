@@ -1,4 +1,4 @@
-"""A log for other people's learners: ``feedgym export --log FOLDER`` writes a Minari dataset (docs/offline.md).
+"""A log for other people's learners: ``feedgym export --log FOLDER`` writes a Minari dataset (docs/guide/offline.md).
 
 An episode is one reader, a step is one visit, as in ``FeedGym/NewsFeed-v0``. Needs the extra ``[export]``.
 For Open Bandit Pipeline see ``open_bandit_feedback``.

@@ -1,4 +1,4 @@
-"""What serving cost the agents of a comparison, counted: how fresh an agent was has a price (docs/serving.md)."""
+"""What serving cost the agents of a comparison, counted: how fresh an agent was has a price (docs/guide/serving.md)."""
 
 from collections.abc import Mapping, Sequence
 

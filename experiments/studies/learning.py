@@ -1,7 +1,7 @@
 """Study: who learns what on ``vivid``, and why contrastive learning does badly there.
 
 Settings were chosen on seeds 100 to 102 and frozen before these seeds were run; dwell regression had ``sharpness`` 3
-then, and 1 turned out to be better for it since (docs/learning.md). Beside the demo's agents stand two more
+then, and 1 turned out to be better for it since (docs/studies/learning.md). Beside the demo's agents stand two more
 contrastive ones, each with one suspected cause of its failure taken away: ``propensity_cap``: clicks weighed by
 1 / slot propensity (capped), so that being shown often does not count as being liked; then ``dwell_weight`` on top:
 minutes instead of clicks.

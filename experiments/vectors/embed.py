@@ -1,7 +1,7 @@
 """Vectors out of a run: ``feedgym embed --run FOLDER`` writes those of articles and readers as Parquet.
 
 They are what the run's towers knew at its end: features for other models, or points to look at: beside the tables
-stands a folder for TensorBoard's projector. Columns: docs/embeddings.md.
+stands a folder for TensorBoard's projector. Columns: docs/guide/embeddings.md.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,8 @@
 """Study: is the world ``measured`` what its sources say? Facts of a simulated month, each within a band.
 
 Policies: ``random``; ``recent``, Plackett-Luce over all live articles with logit ``-age / 14 h`` and epsilon .05
-(a prototype had 6 h, under which no reader model could give these ages of clicks: docs/worlds.md); ``newest`` first.
+(a prototype had 6 h, under which no reader model could give these ages of clicks: docs/studies/worlds.md); ``newest``
+first.
 Bands: docs/mathematics.md 9.4. Shapes: n visits, K positions, A articles, T topics. Time is in hours.
 """
 

@@ -1,4 +1,4 @@
-"""The examples of docs/gymnasium.md run as they stand, and print what they promise."""
+"""The examples of docs/guide/gymnasium.md run as they stand, and print what they promise."""
 
 import re
 import warnings
@@ -9,7 +9,7 @@ import pytest
 from feedgym.env.faces.actions import ACTIONS, ORDERS
 from feedgym.env.faces.news_feed_env import OBSERVATIONS
 
-PAGE = Path(__file__).parents[3] / "docs" / "gymnasium.md"
+PAGE = Path(__file__).parents[3] / "docs" / "guide" / "gymnasium.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
 PRINTED = [
     r"(\d+) visits, (\d+\.\d) minutes read, (left|stayed)",
@@ -28,7 +28,7 @@ def test_every_example_of_the_page_is_checked() -> None:
 def test_example_runs_without_warnings(block: int, printed: str, capsys: pytest.CaptureFixture[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        exec(compile(BLOCKS[block], f"docs/gymnasium.md, example {block}", "exec"), {})
+        exec(compile(BLOCKS[block], f"docs/guide/gymnasium.md, example {block}", "exec"), {})
     out = capsys.readouterr().out
     found = re.match(printed, out)
     assert found is not None, out

@@ -1,4 +1,4 @@
-"""What the world ``vivid`` is like: facts of simulated runs, each within a band. They make the table of docs/worlds.md.
+"""What the world ``vivid`` is like: facts of simulated runs, each within a band (docs/studies/worlds.md).
 
 1,200 readers, 14 days, seeds 0 to 3. Run with ``-s`` to see the table. A fact outside its band means that the
 world has changed: its parameters, or its code.
@@ -96,7 +96,7 @@ BANDS: list[tuple[str, str, float, float]] = [
 
 
 def row(policy: str, fact: str, low: float, high: float) -> str:
-    """The fact as a row of the table in docs/worlds.md."""
+    """The fact as a row of the table in docs/studies/worlds.md."""
     seen = [run(policy, seed)[fact] for seed in SEEDS]
     return f"| `{policy}` | {fact} | {low:g} to {high:g} | {np.mean(seen):.3g} ({min(seen):.3g} to {max(seen):.3g}) |"
 
@@ -110,7 +110,7 @@ def test_fact_is_within_its_band(policy: str, fact: str, low: float, high: float
 
 
 def test_the_page_shows_these_bands_and_what_was_measured() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "worlds.md").read_text().splitlines()
+    page = (Path(__file__).parents[3] / "docs" / "studies" / "worlds.md").read_text().splitlines()
     for policy, fact, low, high in BANDS:
         start = f"| `{policy}` | {fact} | {low:g} to {high:g} | "
         found = [line.removeprefix(start) for line in page if line.startswith(start)]

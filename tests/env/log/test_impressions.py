@@ -126,7 +126,7 @@ def test_the_columns_are_those_of_the_design() -> None:
 
 
 def test_the_docs_page_says_the_same() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "log.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "guide" / "log.md").read_text()
     lines = [line.split("|")[1:4] for line in page.splitlines() if line.startswith("| `")]
     named = [(cells[0].strip().strip("`"), cells[1].strip()) for cells in lines]
     log = [(c.name, c.type + (", null" if c.nullable else "")) for c in COLUMNS]

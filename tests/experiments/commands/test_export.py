@@ -288,7 +288,7 @@ def test_the_example_of_the_page(logged: Path, table: pa.Table, monkeypatch: pyt
     vars(stand_in).update(SlateOffPolicyEvaluation=Evaluation, SlateIndependentIPS=lambda len_list: len_list)
     monkeypatch.setitem(sys.modules, "obp", types.ModuleType("obp"))
     monkeypatch.setitem(sys.modules, "obp.ope", stand_in)
-    page = (Path(__file__).parents[3] / "docs" / "log.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "guide" / "log.md").read_text()
     example = page.split("## Open Bandit Pipeline")[1].split("```python")[1].split("```")[0]
     printed: list[float] = []
     exec(example.replace("runs/log/impressions", str(logged / "impressions")), {"print": printed.append})

@@ -186,7 +186,7 @@ def test_another_world_is_told_apart(
 
 
 def test_the_page_shows_every_fact_within_its_band() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "worlds.md").read_text().splitlines()
+    page = (Path(__file__).parents[3] / "docs" / "studies" / "worlds.md").read_text().splitlines()
     for fact in FACTS:
         band = f"{fact.low:.3g} to {fact.high:.3g}{', mean' if fact.of_mean else ''}"
         found = [line for line in page if line.startswith(f"| `{fact.policy}` | {fact.name} | {band} | ")]
