@@ -110,7 +110,8 @@ def log_rest(weights: DrawWeights, taken: Bools, num_tail_taken: Ints) -> Double
 def columns_in_shortlist(articles: Ints, shortlist: Ints) -> Ints:
     """Columns (B, K) of articles (B, K) in their row's shortlist (B, M); -1 if absent or padding.
 
-    Membership is by id. Comparing scores with the M-th best would be wrong under approximate search (2.4).
+    Membership is by id: a comparison with the M-th best score would be wrong under approximate search
+    (docs/mathematics.md 2.4).
     """
     columns: Ints = np.full(articles.shape, -1, dtype=np.int64)
     if shortlist.shape[1] == 0:

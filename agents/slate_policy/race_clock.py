@@ -3,8 +3,8 @@
 Article a arrives at an exponential time of rate w_a; the K earliest are the slate. ``t*`` is the time at which K
 arrivals are expected. Integrals over the whole race stop at ``T``, when fewer than K have arrived with a chance below
 ``LATE``, and run in ``x = log(1 + t / K)``. The heavy articles of a peaked softmax arrive hundreds of times earlier
-than the light ones: in x both take up room, so that a few nodes more serve for them. In ``u = 1 - exp(-t / t*)``, the
-page's own variable, 16 nodes do where w t* is a few, and 500 were needed where it is hundreds.
+than the light ones: in x both take up room, so that a few nodes more serve for them. In ``u = 1 - exp(-t / t*)``
+16 nodes do where w t* is a few, and 500 were needed where it is hundreds.
 Shapes: B visits, M columns of a shortlist, C nodes of all visits in a row, visit after visit.
 """
 

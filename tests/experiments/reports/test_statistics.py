@@ -24,7 +24,7 @@ def test_t_quantile_is_scipys(dof: int, probability: float) -> None:
     assert t_quantile(probability, dof) == pytest.approx(stats.t.ppf(probability, dof), rel=1e-9, abs=1e-12)
 
 
-def test_the_row_of_the_specification() -> None:
+def test_the_row_of_the_page() -> None:
     paired = paired_difference(A, B)
     assert paired.mean == pytest.approx(0.14)
     assert paired.sd == pytest.approx(0.0547723, abs=5e-8)
