@@ -9,8 +9,12 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: setup demo test lint format types unit same study benchmark clean
+# What is printed at the end: the commands live in .venv, and a shell finds them there only once it is activated.
+ACTIVATE := @echo 'To have `feedgym` and `python` of this environment in your shell: . .venv/bin/activate'
+HOUSE := $(READY) .links/feedgym
 
-setup: $(READY) .links/feedgym
+setup: $(HOUSE)
+	$(ACTIVATE)
 
 # torch first and by its exact version: a plain `torch` would fetch gigabytes of CUDA.
 $(READY): pyproject.toml constraints.txt
@@ -25,34 +29,35 @@ $(READY): pyproject.toml constraints.txt
 	mkdir -p .links
 	ln -sfn .. .links/feedgym
 
-demo: setup
+demo: $(HOUSE)
 	$(BIN)/feedgym compare --out runs/demo
+	$(ACTIVATE)
 
 test: lint types unit
 
-lint: setup
+lint: $(HOUSE)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: setup
+format: $(HOUSE)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-types: setup
+types: $(HOUSE)
 	$(BIN)/mypy
 
-unit: setup
+unit: $(HOUSE)
 	$(BIN)/python -m pytest -n 2
 
 # Whether this tree gives the same bytes as another commit: make same AGAINST=main
 AGAINST ?= HEAD
-same: setup
+same: $(HOUSE)
 	$(BIN)/python tests/same_bytes.py --against $(AGAINST)
 
-study: setup
+study: $(HOUSE)
 	$(BIN)/feedgym study all --out runs/studies
 
-benchmark: setup
+benchmark: $(HOUSE)
 	$(BIN)/feedgym benchmark
 
 clean:

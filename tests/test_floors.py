@@ -6,6 +6,7 @@ beside the folders; it may import rooms of lower floors only, wherever in a modu
 
 import ast
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,16 @@ def test_every_room_has_one_floor(top: str) -> None:
     rooms = {room for room in map(room_of, modules(top)) if room is not None}
     assert rooms == set().union(*FLOORS[top])
     assert sum(map(len, FLOORS[top])) == len(rooms)
+
+
+@pytest.mark.parametrize("top", sorted(FLOORS))
+def test_the_page_of_the_architecture_has_these_floors(top: str) -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    (table,) = re.findall(rf"^### `{top}/`\n(.*?)(?=^###|\n\n)", page, re.MULTILINE | re.DOTALL)
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \| \S", table, re.MULTILINE)
+    assert sorted((int(floor), room) for floor, room in rows) == [
+        (number, room) for number, rooms in enumerate(FLOORS[top], start=1) for room in sorted(rooms)
+    ]
 
 
 def test_an_arrow_up_is_found() -> None:

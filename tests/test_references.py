@@ -16,8 +16,6 @@ ROOT = Path(__file__).parents[1]
 CODE = ("env", "towers", "agents", "experiments", "tests")
 WRITTEN = {"report.md", "table.md", "benchmark.md"}
 """Files that commands write into a run's folder."""
-COMING = {"docs/architecture.md"}
-"""Pages that are being written: to be empty again."""
 PAGE = re.compile(r"(?<![\w./-])(?:[\w.-]+/)*[\w-]+\.md\b")
 """A mention of a page, with the folders before it."""
 NUMBER = r"\d+(?:\.\d+)*"
@@ -77,7 +75,7 @@ def lost_pages(text: str, citing: Path) -> Iterator[str]:
     # links, which are looked at by themselves.
     whole = re.sub(r"https?://\S+", "", re.sub(r'"\s*/\s*"', "/", LINK.sub("", text)))
     for mention in PAGE.findall(whole):
-        if Path(mention).name not in WRITTEN and mention not in COMING and resolve(mention, citing) is None:
+        if Path(mention).name not in WRITTEN and resolve(mention, citing) is None:
             yield mention
 
 

@@ -135,7 +135,8 @@ class ReplacesColumns(Good):
 
 def readme_reader() -> Any:
     names: dict[str, Any] = {}
-    exec(re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0], names)
+    (reader,) = re.findall(r"```python\n(# night_owl.py\n.*?)```", README, re.DOTALL)
+    exec(reader, names)
     return names["NightOwl"]()
 
 

@@ -1,0 +1,61 @@
+"""The pages: an index names all of them, a summary stands on top of each study, make and CONTRIBUTING agree."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+STUDIES = sorted((DOCS / "studies").glob("*.md"))
+
+
+def test_the_index_names_every_page() -> None:
+    index = (DOCS / "README.md").read_text()
+    named = {(DOCS / link).resolve() for link in re.findall(r"\]\(((?!http)[^)#]+)[^)]*\)", index)}
+    # The pages of the mathematics have contents of their own.
+    pages = {page for page in PAGES if page != DOCS / "README.md" and page.parent != DOCS / "mathematics"}
+    assert pages - named == set()
+    assert [
+        line for line in index.splitlines() if line.startswith("| ") and "?" not in line and "question" not in line
+    ] == []
+
+
+@pytest.mark.parametrize("page", STUDIES, ids=lambda page: page.stem)
+def test_a_study_begins_with_five_lines(page: Path) -> None:
+    title, _, rest = page.read_text().partition("\n")
+    assert title.startswith("# ")
+    head, summary, *_ = re.split(r"\*\*In five lines\*\*\n\n", rest)
+    assert not head.strip(), "something stands before the summary"
+    points = re.split(r"^- ", summary.split("\n\n")[0], flags=re.MULTILINE)[1:]
+    assert len(points) == 5
+    assert max(len(point) for point in points) < 400
+
+
+def test_pictures_stand_beside_their_pages() -> None:
+    shown = {
+        (page.parent / name).resolve()
+        for page in PAGES
+        for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text())
+    }
+    assert shown == {path.resolve() for path in DOCS.rglob("*.png")}
+    for folder in ("guide", "studies"):
+        for page in (DOCS / folder).glob("*.md"):
+            assert re.findall(r"!\[[^]]*\]\([^)]*/[^)]*\)", page.read_text()) == []
+
+
+def test_make_says_how_to_activate_the_environment() -> None:
+    if shutil.which("make") is None:
+        pytest.skip("no make here")
+    for target in ("setup", "demo"):
+        done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert ". .venv/bin/activate" in done.stdout.splitlines()[-1], target
+
+
+def test_contributing_names_every_target() -> None:
+    (targets,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    named = set(re.findall(r"`make ([a-z]+)", (ROOT / "CONTRIBUTING.md").read_text()))
+    assert named == set(targets.split())
