@@ -6,9 +6,10 @@ from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.encoders import FeedForward, HistoryMean
 from feedgym.towers.features import CategoryConfig, ItemFeatures, ItemFeaturesConfig, Standardise
 from feedgym.towers.frequency import FrequencyEstimator
+from feedgym.towers.interface import Towers, UserOutput
 from feedgym.towers.prediction import DotPrediction, dot_score
 from feedgym.towers.summed_towers import SummedTowers
-from feedgym.towers.two_tower import TwoTower, UserOutput
+from feedgym.towers.two_tower import TwoTower
 
 __all__ = [
     "AgeDecay",
@@ -24,6 +25,7 @@ __all__ = [
     "NoDecay",
     "Standardise",
     "SummedTowers",
+    "Towers",
     "TwoTower",
     "TwoTowerConfig",
     "UserOutput",

@@ -4,13 +4,17 @@ The first predicts what a visit pays at once, the second what it changes later; 
 Shapes as in ``two_tower``; an article's vector is [v1, v2, b2], a reader's parts stand side by side.
 """
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from feedgym.towers.age_decay import Hours
+from feedgym.towers.arrays import Arrays, arrays_of, load_arrays
 from feedgym.towers.checks import require, require_shape
 from feedgym.towers.config import TwoTowerConfig
-from feedgym.towers.two_tower import Arrays, TwoTower, UserOutput, arrays_of, load_arrays
+from feedgym.towers.interface import AgelessItems, Normalisations, UserOutput
+from feedgym.towers.two_tower import TwoTower
 
 
 class SummedTowers(nn.Module):
@@ -27,6 +31,16 @@ class SummedTowers(nn.Module):
         self.config = config
         self.first = TwoTower(config, generator)
         self.second = TwoTower(config, generator)
+
+    @property
+    def models(self) -> tuple[nn.Module, ...]:
+        """Both."""
+        return (self.first, self.second)
+
+    @property
+    def two_stages(self) -> bool:
+        """A sum of two models has one stage."""
+        return False
 
     @property
     def item_dim(self) -> int:
@@ -52,6 +66,23 @@ class SummedTowers(nn.Module):
         """Normalise reader columns (B, F)."""
         self.first.fit_readers(numeric)
         self.second.fit_readers(numeric)
+
+    @property
+    def normalisations(self) -> Normalisations:
+        """Those of the first model; the second one's are equal."""
+        return self.first.normalisations
+
+    def start_at_mean(self, mean: float) -> None:
+        """Let the first model's scores begin at this mean; the second's begin at 0."""
+        self.first.start_at_mean(mean)
+
+    def start_at_rate(self, rate: float) -> None:
+        """The same of a rate: let the first model's scores begin at its log-odds."""
+        self.first.start_at_rate(rate)
+
+    def shift(self, by: Tensor | float) -> None:
+        """Add a number to the first model's scores, and so to the sum."""
+        self.first.shift(by)
 
     def embed_items(
         self, numeric: Tensor, categorical: Tensor, age_hours: Tensor | None = None
@@ -91,6 +122,12 @@ class SummedTowers(nn.Module):
         )
         return UserOutput(torch.cat([one.vector, two.vector], 1), torch.cat([one.decay, two.decay], 1))
 
+    def without_age(self, item: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> AgelessItems:
+        """Of [v1, decay1, v2, decay2, b2]: [v1, v2], (N, 2 ``dim``), and the sum of the biases, (N,)."""
+        d, second = self.config.dim, self.first.item_dim
+        parts: npt.NDArray[np.float32] = np.hstack([item[:, :d], item[:, second : second + d]])
+        return AgelessItems(parts, bias + item[:, 2 * second])
+
     def users_of(self, user: UserOutput) -> tuple[UserOutput, UserOutput]:
         """The two models' readers."""
         d, p = self.config.dim, user.decay.shape[1] // 2
@@ -113,6 +150,16 @@ class SummedTowers(nn.Module):
         one, two = self.scores(user, item, bias, age_hours)
         return one + two
 
+    def rerank(
+        self, score: Tensor, user: UserOutput, item: Tensor, age_hours: Tensor, position: Tensor | None = None
+    ) -> Tensor:
+        """There is no second stage.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("reranker: got None, needs a model with one: a sum of two models has one stage")
+
     def augment_items(
         self, item: Tensor, bias: Tensor, publish_time: Tensor, t_ref: float, column_scale: float = 1.0
     ) -> Tensor:
@@ -133,6 +180,11 @@ class SummedTowers(nn.Module):
             ],
             dim=1,
         )
+
+    def constant(self, user: UserOutput, now: Hours, t_ref: float) -> Tensor:
+        """``score`` less u' . v', the same for all articles of a reader: float32 (B,)."""
+        one, two = self.users_of(user)
+        return self.first.constant(one, now, t_ref) + self.second.constant(two, now, t_ref)
 
     def to_arrays(self) -> Arrays:
         """All parameters and buffers as arrays (copies)."""

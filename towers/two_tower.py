@@ -8,34 +8,24 @@ v' = [v, b, age columns] is written once per article, u' = [u, 1, age columns] o
 Shapes: B readers, N articles, L articles of history, F numeric columns, C categories, d = ``item_dim``.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from feedgym.towers.age_decay import Hours
+from feedgym.towers.arrays import Arrays, arrays_of, load_arrays
 from feedgym.towers.checks import require, require_shape
 from feedgym.towers.config import HISTORY_COLUMNS, TwoTowerConfig
 from feedgym.towers.encoders import FeedForward, FieldAttention, make_history_encoder
 from feedgym.towers.features import ItemFeatures, Standardise
 from feedgym.towers.id_bags import IdBags
+from feedgym.towers.interface import AgelessItems, Normalisations, UserOutput
 from feedgym.towers.prediction import PREDICTIONS
 from feedgym.towers.rerankers import RERANKERS
 
-Arrays = dict[str, npt.NDArray[np.generic]]
 _AGE_COLUMNS = 4
 """Of ``age_in_item_tower``."""
-
-
-class UserOutput(NamedTuple):
-    """What the user tower says of B readers."""
-
-    vector: Tensor
-    """u, (B, dim)."""
-    decay: Tensor
-    """Parameters of the age decay, (B, P)."""
 
 
 class TwoTower(nn.Module):
@@ -122,6 +112,16 @@ class TwoTower(nn.Module):
         return IdBags(self.config.item.categories[column], shared, generator)
 
     @property
+    def models(self) -> tuple[nn.Module, ...]:
+        """This one."""
+        return (self,)
+
+    @property
+    def two_stages(self) -> bool:
+        """Whether there is a reranker."""
+        return self.reranker is not None
+
+    @property
     def item_dim(self) -> int:
         """Width of v: ``dim`` for the inner product, then the article's decay parameters if any."""
         return self.config.dim + len(self.decay.initial_item_params)
@@ -145,6 +145,24 @@ class TwoTower(nn.Module):
     def fit_readers(self, numeric: Tensor) -> None:
         """Normalise reader columns by logged rows (B, F)."""
         self.reader_features.fit_normalisation(numeric)
+
+    @property
+    def normalisations(self) -> Normalisations:
+        """Those of the item tower's and the user tower's raw columns."""
+        return Normalisations(self.item_features.numeric, self.reader_features)
+
+    def start_at_mean(self, mean: float) -> None:
+        """Let the global bias be this mean, for MSE."""
+        self.prediction.start_at_mean(mean)
+
+    def start_at_rate(self, rate: float) -> None:
+        """Let the global bias be the log-odds of this rate, for BCE."""
+        self.prediction.start_at_rate(rate)
+
+    @torch.no_grad()
+    def shift(self, by: Tensor | float) -> None:
+        """Add a number to the global bias."""
+        self.prediction.global_bias.add_(by)
 
     def embed_items(
         self, numeric: Tensor, categorical: Tensor, age_hours: Tensor | None = None
@@ -211,6 +229,10 @@ class TwoTower(nn.Module):
         state = self.history(encoder_input, history_mask)
         bags = self._bags(history_mask, history_columns, history_ids)
         return self.users_of_state(state, numeric, bags)
+
+    def without_age(self, item: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> AgelessItems:
+        """The first ``dim`` numbers of v (N, ``item_dim``), and b (N,)."""
+        return AgelessItems(item[:, : self.config.dim].copy(), bias)
 
     def encoder_input(self, vectors: Tensor, mask: Tensor, columns: Tensor | None) -> Tensor:
         """What the history encoder is given: vectors in units of its other inputs, and the clicks' columns."""
@@ -356,22 +378,6 @@ def _age_columns(age_hours: Tensor | None, count: int) -> Tensor:
     require_shape(age, (count,), "age_hours")
     fading = [torch.exp(-age / tau) for tau in (2.0, 8.0, 32.0)]
     return torch.stack([torch.log1p(age.clamp(min=0)), *fading], dim=1)
-
-
-def arrays_of(model: nn.Module) -> Arrays:
-    """All parameters and buffers of ``model`` as arrays (copies): what :func:`load_arrays` takes."""
-    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in model.state_dict().items()}
-
-
-def load_arrays(model: nn.Module, arrays: Arrays) -> None:
-    """Set all parameters and buffers of ``model``, or none: see :meth:`TwoTower.from_arrays`."""
-    own = model.state_dict()
-    odd = sorted(own.keys() ^ arrays.keys())
-    require(not odd, "arrays", f"missing or unknown {odd[:5]}", "the names of to_arrays()")
-    given = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-    for name, tensor in given.items():
-        require_shape(tensor, tuple(own[name].shape), name)
-    model.load_state_dict(given)
 
 
 @torch.no_grad()

@@ -10,11 +10,34 @@ from feedgym.env.late_names import late_names
 
 if TYPE_CHECKING:
     from feedgym.agents.learners.contrastive import ContrastiveLearner
+    from feedgym.agents.learners.gradients.advantages import ADVANTAGES, Earned
+    from feedgym.agents.learners.gradients.candidates import LogWeights
     from feedgym.agents.learners.gradients.direct import DirectLearner
-    from feedgym.agents.learners.gradients.policy_gradient import Logged, LogWeights, log_slot_propensity
+    from feedgym.agents.learners.gradients.policy_gradient import (
+        ESTIMATORS,
+        Estimator,
+        Logged,
+        Shown,
+        Terms,
+        log_slot_propensity,
+    )
     from feedgym.agents.learners.gradients.reinforce import ReinforceLearner
+    from feedgym.agents.learners.learner import (
+        Beginning,
+        Finishing,
+        Following,
+        Foretelling,
+        Inspecting,
+        Learner,
+        Observing,
+        OwnColumns,
+        Parts,
+        Preparing,
+        Reporting,
+        Trained,
+    )
+    from feedgym.agents.learners.learning import Learning
     from feedgym.agents.learners.ltv import LtvLearner
-    from feedgym.agents.learners.protocol import Learner, Learning
     from feedgym.agents.learners.regression import RegressionLearner
     from feedgym.agents.learners.replay import Replay, VisitBatch
     from feedgym.agents.learners.settings import (
@@ -27,22 +50,39 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ADVANTAGES",
+    "ESTIMATORS",
+    "Beginning",
     "ContrastiveConfig",
     "ContrastiveLearner",
     "DirectConfig",
     "DirectLearner",
+    "Earned",
+    "Estimator",
+    "Finishing",
+    "Following",
+    "Foretelling",
     "FutureConfig",
+    "Inspecting",
     "Learner",
     "Learning",
     "LogWeights",
     "Logged",
     "LtvConfig",
     "LtvLearner",
+    "Observing",
+    "OwnColumns",
+    "Parts",
+    "Preparing",
     "RegressionConfig",
     "RegressionLearner",
     "ReinforceConfig",
     "ReinforceLearner",
     "Replay",
+    "Reporting",
+    "Shown",
+    "Terms",
+    "Trained",
     "VisitBatch",
     "log_slot_propensity",
 ]
@@ -52,13 +92,30 @@ __getattr__ = late_names(
     {
         "ContrastiveLearner": "contrastive",
         "DirectLearner": "gradients.direct",
-        "LogWeights": "gradients.policy_gradient",
+        "ADVANTAGES": "gradients.advantages",
+        "Earned": "gradients.advantages",
+        "LogWeights": "gradients.candidates",
+        "ESTIMATORS": "gradients.policy_gradient",
+        "Estimator": "gradients.policy_gradient",
         "Logged": "gradients.policy_gradient",
+        "Shown": "gradients.policy_gradient",
+        "Terms": "gradients.policy_gradient",
         "log_slot_propensity": "gradients.policy_gradient",
         "ReinforceLearner": "gradients.reinforce",
         "LtvLearner": "ltv",
-        "Learner": "protocol",
-        "Learning": "protocol",
+        "Beginning": "learner",
+        "Finishing": "learner",
+        "Following": "learner",
+        "Foretelling": "learner",
+        "Inspecting": "learner",
+        "Learner": "learner",
+        "Observing": "learner",
+        "OwnColumns": "learner",
+        "Parts": "learner",
+        "Preparing": "learner",
+        "Reporting": "learner",
+        "Trained": "learner",
+        "Learning": "learning",
         "RegressionLearner": "regression",
         "Replay": "replay",
         "VisitBatch": "replay",

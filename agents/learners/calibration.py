@@ -17,10 +17,10 @@ import torch
 from feedgym.agents.serving import embed_readers
 from feedgym.env.arrays import Bools, Doubles
 from feedgym.env.checks import require
-from feedgym.towers.two_tower import TwoTower
+from feedgym.towers.interface import Towers
 
 if TYPE_CHECKING:
-    from feedgym.agents.learners.protocol import Learning
+    from feedgym.agents.learners.learning import Learning
 
 LATEST_VISITS = 4096
 """The newest visits count: with a click rate of 0.14 and ten positions the rate is known to 1.3 per cent. Twice as
@@ -55,7 +55,7 @@ def intercept_shift(logit: Doubles, clicked: Bools, examination: Doubles | float
 
 
 @torch.no_grad()
-def centre_clicks(learning: Learning, examination: Doubles) -> None:
+def centre_clicks(learning: Learning[Towers], examination: Doubles) -> None:
     """Shift the global bias so that the newest visits' predictions are right on average.
 
     Models with a second stage are left as they are: their click rate is not the first stage's.
@@ -65,7 +65,7 @@ def centre_clicks(learning: Learning, examination: Doubles) -> None:
         examination: chance that each position is seen, (K,).
     """
     model, replay = learning.model, learning.replay
-    if not isinstance(model, TwoTower) or getattr(model, "reranker", None) is not None:
+    if model.two_stages:
         return
     newest = (replay.total - 1 - np.arange(min(len(replay), LATEST_VISITS))) % max(len(replay), 1)
     batch = replay.take(newest)
@@ -84,4 +84,4 @@ def centre_clicks(learning: Learning, examination: Doubles) -> None:
     score = model.score(user, vector, bias, learning.ages(batch.article_id, batch.now))
     theta = np.broadcast_to(examination, shown.shape)[shown]
     shift = intercept_shift(score.double().numpy()[shown], batch.clicks[shown], theta)
-    model.prediction.global_bias.add_(shift)
+    model.shift(shift)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from feedgym.agents.agent import Site
 from feedgym.agents.learners.contrasts import Contrast, check_contrast, contrast_loss
-from feedgym.agents.learners.protocol import Learner, Learning
+from feedgym.agents.learners.learner import Parts
+from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.replay import Replay, VisitBatch
 from feedgym.agents.learners.sequence import sequence_loss
 from feedgym.agents.learners.settings import ContrastiveConfig
@@ -71,10 +72,8 @@ class _Clicks:
     """Articles clicked around that time, (c,): nine batches of them, gathered only for negatives that are drawn."""
 
 
-class ContrastiveLearner(Learner):
+class ContrastiveLearner:
     """Every click is a row, contrasted with negatives."""
-
-    reranks = True
 
     def __init__(self, config: ContrastiveConfig) -> None:
         check_contrast(config)
@@ -82,6 +81,7 @@ class ContrastiveLearner(Learner):
         self.tasks = parse_tasks(config.task)
         self._sampler = _sampler(config)
         self.uses_shortlists = "shortlist_ids" in self._sampler.needs
+        """Of each click's own visit: negatives are drawn from them."""
         check_combination(self._sampler, config.loss)
         self._before: Ints = np.zeros(0, dtype=np.int64)
         self._has_before: Bools = np.zeros(0, dtype=np.bool_)
@@ -90,10 +90,15 @@ class ContrastiveLearner(Learner):
         # -inf: never live. Ids may be skipped: an article that lives less than a tick never arrives.
         self._departed: Doubles = np.full(1024, -np.inf)
 
-    def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> None:
-        """Refuse a loss of cosines where serving goes by something else."""
+    def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> Parts:
+        """The towers.
+
+        Raises:
+            ValueError: a loss of cosines where serving goes by something else.
+        """
         fits = self.config.loss != "ccl" or towers.prediction == "cosine"
         require(fits, "prediction", towers.prediction, "'cosine' with loss=ccl, which trains cosines alone")
+        return Parts(model=TwoTower(towers, generator), shortlists=self.uses_shortlists)
 
     def follow(self, catalogue: Catalogue) -> None:
         """Let newcomers into the frequencies, and drop what expired."""
@@ -107,7 +112,7 @@ class ContrastiveLearner(Learner):
             self._departed[arrived] = np.inf
             self._frequency.add(arrived)
 
-    def observe(self, acted: Acted, outcome: Outcome, learning: Learning, rng: np.random.Generator) -> None:
+    def observe(self, acted: Acted, outcome: Outcome, learning: Learning[TwoTower], rng: np.random.Generator) -> None:
         """Count this tick's clicks, and record each one's log frequency as it is now.
 
         A click keeps its log q: replayed weeks later, its article's frequency of that hour is what counts.
@@ -128,12 +133,12 @@ class ContrastiveLearner(Learner):
 
     _num_clicks = 0
 
-    def begin(self, learning: Learning, now: float) -> None:
+    def begin(self, learning: Learning[TwoTower], now: float) -> None:
         """Whose visit came before which, for the task that foretells the next one."""
         if any(task == "next" for task, _ in self.tasks):
             self._before, self._has_before = previous_visits(learning.replay)
 
-    def loss(self, learning: Learning, rng: np.random.Generator) -> Tensor | None:
+    def loss(self, learning: Learning[TwoTower], rng: np.random.Generator) -> Tensor | None:
         """Losses of the tasks over a stretch of consecutive clicks, and of the clicks in their readers' histories."""
         c, replay = self.config, learning.replay
         clicks = self._stretch(replay, rng)
@@ -145,7 +150,7 @@ class ContrastiveLearner(Learner):
             if part is not None:
                 parts.append(weight * part)
         model = learning.model
-        if c.sequence_weight > 0 and isinstance(model, TwoTower) and model.history.trains_on != "none":
+        if c.sequence_weight > 0 and model.history.trains_on != "none":
             part = sequence_loss(
                 learning,
                 replay.take(np.unique(clicks.slots)),
@@ -157,7 +162,7 @@ class ContrastiveLearner(Learner):
             )
             if part is not None:
                 parts.append(c.sequence_weight * part)
-        if isinstance(model, TwoTower) and model.reranker is not None:
+        if model.two_stages:
             part = self._rerank_loss(learning, rng)
             if part is not None:
                 parts.append(part)
@@ -185,7 +190,9 @@ class ContrastiveLearner(Learner):
             around=lambda: replay.column("article_id")[slots[near], positions[near]],
         )
 
-    def _task_loss(self, learning: Learning, task: str, clicks: "_Clicks", rng: np.random.Generator) -> Tensor | None:
+    def _task_loss(
+        self, learning: Learning[TwoTower], task: str, clicks: "_Clicks", rng: np.random.Generator
+    ) -> Tensor | None:
         c, model, replay = self.config, learning.model, learning.replay
         slots, positions, log_q = clicks.slots, clicks.positions, clicks.log_q
         seen_from = slots
@@ -207,7 +214,6 @@ class ContrastiveLearner(Learner):
         t_ref = float(batch.now[-1])
         seen = batch if task != "next" else replay.take(seen_from)
         reader, now = learning.users(seen), torch.from_numpy(batch.now)
-        assert isinstance(model, TwoTower)
         users = model.augment_users(reader, now, t_ref)
         # Other rows' positives and the slate's own need no catalogue: a pass over it would cost as much as the step.
         alone = isinstance(self._sampler, InBatch | Impressed) and c.loss != "full_softmax"
@@ -264,13 +270,12 @@ class ContrastiveLearner(Learner):
             weight /= np.float32(c.examination) ** position.astype(np.float32)
         return None if bool((weight == 1.0).all()) else torch.from_numpy(weight)
 
-    def _rerank_loss(self, learning: Learning, rng: np.random.Generator) -> Tensor | None:
+    def _rerank_loss(self, learning: Learning[TwoTower], rng: np.random.Generator) -> Tensor | None:
         """Cross-entropy of clicks on whole slates, by the second stage with positions (YouTube 2016, 4).
 
         None where the slates showed nothing.
         """
         model, replay = learning.model, learning.replay
-        assert isinstance(model, TwoTower)
         batch = replay.take(rng.integers(0, len(replay), self.config.batch_clicks))
         slates = learning.slates(batch)
         if slates is None:
@@ -283,12 +288,12 @@ class ContrastiveLearner(Learner):
             weight = np.where(batch.clicks, batch.dwell_minutes, weight).astype(np.float32)
         return bce_loss(logits, torch.from_numpy(batch.clicks), weight=torch.from_numpy(weight))
 
-    def _items(self, learning: Learning, article_id: Ints, now: Doubles, t_ref: float) -> Tensor:
+    def _items(self, learning: Learning[TwoTower], article_id: Ints, now: Doubles, t_ref: float) -> Tensor:
         vector, bias = learning.items(article_id, now)
         published = torch.from_numpy(learning.store.published_hours[article_id])
         return learning.model.augment_items(vector, bias, published, t_ref)
 
-    def _live(self, learning: Learning, now: float, clicked: Ints) -> Ints:
+    def _live(self, learning: Learning[TwoTower], now: float, clicked: Ints) -> Ints:
         """Articles live at ``now``, and those of ``clicked`` that have just expired; sorted."""
         published = learning.store.published_hours[: len(learning.store)]
         live = (published <= now) & (self._departed[: len(published)] > now)

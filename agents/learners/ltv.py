@@ -6,15 +6,14 @@ let expect: an article that was not opened changed nothing. No propensities: a s
 Shapes: B visits of a batch, K positions.
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from feedgym.agents.agent import Site
 from feedgym.agents.learners.averages import Averages
-from feedgym.agents.learners.protocol import Learner, Learning
+from feedgym.agents.learners.learner import Parts, Trained, require_one_stage
+from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.returns.future import Future, Visited, slot_rewards
 from feedgym.agents.learners.settings import FutureConfig, LtvConfig
 from feedgym.agents.slate_policy import PolicyConfig
@@ -24,32 +23,28 @@ from feedgym.towers.losses import mse_loss
 from feedgym.towers.summed_towers import SummedTowers
 
 
-class LtvLearner(Learner):
+class LtvLearner:
     """Every impression is a row of two regressions."""
-
-    num_models = 2
 
     def __init__(self, config: LtvConfig, future: FutureConfig) -> None:
         self.config, self._future_config = config, future
         self._averages = Averages()
 
-    def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> None:
-        """The value head."""
+    def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> Parts:
+        """Two models, and the value head."""
+        require_one_stage(towers, type(self).__name__)
+        model = SummedTowers(towers, generator)
         c, self._reward = self._future_config, site.reward
         self._future = Future(towers.reader_numeric, c.discount_per_hour, c.trace, generator)
+        return Parts(model=model, modules=(Trained(self._future, c.value_learning_rate),))
 
-    def modules(self) -> Iterable[tuple[nn.Module, float, float]]:
-        """The value head."""
-        yield self._future, self._future_config.value_learning_rate, 0.0
-
-    def prepare(self, learning: Learning) -> None:
+    def prepare(self, learning: Learning[SummedTowers]) -> None:
         """Start the first model's bias at the mean; the second's target has mean 0, or nearly."""
         shown = max(int(np.count_nonzero(learning.replay.column("article_id") >= 0)), 1)
         total = float(learning.replay.column("dwell_minutes").sum())
-        assert isinstance(learning.model, SummedTowers)
-        learning.model.first.prediction.start_at_mean(total / shown)
+        learning.model.start_at_mean(total / shown)
 
-    def begin(self, learning: Learning, now: float) -> None:
+    def begin(self, learning: Learning[SummedTowers], now: float) -> None:
         """Returns of all visits kept, as they look now."""
         replay = learning.replay
         clicks = replay.column("clicks")
@@ -65,10 +60,9 @@ class LtvLearner(Learner):
         )
         self._future.follow(visited, now)
 
-    def loss(self, learning: Learning, rng: np.random.Generator) -> Tensor | None:
+    def loss(self, learning: Learning[SummedTowers], rng: np.random.Generator) -> Tensor | None:
         """Both regressions and the value head on one batch of visits."""
         replay, model, c = learning.replay, learning.model, self.config
-        assert isinstance(model, SummedTowers)
         if len(replay) == 0:
             return None
         slots = rng.integers(0, len(replay), c.batch_visits)

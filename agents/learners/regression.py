@@ -4,8 +4,6 @@ Every impression of a visit is a row: clicked or not, read how long. Pointwise l
 a slate only which of its articles wins. Shapes: B visits of a batch, K positions.
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -13,15 +11,18 @@ from torch.nn import functional as F
 
 from feedgym.agents.agent import Site
 from feedgym.agents.learners.calibration import centre_clicks
-from feedgym.agents.learners.protocol import Learner, Learning
+from feedgym.agents.learners.learner import Parts, Trained
+from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.settings import RegressionConfig
 from feedgym.agents.learners.tasks import next_clicks, parse_tasks, targets
 from feedgym.agents.slate_policy import PolicyConfig
 from feedgym.env.arrays import Arrays, Doubles, Ints, nest, unnest
+from feedgym.towers.arrays import arrays_of, load_arrays
 from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.examination import LearnedExamination
+from feedgym.towers.interface import Towers
 from feedgym.towers.losses import bce_loss, ips_bce_loss, mse_loss, slate_bpr_loss, slate_softmax_loss
-from feedgym.towers.two_tower import TwoTower, arrays_of, load_arrays
+from feedgym.towers.two_tower import TwoTower
 
 _HEAD_LEARNING_RATE = 0.01
 
@@ -45,10 +46,8 @@ class TaskHeads(nn.Module):
         return F.softplus(self.slope[task - 1]) * score + self.offset[task - 1]
 
 
-class RegressionLearner(Learner):
+class RegressionLearner:
     """Impressions as rows of one or several tasks; trains the second stage with the first, where there is one."""
-
-    reranks = True
 
     def __init__(self, config: RegressionConfig) -> None:
         self.config = config
@@ -57,38 +56,37 @@ class RegressionLearner(Learner):
         self._examination: LearnedExamination | None = None
         self._next: Ints = np.zeros(0, dtype=np.int64)
 
-    def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> None:
-        """Positions, if their effect is to be learned."""
+    def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> Parts:
+        """The towers; positions, if their effect is to be learned; scales of further tasks."""
+        model = TwoTower(towers, generator)
         if self.config.examination == "learned":
             self._examination = LearnedExamination(site.slate_size)
-
-    def modules(self) -> Iterable[tuple[nn.Module, float, float]]:
-        """Scales of further tasks, and the examination of positions."""
+        modules: list[nn.Module] = []
         if len(self.tasks) > 1:
-            yield self._heads, _HEAD_LEARNING_RATE, 0.0
+            modules.append(self._heads)
         if self._examination is not None:
-            yield self._examination, _HEAD_LEARNING_RATE, 0.0
+            modules.append(self._examination)
+        return Parts(model=model, modules=tuple(Trained(module, _HEAD_LEARNING_RATE) for module in modules))
 
-    def prepare(self, learning: Learning) -> None:
+    def prepare(self, learning: Learning[Towers]) -> None:
         """Start the global bias at the base rate, or the mean: else many steps only learn that."""
         replay, model = learning.replay, learning.model
-        assert isinstance(model, TwoTower)
         shown = np.maximum(np.count_nonzero(replay.column("article_id") >= 0), 1)
         task = self.tasks[0][0]
         if task == "dwell":
-            model.prediction.start_at_mean(float(replay.column("dwell_minutes").sum() / shown))
+            model.start_at_mean(float(replay.column("dwell_minutes").sum() / shown))
             return
         clicks = replay.column("clicks")
         if task == "subscription":
             clicks = clicks & replay.column("subscribed")[:, None]
-        model.prediction.start_at_rate(float((np.count_nonzero(clicks) + 0.5) / (shown + 1.0)))
+        model.start_at_rate(float((np.count_nonzero(clicks) + 0.5) / (shown + 1.0)))
 
-    def begin(self, learning: Learning, now: float) -> None:
+    def begin(self, learning: Learning[Towers], now: float) -> None:
         """What each reader clicked next, as far as it is known now."""
         if any(task == "next" for task, _ in self.tasks):
             self._next = next_clicks(learning.replay)
 
-    def loss(self, learning: Learning, rng: np.random.Generator) -> Tensor | None:
+    def loss(self, learning: Learning[Towers], rng: np.random.Generator) -> Tensor | None:
         """Loss over the impressions of a batch of visits; entries that showed nothing weigh nothing."""
         c, replay = self.config, learning.replay
         if len(replay) == 0:
@@ -101,7 +99,7 @@ class RegressionLearner(Learner):
         model, shown = learning.model, slates.shown
         score = model.score(slates.user, slates.item, slates.bias, slates.age)
         stages = [score]
-        if isinstance(model, TwoTower) and model.reranker is not None:
+        if model.two_stages:
             # Both stages learn the same; the second is told the position, which serving holds at the top.
             position = torch.arange(shown.shape[1])
             stages.append(model.rerank(score, slates.user, slates.item, slates.age, position))
@@ -149,17 +147,21 @@ class RegressionLearner(Learner):
             return log_theta
         if self.config.examination is None:
             return None
-        assert not isinstance(self.config.examination, str)
-        return float(np.log(self.config.examination)) * torch.arange(num_positions)
+        return float(np.log(float(self.config.examination))) * torch.arange(num_positions)
+
+    @property
+    def foretells(self) -> str | None:
+        """The target, unless the loss knows orders alone."""
+        return None if self.config.loss.startswith("slate") else self.config.target
 
     def click_examination(self, num_positions: int) -> Doubles | None:
         """Chance that each position is examined, (K,); None unless clicks are the first task."""
-        if self.tasks[0][0] != "click" or self.config.loss in ("slate_softmax", "slate_bpr"):
+        if self.tasks[0][0] != "click" or self.foretells is None:
             return None
         log_theta = self._log_examination(num_positions)
         return np.ones(num_positions) if log_theta is None else log_theta.detach().double().exp().numpy()
 
-    def finish(self, learning: Learning) -> None:
+    def finish(self, learning: Learning[Towers]) -> None:
         """Set the intercept anew: predicted clicks are right on average again."""
         theta = self.click_examination(learning.replay.column("clicks").shape[1])
         if theta is not None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feedgym.agents.learners.protocol import Learning
+from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.replay import VisitBatch
 from feedgym.agents.serving import click_columns, click_vectors, needs_minutes
 from feedgym.env.arrays import Bools, Ints
@@ -20,7 +20,7 @@ from feedgym.towers.two_tower import TwoTower
 
 
 def sequence_loss(
-    learning: Learning,
+    learning: Learning[TwoTower],
     batch: VisitBatch,
     frequency: FrequencyEstimator,
     rng: np.random.Generator,
@@ -41,7 +41,6 @@ def sequence_loss(
         temperature: divides the scores.
     """
     model = learning.model
-    assert isinstance(model, TwoTower)
     encoder, ids = model.history, batch.history_id
     if not isinstance(encoder, CausalEncoder | BERT4Rec):
         return None

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from feedgym.agents.learners.gradients.advantages import ADVANTAGES
 from feedgym.agents.learners.tasks import parse_tasks
 from feedgym.agents.slate_policy import WEIGHT_METHODS, WeightMethod
 from feedgym.env.checks import require
@@ -147,18 +148,19 @@ class ReinforceConfig:
     mode: Literal["residual", "plain"] = "residual"
     """``residual``: a dwell regression that keeps training is the prior, a correction on top is what is learned.
     ``plain``: the towers themselves are the policy; their scores are the logits."""
-    estimator: Literal["inclusion", "marginal", "chen", "none", "prefix", "joint"] = "inclusion"
-    """Which policy gradient, see ``policy_gradient``; ``none`` corrects nothing."""
+    estimator: str = "inclusion"
+    """Which policy gradient: inclusion, marginal, chen, none (corrects nothing), prefix, joint, see ``ESTIMATORS``."""
     weights: WeightMethod = "cap"
     """What keeps importance weights in bounds, see ``importance_weight``."""
     weight_cap: float = 3.0
     """Largest weight of ``cap``."""
     clip_delta: float = 0.2
     """Half-width of ``clip``."""
-    credit: Literal["clicked", "item", "slate"] = "clicked"
-    """Who is credited with the future. ``clicked``: each opened article, with what it exceeds the value head by (an
-    unopened one did not change the reader; biased by design, since it conditions on the outcome). ``item``: opened
-    articles in equal shares, against the whole value. ``slate``: all alike, by the estimator ``joint``."""
+    credit: str = "clicked"
+    """Who is credited with the future, see ``ADVANTAGES``. ``clicked``: each opened article, with what it exceeds the
+    value head by (an unopened one did not change the reader; biased by design, since it conditions on the outcome).
+    ``item``: opened articles in equal shares, against the whole value. ``slate``: all alike, by the estimator
+    ``joint``."""
     correction: Literal["linear", "mlp"] = "linear"
     """What ``residual`` learns: a weight for each article feature, or two small towers."""
     correction_widths: tuple[int, ...] = (32,)
@@ -184,10 +186,9 @@ class ReinforceConfig:
     def __post_init__(self) -> None:
         """Check once."""
         require(self.mode in ("residual", "plain"), "mode", self.mode, "'residual' or 'plain'")
-        estimators = ("inclusion", "marginal", "chen", "none", "prefix", "joint")
-        require(self.estimator in estimators, "estimator", self.estimator, f"one of {estimators}")
+        _require_estimator(self.estimator)
         require(self.weights in WEIGHT_METHODS, "weights", self.weights, f"one of {WEIGHT_METHODS}")
-        require(self.credit in ("clicked", "item", "slate"), "credit", self.credit, "'clicked', 'item' or 'slate'")
+        require(self.credit in ADVANTAGES, "credit", self.credit, f"one of {', '.join(ADVANTAGES)}")
         joint = self.credit != "slate" or self.estimator in ("joint", "inclusion")
         require(joint, "estimator", self.estimator, "'joint' with credit='slate': no other estimator has it")
         known = self.behaviour in ("logged", "estimated")
@@ -202,9 +203,21 @@ class ReinforceConfig:
             require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
 
     @property
-    def used_estimator(self) -> Literal["inclusion", "marginal", "chen", "none", "prefix", "joint"]:
+    def used_estimator(self) -> str:
         """``credit="slate"`` goes with the joint estimator."""
         return "joint" if self.credit == "slate" else self.estimator
+
+
+SHIPPED_ESTIMATORS = ("inclusion", "marginal", "chen", "none", "prefix", "joint")
+"""Names in ``ESTIMATORS`` that are known without it: that table imports torch."""
+
+
+def _require_estimator(name: str) -> None:
+    """Refuse a name that is not in ``ESTIMATORS``; only of one that does not ship is it looked up."""
+    if name not in SHIPPED_ESTIMATORS:
+        from feedgym.agents.learners.gradients.policy_gradient import ESTIMATORS
+
+        require(name in ESTIMATORS, "estimator", name, f"one of {', '.join(ESTIMATORS)}")
 
 
 @dataclass(frozen=True, kw_only=True)

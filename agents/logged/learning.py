@@ -63,7 +63,7 @@ def check_learnable(learner: Learner, site: LoggedSite) -> None:
         ValueError: saying what lacks, and what to do.
     """
     summary = site.summary
-    if isinstance(learner, ReinforceLearner) and learner.config.used_estimator != "none":
+    if isinstance(learner, ReinforceLearner) and learner.estimator.corrects:
         estimator, logged = learner.config.used_estimator, learner.config.behaviour == "logged"
         require(not (logged and summary.num_unknown), "propensities of the log", _lacking(summary), _with(estimator))
         require(
@@ -72,7 +72,7 @@ def check_learnable(learner: Learner, site: LoggedSite) -> None:
             summary.num_greedy,
             f"none with estimator={estimator}: log by a policy that explores (feedgym log), or learn a regression",
         )
-        needed = {"inclusion": "inclusion_time", "marginal": "slot_marginal"}.get(estimator)
+        needed = learner.estimator.needs
         lacking = logged and needed is not None and needed in summary.incomplete
         allowed = (
             f"known in every row with estimator={estimator}; chen, prefix and joint need no more than propensities"

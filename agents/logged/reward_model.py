@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from feedgym.agents.learners import RegressionLearner
+from feedgym.agents.learners import Foretelling
 from feedgym.agents.logged.learning import Progress, learn_from_log
 from feedgym.agents.logged.site import LoggedSite
 from feedgym.agents.ope import ModelValues, slot_expectation
@@ -23,7 +23,6 @@ from feedgym.agents.two_tower import TwoTowerAgent
 from feedgym.env.arrays import Bools, Doubles, Ints
 from feedgym.env.checks import require
 from feedgym.env.feed import Visits
-from feedgym.towers.two_tower import TwoTower
 
 DRAWS = 8
 """Slates of the target that stand for what its later positions pay, a visit."""
@@ -103,14 +102,21 @@ def fit_reward_model(
 
 def check_predicts(agent: TwoTowerAgent) -> None:
     """Refuse an agent whose scores do not predict what an impression brings."""
-    learner, model = agent.learner, agent.model
-    single = type(learner) is RegressionLearner and not learner.config.loss.startswith("slate")
-    one_stage = isinstance(model, TwoTower) and model.reranker is None
+    _ = foretold_by(agent)
+
+
+def foretold_by(agent: TwoTowerAgent) -> str:
+    """What an agent's scores predict of an impression: ``click`` or ``dwell``.
+
+    Raises:
+        ValueError: neither.
+    """
+    learner = agent.learner
+    what = learner.foretells if isinstance(learner, Foretelling) and not agent.model.two_stages else None
     allowed = "regression-dwell or regression-click: one stage, one target, a loss of single impressions"
-    require(single and one_stage, "reward_model", type(learner).__name__, allowed)
-    assert isinstance(learner, RegressionLearner)
-    target = learner.config.target
-    require(target in ("dwell", "click"), "target of reward_model", target, "'dwell' or 'click'")
+    require(what is not None, "reward_model", type(learner).__name__, allowed)
+    require(what in ("dwell", "click"), "target of reward_model", what, "'dwell' or 'click'")
+    return str(what)
 
 
 def slot_rewards(site: LoggedSite) -> Doubles:
@@ -124,14 +130,11 @@ def slot_rewards(site: LoggedSite) -> Doubles:
 def predictions(agent: TwoTowerAgent, visits: Visits, live: Ints) -> Doubles:
     """G of live articles (N,) for these visits, after ``act``: minutes, or chances of a click; float64 (n, N)."""
     model = agent.model
-    assert isinstance(model, TwoTower)  # see check_predicts
     user = agent.drawer.embed(agent.serving.requests(visits))
     users = model.augment_users(user, visits.now, agent.store.t_ref).numpy()
     constant = model.constant(user, visits.now, agent.store.t_ref).double().numpy()
     score: Doubles = np.einsum("ne,me->nm", users, agent.store.augmented[live]).astype(np.float64) + constant[:, None]
-    learner = agent.learner
-    assert isinstance(learner, RegressionLearner)
-    return 1.0 / (1.0 + np.exp(-np.clip(score, -500, 500))) if learner.config.target == "click" else score
+    return 1.0 / (1.0 + np.exp(-np.clip(score, -500, 500))) if foretold_by(agent) == "click" else score
 
 
 def _of_slates(agent: TwoTowerAgent, site: LoggedSite) -> Doubles:

@@ -10,8 +10,7 @@ from torch import Tensor
 from feedgym.agents.serving.item_store import ItemStore
 from feedgym.env.arrays import Doubles, Floats, Ints
 from feedgym.towers.config import HISTORY_COLUMNS, TwoTowerConfig
-from feedgym.towers.summed_towers import SummedTowers
-from feedgym.towers.two_tower import TwoTower, UserOutput
+from feedgym.towers.interface import Towers, UserOutput
 
 
 def needs_minutes(config: TwoTowerConfig) -> bool:
@@ -19,7 +18,7 @@ def needs_minutes(config: TwoTowerConfig) -> bool:
     return config.history_columns or config.id_feature is not None
 
 
-def click_vectors(model: TwoTower | SummedTowers, store: ItemStore, history_id: Ints, *, learn: bool) -> Tensor:
+def click_vectors(model: Towers, store: ItemStore, history_id: Ints, *, learn: bool) -> Tensor:
     """Vectors of clicked articles (B, L, h); those of -1 are some article's.
 
     With ``learn``, and where the model trains them, each article of the batch is embedded once, with gradients; else
@@ -48,7 +47,7 @@ def click_columns(store: ItemStore, history_id: Ints, minutes: Floats, now: Doub
 
 
 def embed_readers(
-    model: TwoTower | SummedTowers,
+    model: Towers,
     store: ItemStore,
     history_id: Ints,
     minutes: Floats | None,

@@ -6,7 +6,7 @@ are held back from the index until they are released.
 Shapes: m articles, F numeric columns, d dimensions of an item vector, E of v'.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,11 +15,9 @@ from feedgym.agents.retrieval import ItemIndex, make_index
 from feedgym.agents.serving.logit_scale import LogitScale
 from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, lengthened, nest, unnest
 from feedgym.env.feed import Catalogue
-from feedgym.towers.summed_towers import SummedTowers
-from feedgym.towers.two_tower import TwoTower
+from feedgym.towers.interface import Towers
 
 NUM_COUNTERS = 4
-Extra = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 _REBASE_HOURS = 24.0
 """The age columns grow as exp((published - t_ref) / tau), and would leave float32 after some days."""
@@ -38,6 +36,17 @@ def site_counters(catalogue: Catalogue, article_id: Ints) -> Floats:
     return columns
 
 
+class ExtraColumns(Protocol):
+    """What goes with v' and is not of the towers."""
+
+    num_columns: int
+    """X"""
+
+    def articles(self, numeric: torch.Tensor, categorical: torch.Tensor) -> torch.Tensor:
+        """Columns of articles (m,), float32 (m, X)."""
+        ...
+
+
 class ItemStore:
     """Arrays with a row per article id, growing by doubling.
 
@@ -45,9 +54,7 @@ class ItemStore:
         model: the towers.
         index: kind of index, see ``make_index``.
         memory_hours: how long expired articles are embedded anew with the rest: what histories reach back.
-        extra: columns appended to v', (m, X), from an article's numeric and categorical columns; not part of the
-            towers' scores, so not of ``scale``.
-        num_extra: X.
+        extra: makes columns that are appended to v'; they are not part of the towers' scores, so not of ``scale``.
         num_counters: columns of the site's counters at the end of the numeric ones: ``NUM_COUNTERS``, or none. They are
             those of the latest refresh, 0 for newcomers, so that no vector has to be written anew between refreshes.
         holds_back: newcomers wait for :meth:`release`; else they are found at once.
@@ -57,18 +64,17 @@ class ItemStore:
 
     def __init__(
         self,
-        model: TwoTower | SummedTowers,
+        model: Towers,
         index: str = "exact",
         memory_hours: float = 336.0,
         *,
-        extra: Extra | None = None,
-        num_extra: int = 0,
+        extra: ExtraColumns | None = None,
         num_counters: int = 0,
         holds_back: bool = False,
         keeps_queries: bool = False,
     ) -> None:
         self._model = model
-        self._extra = extra if num_extra else None
+        self._extra, num_extra = extra, 0 if extra is None else extra.num_columns
         self.memory_hours = memory_hours
         self.index: ItemIndex = make_index(index, model.augmented_dim + num_extra)
         self.scale = LogitScale(model.augmented_dim)
@@ -226,7 +232,7 @@ class ItemStore:
         self.augmented[ids, :width] = self._model.augment_items(vector, bias, published, self.t_ref).numpy()
         if self._extra is not None:
             numeric, categorical = self.features(ids)
-            self.augmented[ids, width:] = self._extra(numeric, categorical).numpy()
+            self.augmented[ids, width:] = self._extra.articles(numeric, categorical).numpy()
 
     def _scored(self, ids: Ints) -> Floats:
         """The towers' own columns of v'."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from feedgym.env.arrays import Arrays, Bools, Floats, Ints, lengthened
-from feedgym.towers.two_tower import UserOutput
+from feedgym.towers.interface import UserOutput
 
 _NAMES = ("_key", "_vector", "_decay")
 

@@ -16,7 +16,7 @@ from feedgym.agents.serving.serving_cost import ServingCost
 from feedgym.agents.serving.slates_ahead import SlatesAhead
 from feedgym.env.arrays import Arrays, Bools, Floats, Ints, nest, unnest
 from feedgym.env.feed import ReaderRecords, Visits
-from feedgym.towers.two_tower import UserOutput
+from feedgym.towers.interface import UserOutput
 
 BLOCK = 4096
 """Readers whose slates are drawn together."""

@@ -13,7 +13,20 @@ import numpy as np
 import torch
 
 from feedgym.agents.agent import Site, agent_stream, generator_state, restore_generator
-from feedgym.agents.learners import Learner, Learning, Replay, VisitBatch
+from feedgym.agents.learners import (
+    Beginning,
+    Finishing,
+    Following,
+    Foretelling,
+    Inspecting,
+    Learner,
+    Learning,
+    Observing,
+    Preparing,
+    Replay,
+    Reporting,
+    VisitBatch,
+)
 from feedgym.agents.serving import (
     NUM_COUNTERS,
     Acted,
@@ -36,8 +49,7 @@ from feedgym.env.arrays import Arrays, Doubles, Ints, nest, unnest
 from feedgym.env.checks import require
 from feedgym.env.feed import Catalogue, ReaderRecords, Visits
 from feedgym.env.readers import Outcome
-from feedgym.towers.summed_towers import SummedTowers
-from feedgym.towers.two_tower import TwoTower
+from feedgym.towers.interface import Towers
 
 
 class TwoTowerAgent:
@@ -57,16 +69,12 @@ class TwoTowerAgent:
         generator = torch.Generator().manual_seed(int(self._rng.integers(2**62)))
         towers = towers_of(site, config)
         num_reader = towers.reader_numeric
-        self.model = (TwoTower if learner.num_models == 1 else SummedTowers)(towers, generator)
-        two_stages = isinstance(self.model, TwoTower) and self.model.reranker is not None
-        allowed = not two_stages or learner.reranks
-        require(allowed, "prediction", config.prediction, f"'dot' or 'cosine' for {type(learner).__name__}: one stage")
-        learner.start(site, towers, config.policy, generator)
+        parts = learner.start(site, towers, config.policy, generator)
+        self.model: Towers = parts.model
         self.store = ItemStore(
             self.model,
             config.index,
-            extra=learner.article_columns,
-            num_extra=learner.num_columns,
+            extra=parts.columns,
             num_counters=NUM_COUNTERS * config.site_counters,
             # What was drawn ahead goes with the articles' vectors of that moment: until the next draw they stay.
             holds_back=config.clocks.item_refresh_hours > 0 or config.clocks.slates_ahead,
@@ -75,7 +83,7 @@ class TwoTowerAgent:
         self.serving = Serving(
             config.clocks, site.num_reader_features, site.history_length, example_age=config.example_age
         )
-        whole = not (config.clocks.slates_ahead and learner.whole_slates)
+        whole = not (config.clocks.slates_ahead and parts.whole_slates)
         require(whole, "serving", config.serving, "not 'batch' with estimator 'joint' or 'prefix': entries expire")
         listed = max(config.policy.shortlist_size, site.slate_size)
         self._replay = Replay(
@@ -84,15 +92,25 @@ class TwoTowerAgent:
             site.history_length,
             num_reader,
             with_minutes=needs_minutes(towers),
-            shortlist_size=listed if learner.uses_shortlists else 0,
+            shortlist_size=listed if parts.shortlists else 0,
         )
+        self._keeps_shortlists = parts.shortlists
         self._learning = Learning(self.model, self.store, self._replay)
-        self.drawer = Drawer(self._learning, learner, self.serving, config.policy, site.slate_size, self._rng)
+        self.drawer = Drawer(
+            self._learning,
+            parts.columns,
+            parts.raw_logits,
+            self.serving,
+            config.policy,
+            site.slate_size,
+            self._rng,
+        )
         if config.example_age:
             self._learning.example_age = num_reader - 1
-        trained = ((self.model, config.learning_rate, config.weight_decay), *learner.modules())
+        trained = [(self.model.parameters(), config.learning_rate, config.weight_decay)]
+        trained += [(each.module.parameters(), each.learning_rate, each.weight_decay) for each in parts.modules]
         self._optimiser = torch.optim.AdamW(
-            [{"params": list(m.parameters()), "lr": rate, "weight_decay": decay} for m, rate, decay in trained],
+            [{"params": list(own), "lr": rate, "weight_decay": decay} for own, rate, decay in trained],
             foreach=True,
         )
         self.policy_version = 0
@@ -162,7 +180,8 @@ class TwoTowerAgent:
                 numeric = np.hstack([numeric, np.zeros((len(numeric), NUM_COUNTERS), dtype=np.float32)])
             self.model.fit_items(torch.from_numpy(numeric))
         self.store.follow(catalogue)
-        self._learner.follow(catalogue)
+        if isinstance(self._learner, Following):
+            self._learner.follow(catalogue)
 
     # Looked at from outside: nothing changes
 
@@ -186,8 +205,11 @@ class TwoTowerAgent:
     @torch.no_grad()
     def served_click_chance(self) -> Doubles | None:
         """Predicted chance of a click on what was served, float64 (n, K); None unless clicks are what is learned."""
-        theta, acted = self._learner.click_examination(self._site.slate_size), self._acted
-        if theta is None or acted is None or self.policy_version == 0:
+        learner, acted = self._learner, self._acted
+        if not isinstance(learner, Foretelling) or acted is None or self.policy_version == 0:
+            return None
+        theta = learner.click_examination(self._site.slate_size)
+        if theta is None:
             return None
         ids = acted.served.article_id
         shown = ids >= 0
@@ -196,7 +218,7 @@ class TwoTowerAgent:
         user = embed_readers(self.model, self.store, acted.history_id, acted.history_minutes, acted.reader, now)
         items, age = torch.from_numpy(self.store.vector[known]), self._learning.ages(ids, now)
         score = self.model.score(user, items, torch.from_numpy(self.store.bias[known]), age)
-        if isinstance(self.model, TwoTower) and self.model.reranker is not None:
+        if self.model.two_stages:
             # The second stage is told the position: examination is in its prediction.
             score, theta = self.model.rerank(score, user, items, age, torch.arange(ids.shape[1])), np.ones(len(theta))
         chance: Doubles = torch.sigmoid(score.double()).numpy() * theta
@@ -239,7 +261,8 @@ class TwoTowerAgent:
             raise RuntimeError("learn: no slates are waiting for an outcome; needs act() first")
         acted, self._acted = self._acted, None
         self.serving.told(outcome.clicks.sum(axis=1))
-        self._learner.observe(acted, outcome, self._learning, self._rng)
+        if isinstance(self._learner, Observing):
+            self._learner.observe(acted, outcome, self._learning, self._rng)
         self._replay.append(
             VisitBatch(
                 now=np.full(len(acted.row), acted.now),
@@ -252,7 +275,7 @@ class TwoTowerAgent:
                 subscribed=outcome.subscribed,
                 slot_propensity=acted.served.slot_propensity.astype(np.float32),
                 history_minutes=acted.history_minutes,
-                shortlist=self._padded(acted.shortlist) if self._learner.uses_shortlists else None,
+                shortlist=self._padded(acted.shortlist) if self._keeps_shortlists else None,
             )
         )
 
@@ -273,13 +296,7 @@ class TwoTowerAgent:
         new = self._replay.total - self._visits_trained
         if new == 0:
             return
-        if self.policy_version == 0:
-            self.model.fit_readers(torch.from_numpy(self._replay.column("reader").copy()))
-            self._learner.prepare(self._learning)
-        self._learner.begin(self._learning, now)
-        self._learning.now = now
-        self._visits_trained = self._replay.total
-        self.model.train()
+        self.begin_training(now)
         steps = min(self.config.max_steps, math.ceil(self.config.passes * new / 256))
         for _ in range(steps):
             value = self.step()
@@ -291,7 +308,23 @@ class TwoTowerAgent:
         self.model.eval()
         self.policy_version += 1
         self.store.refresh(now)
-        self._learner.finish(self._learning)
+        if isinstance(self._learner, Finishing):
+            self._learner.finish(self._learning)
+
+    def begin_training(self, now: float) -> None:
+        """Make ready for the steps of a training at ``now`` in hours, on the visits kept.
+
+        The first one ever also learns the spread of readers' columns.
+        """
+        if self.policy_version == 0:
+            self.model.fit_readers(torch.from_numpy(self._replay.column("reader").copy()))
+            if isinstance(self._learner, Preparing):
+                self._learner.prepare(self._learning)
+        if isinstance(self._learner, Beginning):
+            self._learner.begin(self._learning, now)
+        self._learning.now = now
+        self._visits_trained = self._replay.total
+        self.model.train()
 
     def step(self) -> float | None:
         """One step of the optimiser on a batch of the replay: its loss; None where there is nothing to learn from."""
@@ -300,14 +333,17 @@ class TwoTowerAgent:
             return None
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        self._learner.after_backward()
+        if isinstance(self._learner, Inspecting):
+            self._learner.after_backward()
         self._optimiser.step()
         return float(loss.detach())
 
     def metrics(self) -> dict[str, float]:
         """Mean training loss since the last call, what the learner has to tell, recall where search is not exact."""
         losses, self._losses = self._losses, []
-        metrics = ({"loss": float(np.mean(losses))} if losses else {}) | self._learner.metrics()
+        metrics = {"loss": float(np.mean(losses))} if losses else {}
+        if isinstance(self._learner, Reporting):
+            metrics |= self._learner.metrics()
         if not self.store.index.exact and math.isfinite(recall := self.store.index.recall()):
             metrics["retrieval/recall_at_k"] = recall
         self._count_items()

@@ -8,22 +8,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from feedgym.agents.learners import Learner, Learning
+from feedgym.agents.learners import Learning, OwnColumns
 from feedgym.agents.serving import Acted, Requests, Serving, embed_readers, needs_minutes
 from feedgym.agents.slate_policy import PolicyConfig, boosts, eligible, only_eligible, serve
 from feedgym.env.arrays import Doubles, Floats, Ints
 from feedgym.env.feed import Catalogue
-from feedgym.towers.two_tower import TwoTower, UserOutput
+from feedgym.towers.interface import Towers, UserOutput
 
 
 @dataclass(frozen=True)
 class Drawer:
     """What slates are drawn with. It has no state of its own."""
 
-    learning: Learning
+    learning: Learning[Towers]
     """Towers, and the store with its index."""
-    learner: Learner
-    """Whose columns go with v' and u'."""
+    columns: OwnColumns | None
+    """What goes with v' and u'."""
+    raw_logits: bool
+    """Logits are the scores over the temperature, not their z-scores."""
     serving: Serving
     """Which vectors of readers are kept, and what all this costs."""
     policy: PolicyConfig
@@ -61,9 +63,9 @@ class Drawer:
             size = min(self.shortlist_size + len(catalogue) - len(live), len(catalogue))
             factor, mean = self.scale(users)
             self.serving.cost.queries += n
-            if self.learner.num_columns:
+            if self.columns is not None:
                 # One inner product for both parts of the logit: the query carries the factor.
-                users = self._with_own_columns(users, factor, reader)
+                users = _with_own_columns(self.columns, users, factor, reader)
                 shortlist, scores = store.index.search(users, size)
                 offset = mean * factor
                 logits = scores.astype(np.float64) - offset[:, None]
@@ -95,24 +97,18 @@ class Drawer:
     def queries(self, requests: Requests) -> Floats:
         """What is searched for, made anew: nothing is kept of it."""
         users = self._augmented(self.embed(requests), requests.now)
-        if self.learner.num_columns:
+        if self.columns is not None:
             factor, _ = self.scale(users)
-            users = self._with_own_columns(users, factor, requests.reader)
+            users = _with_own_columns(self.columns, users, factor, requests.reader)
         return users
 
     def scale(self, users: Floats) -> tuple[Doubles, Doubles]:
         """Factor and mean that turn each reader's scores into logits, (n,) each."""
         policy = self.policy
-        if self.learner.raw_logits:
+        if self.raw_logits:
             return np.full(len(users), 1.0 / policy.temperature), np.zeros(len(users))
         mean, sd = self.learning.store.scale.mean_and_sd(users)
         return (policy.sharpness / policy.temperature) / sd, mean
-
-    @torch.no_grad()
-    def _with_own_columns(self, users: Floats, factor: Doubles, reader: Floats) -> Floats:
-        """Queries (n, E + X): u' times the factor (n,), then the learner's own columns of the readers."""
-        own: Floats = self.learner.reader_columns(torch.from_numpy(reader)).numpy()
-        return np.hstack([users * factor[:, None].astype(np.float32), own])
 
     @torch.no_grad()
     def _embed_users(self, requests: Requests, version: int) -> tuple[UserOutput, Floats]:
@@ -137,7 +133,7 @@ class Drawer:
     def _rerank(self, user: UserOutput, shortlist: Ints, scores: Floats, now: float) -> Floats:
         """The second stage's logits of shortlists (n, M), on the scale of retrieval's; those themselves without one."""
         model, store = self.learning.model, self.learning.store
-        if not isinstance(model, TwoTower) or model.reranker is None:
+        if not model.two_stages:
             return scores
         known = np.where(shortlist >= 0, shortlist, 0)
         age = self.learning.ages(shortlist, np.full(len(shortlist), now))
@@ -147,6 +143,13 @@ class Drawer:
         full = torch.from_numpy(np.where(shortlist >= 0, scores, 0.0).astype(np.float32)) + constant
         logits: Floats = (model.rerank(full, user, items, age) - constant).numpy()
         return np.where(shortlist >= 0, logits, scores)
+
+
+@torch.no_grad()
+def _with_own_columns(columns: OwnColumns, users: Floats, factor: Doubles, reader: Floats) -> Floats:
+    """Queries (n, E + X): u' times the factor (n,), then the learner's own columns of the readers (n, R)."""
+    own: Floats = columns.readers(torch.from_numpy(reader)).numpy()
+    return np.hstack([users * factor[:, None].astype(np.float32), own])
 
 
 def _newest(live: Ints, n: int, size: int) -> tuple[Ints, Doubles]:

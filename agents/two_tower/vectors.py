@@ -15,8 +15,7 @@ from feedgym.env.arrays import Doubles, Floats, Ints
 if TYPE_CHECKING:
     from feedgym.agents.learners import Replay, VisitBatch
     from feedgym.agents.serving import ItemStore
-    from feedgym.towers.summed_towers import SummedTowers
-    from feedgym.towers.two_tower import TwoTower
+    from feedgym.towers.interface import Towers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,19 +54,10 @@ def latest_visits(replay: "Replay") -> "VisitBatch":
     return replay.take(newest_first[first])
 
 
-def article_vectors(model: "TwoTower | SummedTowers", store: "ItemStore", now: float) -> tuple[Ints, Floats, Floats]:
+def article_vectors(model: "Towers", store: "ItemStore", now: float) -> tuple[Ints, Floats, Floats]:
     """Ids (A,), v (A, d) and b (A,) of what the store still embeds at ``now`` in hours."""
-    # Late, as in the module's head.
-    from feedgym.towers.summed_towers import SummedTowers
-
     size = len(store)
     seen: Ints = np.flatnonzero(store.vector[:size].any(axis=1))
     remembered = store.published_hours[seen] >= now - store.memory_hours
     ids: Ints = np.union1d(seen[remembered], store.index.ids).astype(np.int64)
-    vector, bias, d = store.vector[ids], store.bias[ids], model.config.dim
-    if isinstance(model, SummedTowers):
-        # [v1, decay1, v2, decay2, b2]
-        second = model.first.item_dim
-        parts: Floats = np.hstack([vector[:, :d], vector[:, second : second + d]])
-        return ids, parts, bias + vector[:, 2 * second]
-    return ids, vector[:, :d].copy(), bias
+    return ids, *model.without_age(store.vector[ids], store.bias[ids])

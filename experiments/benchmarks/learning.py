@@ -48,18 +48,13 @@ class Steps:
         self._agent.config = dataclasses.replace(self._agent.config, max_steps=1)
         while not feed.done:
             self._agent.learn(feed.serve(self._agent.act(feed.visits, feed.catalogue).article_id))
-        self._agent._learner.begin(self._agent._learning, feed.now)
+        self._agent.begin_training(feed.now)
 
     def take(self, count: int) -> float:
         """CPU seconds of a step, over ``count`` of them."""
-        agent = self._agent
         start = time.process_time()
         for _ in range(count):
-            loss = agent._learner.loss(agent._learning, agent._rng)
-            agent._optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            agent._learner.after_backward()
-            agent._optimiser.step()
+            self._agent.step()
         return (time.process_time() - start) / count
 
 

@@ -97,10 +97,7 @@ class Training:
             agent.learn(feed.serve(agent.act(feed.visits, feed.catalogue).article_id))
         self.impressions = int(np.count_nonzero(agent._replay.column("article_id") >= 0))
         self.batch, self.num_clicks = batch, len(agent._replay.clicked()[0])
-        agent.model.fit_readers(torch.from_numpy(agent._replay.column("reader").copy()))
-        agent._learner.prepare(agent._learning)
-        agent._learner.begin(agent._learning, feed.now)
-        agent.model.train()
+        agent.begin_training(feed.now)
         self.plain = PlainTowers(plain_log(agent), [t.shape[0] for t in agent.model.item_features.tables], widths, dim)
         copy_weights(agent.model, self.plain)
         # fused: the fastest that plain torch offers, a third of the time of the agent's `foreach`.

@@ -20,8 +20,7 @@ from feedgym.experiments.runs import RunConfig
 if TYPE_CHECKING:
     from torch import nn
 
-    from feedgym.towers.summed_towers import SummedTowers
-    from feedgym.towers.two_tower import TwoTower
+    from feedgym.towers import Towers
 
 UBER = (
     "share=none: a table for each use of an id: the item tower's, the one for the vector of a click, and one each for "
@@ -70,20 +69,20 @@ class IdCost:
     """Numbers in the whole model."""
 
 
-def model_of(plan: AgentPlan, feed: Feed) -> "TwoTower | SummedTowers":
+def model_of(plan: AgentPlan, feed: Feed) -> "Towers":
     """The agent's model, as drawn.
 
     Raises:
         ValueError: it has no towers.
     """
-    from feedgym.towers.summed_towers import SummedTowers
-    from feedgym.towers.two_tower import TwoTower
+    from feedgym.agents.two_tower import TwoTowerAgent
 
-    model: Any = getattr(plan.start(feed), "model", None)
-    allowed = "an agent with towers, such as regression-click: see feedgym agents"
-    require(isinstance(model, TwoTower | SummedTowers), "agent", plan.label, allowed)
-    assert isinstance(model, TwoTower | SummedTowers)
-    return model
+    agent = plan.start(feed)
+    if not isinstance(agent, TwoTowerAgent):
+        raise ValueError(
+            f"agent: got {plan.label!r}, needs an agent with towers, such as regression-click: see feedgym agents"
+        )
+    return agent.model
 
 
 def id_costs(plan: AgentPlan, feed: Feed, num_ids: int) -> list[IdCost]:
@@ -125,17 +124,15 @@ def settings_of(plan: AgentPlan) -> dict[str, Any]:
     return {**kind_named(plan.name).settings, **dict(plan.settings)}
 
 
-def parts_of(model: "TwoTower | SummedTowers") -> list[tuple[str, int, str]]:
+def parts_of(model: "Towers") -> list[tuple[str, int, str]]:
     """Parts of a model that have parameters: name, how many, and the sizes of layers and tables in words."""
-    from feedgym.towers.two_tower import TwoTower
-
-    if isinstance(model, TwoTower):
-        counts = model.parameter_counts()
-        return [
-            (name, counts[name], ", ".join(sizes_of(part))) for name, part in model.named_children() if counts[name]
-        ]
-    both = (("first", model.first), ("second", model.second))
-    return [(f"{name}.{part}", count, sizes) for name, one in both for part, count, sizes in parts_of(one)]
+    prefixes = ("",) if len(model.models) == 1 else ("first.", "second.")
+    parts = [
+        (prefix + name, sum(p.numel() for p in part.parameters()), ", ".join(sizes_of(part)))
+        for prefix, one in zip(prefixes, model.models, strict=True)
+        for name, part in one.named_children()
+    ]
+    return [part for part in parts if part[1]]
 
 
 def sizes_of(part: "nn.Module") -> list[str]:
@@ -178,10 +175,8 @@ def towers_text(config: TowersConfig) -> str:
     return "\n".join(lines)
 
 
-def _choices_text(model: "TwoTower | SummedTowers") -> list[str]:
+def _choices_text(model: "Towers") -> list[str]:
     """What the parts do with each other."""
-    from feedgym.towers.two_tower import TwoTower
-
     c = model.config
     shared = {
         "none": "nothing: the user tower has tables and layers of its own for what was clicked",
@@ -203,7 +198,7 @@ def _choices_text(model: "TwoTower | SummedTowers") -> list[str]:
         f"prediction    {c.prediction}; {stage}",
         f"age           {c.age_decay}" + ("; and in the item tower, at each tick" if c.age_in_item_tower else ""),
         f"in the index  {model.augmented_dim} numbers an article: {c.dim} of the vector, its bias, columns of age"
-        + ("" if isinstance(model, TwoTower) else ", for each of two models"),
+        + ("" if len(model.models) == 1 else ", for each of two models"),
     ]
 
 

@@ -5,24 +5,23 @@ policy is ``beta * reward`` (docs/mathematics.md 3.1), a copy of the logger's in
 baseline off, and so pushes down what the logger showed much and nobody read.
 """
 
-import numpy as np
+from functools import partial
 
-from feedgym.agents.learners import FutureConfig, RegressionConfig, ReinforceConfig, ReinforceLearner
+from feedgym.agents.learners import Earned, FutureConfig, RegressionConfig, ReinforceConfig, ReinforceLearner
 from feedgym.agents.registry import AgentKind, agent_kinds, learner_builder
-from feedgym.env.arrays import Arrays, Doubles, Ints
+from feedgym.env.arrays import Doubles
 
 
-class NoBaselineLearner(ReinforceLearner):
-    """REINFORCE on immediate rewards as they are."""
-
-    def _advantage(self, batch: Arrays, slots: Ints, value: Doubles) -> Doubles:
-        own: Doubles = batch["slot_reward"].astype(np.float64)
-        return own
+def bare_reward(earned: Earned) -> Doubles:
+    """Immediate rewards as they are, (B, K)."""
+    return earned.reward
 
 
 REINFORCE = AgentKind(
     "REINFORCE on immediate rewards without a baseline: for comparison",
     {**agent_kinds()["reinforce"].settings, "use_future": False},
-    learner_builder(lambda: NoBaselineLearner, ReinforceConfig, FutureConfig, RegressionConfig),
+    learner_builder(
+        lambda: partial(ReinforceLearner, advantage=bare_reward), ReinforceConfig, FutureConfig, RegressionConfig
+    ),
     learns=True,
 )

@@ -5,42 +5,39 @@ leaves out what the positions above do to the chance of standing at k, and is bi
 logged is not the one that learns: by .55 of the gradient in the toy of docs/mathematics.md 3.2.
 """
 
+from functools import partial
+
 import torch
-from torch import Tensor
 
 from feedgym.agents.learners import (
+    Estimator,
     FutureConfig,
-    Logged,
     LogWeights,
     RegressionConfig,
     ReinforceConfig,
     ReinforceLearner,
+    Shown,
+    Terms,
     log_slot_propensity,
 )
 from feedgym.agents.registry import AgentKind, agent_kinds, learner_builder
-from feedgym.agents.slate_policy import importance_weight
-from feedgym.env.arrays import Doubles
 
 
-class SingleSlotLearner(ReinforceLearner):
-    """REINFORCE with single-slot ratios."""
+def single_slot(weights: LogWeights, shown: Shown) -> Terms:
+    """``q_k^pi / q_k^beta A_k grad log q_k``: the ratio of each position alone."""
+    log_q = torch.where(shown.there, log_slot_propensity(shown.log_weight(weights)), 0.0)
+    log_beta = torch.where(shown.there, torch.log(shown.logged.slot_propensity), 0.0)
+    ratio = shown.weighed(log_q.detach(), log_beta, shown.gain)
+    return Terms(torch.from_numpy(ratio) * shown.gain, log_q, ratio)
 
-    def _terms(
-        self, weights: LogWeights, column: Tensor, logged: Logged, advantage: Tensor
-    ) -> tuple[Tensor, Tensor, Doubles]:
-        shown = column >= 0
-        log_w = torch.where(shown, weights.head.gather(1, column.clamp(min=0)), -60.0)
-        log_q = torch.where(shown, log_slot_propensity(log_w), 0.0)
-        ratio = importance_weight(
-            log_q.detach().exp().numpy(), logged.slot_propensity.numpy(), "cap", cap=self.config.weight_cap
-        )
-        coefficient = torch.where(shown, torch.from_numpy(ratio) * advantage, 0.0)
-        return coefficient, log_q, ratio
 
+SINGLE_SLOT = Estimator(single_slot)
 
 REINFORCE = AgentKind(
     "REINFORCE with single-slot ratios: biased, for comparison",
     agent_kinds()["reinforce"].settings,
-    learner_builder(lambda: SingleSlotLearner, ReinforceConfig, FutureConfig, RegressionConfig),
+    learner_builder(
+        lambda: partial(ReinforceLearner, estimator=SINGLE_SLOT), ReinforceConfig, FutureConfig, RegressionConfig
+    ),
     learns=True,
 )

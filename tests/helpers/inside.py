@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from feedgym.agents.learners.protocol import Learning
+from feedgym.agents.learners import Learning
 from feedgym.agents.learners.replay import Replay
 from feedgym.agents.serving.acted import Acted
 
@@ -12,9 +12,9 @@ def learner_of(agent: Any) -> Any:
     return agent.learner
 
 
-def learning_of(agent: Any) -> Learning:
+def learning_of(agent: Any) -> Learning[Any]:
     """What a learner is handed: model, store and replay."""
-    learning: Learning = agent._learning
+    learning: Learning[Any] = agent._learning
     return learning
 
 
@@ -37,4 +37,4 @@ def next_training_of(agent: Any) -> float:
 
 def ring_of(learner: Any) -> Any:
     """The slates with their candidates that a policy gradient is taken of."""
-    return learner._ring
+    return learner.policy.ring

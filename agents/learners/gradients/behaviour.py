@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from feedgym.env.arrays import AnyArray, Arrays, Doubles
 from feedgym.env.checks import require
+from feedgym.towers.arrays import arrays_of
 from feedgym.towers.features import ItemFeaturesConfig, Standardise
-from feedgym.towers.two_tower import arrays_of
 
 _HOURS = (6.0, 24.0)
 """Of the exponentials by which the estimate sees ages; beside their logarithm."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feedgym.agents.learners.gradients.policy_gradient import Weigh
-from feedgym.env.arrays import Bools, Doubles, Ints
+from feedgym.agents.learners.gradients.policy_batch import PolicyBatch
+from feedgym.env.arrays import Bools, Doubles
 
 
 @dataclass(frozen=True)
@@ -31,34 +31,17 @@ class PolicyStep:
     """P, the softmax over all live articles by candidate, tail draws with their weights: (B, C)."""
 
 
-def inclusion_step(
-    logits: Doubles,
-    prior: Doubles,
-    each: Doubles,
-    num_live: Doubles,
-    epsilon: float,
-    column: Ints,
-    log_weight: Doubles,
-    time: Doubles,
-    advantage: Doubles,
-    weigh: Weigh,
-    kl: float,
-) -> PolicyStep:
+def inclusion_step(batch: PolicyBatch, epsilon: float, kl: float) -> PolicyStep:
     """Gradient of the ``inclusion`` estimator and of the divergence from the prior.
 
     Args:
-        logits: of the policy to learn, (B, C); any value where ``each`` is 0.
-        prior: logits of the prior, (B, C).
-        each: live articles that a candidate stands for, (B, C): 1 in the head, 0 at padding.
-        num_live: N, (B,).
+        batch: visits.
         epsilon: share of uniform exploration.
-        column: where each shown article stands among the candidates, (B, K); -1 where nothing was shown.
-        log_weight: logged log w of the shown articles, (B, K).
-        time: logged t*, (B,).
-        advantage: A_k, (B, K).
-        weigh: what becomes of a ratio.
         kl: weight of the divergence.
     """
+    logits, prior, each, num_live = batch.logits.detach().numpy(), batch.prior, batch.each, batch.num_live
+    column, advantage = batch.shown.column.numpy(), batch.shown.advantage.numpy()
+    log_weight, time = batch.shown.logged.log_weight.numpy(), batch.shown.logged.time.numpy()
     rows, size = np.arange(len(logits))[:, None], column.shape[1]
     used = each > 0
     p, log_z = _softmax(logits, each, used)
@@ -79,7 +62,7 @@ def inclusion_step(
     logged = -np.expm1(-np.exp(log_weight) * time[:, None])
     weight = np.zeros(column.shape)
     ratio = included[shown] / logged[shown]
-    weight[shown] = weigh(ratio, np.ones_like(ratio), advantage[shown])
+    weight[shown] = batch.shown.weigh(ratio, np.ones_like(ratio), advantage[shown])
     coefficient = weight * np.where(shown, advantage, 0.0)
     log_chance = np.log(np.where(shown, np.maximum(included, 1e-300), 1.0))
     pull = coefficient * own_alive / np.maximum(included, 1e-300)

@@ -1,152 +1,27 @@
 """Policy gradients on logged slates: which log-probability is pushed, and how hard (docs/mathematics.md 3.2 and 3.3).
 
-What is differentiated is the softmax over *all* live articles, mixed with uniform exploration, not the shortlist
-that was served: else an article outside the shortlist could never climb into it. The live articles are stratified:
-a head of H articles exactly, the rest by uniform draws that each stand for several.
 An estimator gives two tensors (B, K), and its surrogate is ``sum(coefficient * log_chance)``: coefficients carry no
-gradient. Everything is float64.
-Shapes: B visits, H head articles, m draws from the tail, K positions.
+gradient. ``ESTIMATORS`` holds those that ship, name -> estimator; a new one is a function and a line there.
+Everything is float64. Shapes: B visits, H head articles, m draws from the tail, K positions.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from feedgym.agents.learners.gradients.candidates import LogWeights
 from feedgym.agents.slate_policy import top_k_multiplier
 from feedgym.env.arrays import Doubles
 
-Estimator = Literal["inclusion", "marginal", "chen", "none", "prefix", "joint"]
 Weigh = Callable[[Doubles, Doubles, Doubles], Doubles]
 """(pi, beta, advantage), each (n,), of n shown articles to weights (n,): see ``off_policy.importance_weight``."""
 _NODES = 24
 _HEAVY = 24
 """Head articles that ``marginal`` counts one by one; the lighter ones arrive as a Poisson process."""
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Logits of the live articles of B visits, stratified (docs/mathematics.md 3.3)."""
-
-    head: Tensor
-    """float64 (B, H); -inf pads. Holds every article of the logged slate."""
-    tail: Tensor
-    """float64 (B, m): uniform draws from the live articles outside the head; -inf pads."""
-    tail_weight: Tensor
-    """(B,): live articles that each draw stands for, ``(N - |H|) / m``; 0 without draws."""
-    num_live: Tensor
-    """N, (B,)."""
-
-    def log_normaliser(self) -> Tensor:
-        """``log Z^``, (B,): exact over the head, estimated over the tail."""
-        return _log_sum(self._stratified(self.head, self.tail))[:, 0]
-
-    def _stratified(self, head: Tensor, tail: Tensor) -> Tensor:
-        return torch.cat([head, tail + torch.log(self.tail_weight)[:, None]], dim=1)
-
-    def log_weights(self, epsilon: float) -> "LogWeights":
-        """Draw weights ``w = eps / N + (1 - eps) p`` of all candidates, in logs."""
-        log_z = self.log_normaliser()[:, None]
-        uniform = math.log(epsilon) if epsilon > 0 else -math.inf
-        keep = math.log1p(-epsilon) if epsilon < 1 else -math.inf
-        explored = uniform - torch.log(self.num_live)[:, None]
-
-        def mixed(logits: Tensor) -> Tensor:
-            return torch.logaddexp(explored.expand_as(logits), keep + logits - log_z)
-
-        # Padding is given a finite logit first: at -inf the gradient of logaddexp would be NaN for epsilon 0.
-        padded_head, padded_tail = torch.isneginf(self.head), torch.isneginf(self.tail)
-        head = mixed(self.head.masked_fill(padded_head, 0.0)).masked_fill(padded_head, -math.inf)
-        tail = mixed(self.tail.masked_fill(padded_tail, 0.0)).masked_fill(padded_tail, -math.inf)
-        return LogWeights(head, tail, self.tail_weight)
-
-    def divergence(self, prior: "Candidates") -> Tensor:
-        """``KL(softmax || prior's softmax)``, (B,), over all live articles; both hold the same articles."""
-        mine = self._stratified(self.head, self.tail)
-        other = prior._stratified(prior.head, prior.tail)
-        log_p, log_p0 = mine - _log_sum(mine), other - _log_sum(other)
-        shown = ~torch.isneginf(mine)
-        difference = torch.where(shown, log_p - log_p0, 0.0).masked_fill(~shown, 0.0)
-        return (log_p.exp() * difference).sum(dim=1)
-
-    def entropy(self) -> Tensor:
-        """Entropy of the softmax over all live articles in nats, (B,); 0 of none."""
-        both = self._stratified(self.head, self.tail)
-        log_z = _log_sum(both)
-        logits = torch.cat([self.head, self.tail], dim=1)
-        mean = ((both - log_z).exp() * logits.masked_fill(torch.isneginf(logits), 0.0)).sum(dim=1)
-        return log_z[:, 0] - mean
-
-
-def _log_sum(logits: Tensor) -> Tensor:
-    """Log-sum-exp of rows (B, C), as (B, 1); 0 of a row of padding alone.
-
-    A visit to an empty catalogue is such a row: at -inf its gradient would be NaN, and with it the whole batch's.
-    """
-    empty = torch.isneginf(logits).all(dim=1, keepdim=True)
-    return torch.logsumexp(logits.masked_fill(empty, 0.0), dim=1, keepdim=True).masked_fill(empty, 0.0)
-
-
-def split_candidates(logits: Tensor, each: Doubles, width: int, num_live: Tensor) -> Candidates:
-    """Candidates from logits (B, C), head and then tail, and how many live articles each stands for (B, C).
-
-    Args:
-        logits: any value where ``each`` is 0.
-        each: 1 in the head, the same for all draws of a visit in the tail, 0 at padding.
-        width: H.
-        num_live: N, (B,).
-    """
-    masked = logits.masked_fill(torch.from_numpy(each == 0), -torch.inf)
-    tail_weight = torch.from_numpy(each[:, width:].max(axis=1, initial=0.0))
-    return Candidates(masked[:, :width], masked[:, width:], tail_weight, num_live)
-
-
-@dataclass(frozen=True)
-class LogWeights:
-    """Logs of draw weights w; -inf pads."""
-
-    head: Tensor
-    """(B, H)"""
-    tail: Tensor
-    """(B, m)"""
-    tail_weight: Tensor
-    """(B,)"""
-
-    def inclusion_time(self, slate_size: int, start: Tensor | None = None) -> Tensor:
-        """``t*``, (B,): when ``slate_size`` arrivals are expected. Differentiable. 1 where nobody can arrive.
-
-        Newton without gradient, then one step whose base point and slope are detached: the implicit derivative.
-
-        Args:
-            slate_size: K.
-            start: where to look first, (B,), such as the ``t*`` of the policy that logged.
-        """
-        # Each pass over the candidates costs an exponential of each: half of a step's time, until passes were saved.
-        w = torch.cat([self.head, self.tail], dim=1).exp()
-        each = torch.cat([torch.ones_like(self.head), self.tail_weight[:, None].expand_as(self.tail)], dim=1)
-        each = torch.where(w.detach() > 0, each, 0.0)
-        with torch.no_grad():
-            possible = each.sum(dim=1)
-            target = torch.clamp(possible - 0.02, min=0.0, max=float(slate_size))
-            time = target.clone() if start is None else torch.maximum(start, target)
-            time = torch.where(possible > 0, time, 1.0)
-            alive, weighted = torch.empty_like(w), each * w
-            for _ in range(60):
-                torch.mul(w, -time[:, None], out=alive).exp_()
-                missing = target - possible + torch.einsum("bc,bc->b", each, alive)
-                # The least slope is that of a row where nobody can arrive: it stays where it is.
-                step = missing / torch.einsum("bc,bc->b", weighted, alive).clamp(min=1e-300)
-                # From above a step may go too far: the count is concave in time, and t* is never below the target.
-                time = torch.maximum(time + step, target)
-                if float((step / time).abs().max()) < 1e-7:  # the step below squares that
-                    break
-            slope = torch.einsum("bc,bc->b", weighted, torch.exp(-w * time[:, None])).clamp(min=1e-300)
-        count = (each * -torch.expm1(-w * time[:, None])).sum(dim=1)
-        return time + (target - count) / slope
 
 
 @dataclass(frozen=True)
@@ -161,6 +36,75 @@ class Logged:
     """``q_k``, (B, K); 1 where nothing was shown."""
     slot_marginal: Tensor | None = None
     """``m_k(a_k)``, (B, K): ``marginal`` needs it."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Logged slates, and what they were worth: what an estimator judges."""
+
+    column: Tensor
+    """Where the head holds each shown article, int64 (B, K); -1 where nothing was shown."""
+    logged: Logged
+    """The log's side of the ratios."""
+    advantage: Tensor
+    """A_k, float64 (B, K); whatever it is where nothing was shown."""
+    weigh: Weigh
+    """What becomes of a ratio."""
+
+    @property
+    def there(self) -> Tensor:
+        """Where something was shown, bool (B, K)."""
+        return self.column >= 0
+
+    @property
+    def gain(self) -> Tensor:
+        """The advantage, 0 where nothing was shown, (B, K)."""
+        return torch.where(self.there, self.advantage, 0.0)
+
+    def log_weight(self, weights: LogWeights) -> Tensor:
+        """Log w of each shown article by the policy to learn, (B, K), with gradient; next to nothing elsewhere."""
+        return torch.where(self.there, weights.head.gather(1, self.column.clamp(min=0)), -60.0)
+
+    def weighed(self, log_pi: Tensor, log_beta: Tensor, gain: Tensor) -> Doubles:
+        """Weights of the ratios ``pi / beta``, numpy (B, K); 0 where nothing was shown.
+
+        Args:
+            log_pi: log of the policy's chance, (B, K); without gradient.
+            log_beta: log of the logging policy's chance of the same, (B, K).
+            gain: what the weight will be multiplied by, (B, K).
+        """
+        real = self.there.numpy()
+        weight: Doubles = real.astype(np.float64)
+        # Differences of logs: of whole slates the chances themselves are tiny. Only of what was shown: the ratio of
+        # padding, 1, would count in a mean over the batch.
+        ratio: Doubles = np.exp(np.minimum((log_pi - log_beta).numpy()[real], 600.0))
+        weight[real] = self.weigh(ratio, np.ones_like(ratio), gain.numpy()[real])
+        return weight
+
+
+class Terms(NamedTuple):
+    """What an estimator says: ascend ``sum(coefficient * log_chance)`` over positions."""
+
+    coefficient: Tensor
+    """(B, K), without gradient; 0 where nothing was shown."""
+    log_chance: Tensor
+    """(B, K), with gradient; 0 where nothing was shown."""
+    weight: Doubles
+    """Given to the ratios, numpy (B, K); 0 where nothing was shown."""
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """One entry of ``ESTIMATORS``."""
+
+    terms: Callable[[LogWeights, Shown], Terms]
+    """From the draw weights of the policy to learn, and what was shown."""
+    needs: str | None = None
+    """Column that a log must have besides propensities: ``inclusion_time`` or ``slot_marginal``."""
+    corrects: bool = True
+    """Weighs by ratios of chances: a log without propensities will not do, nor slates that were served greedily."""
+    whole_slates: bool = False
+    """Its chances are of whole slates: one that has lost an entry has none."""
 
 
 def log_slot_propensity(log_weight: Tensor) -> Tensor:
@@ -226,73 +170,95 @@ def log_slot_marginal(weights: LogWeights, shown: Tensor, column: Tensor, nodes:
     return torch.log(torch.where(column >= 0, torch.stack(own_slot, dim=1), 1.0))
 
 
-def policy_gradient(
-    estimator: Estimator,
-    weights: LogWeights,
-    column: Tensor,
-    logged: Logged,
-    advantage: Tensor,
-    weigh: Weigh,
-) -> tuple[Tensor, Tensor, Doubles]:
-    """One of the estimators of docs/mathematics.md 3.2: ascend ``sum(coefficient * log_chance)`` over positions.
+def inclusion(weights: LogWeights, shown: Shown) -> Terms:
+    """``i_pi / i_beta A_k grad log i_pi(a_k)``: the chance that the slate holds the article at all."""
+    logged, size = shown.logged, shown.column.shape[1]
+    log_chance = log_inclusion(shown.log_weight(weights), weights.inclusion_time(size, logged.time))
+    return _by_position(shown, log_chance, log_inclusion(logged.log_weight, logged.time))
 
-    | estimator | coefficient at position k | log chance |
-    |---|---|---|
-    | ``inclusion`` | ``i_pi / i_beta A_k`` | ``log i_pi(a_k)`` |
-    | ``marginal`` | ``m_pi / m_beta A_k`` | ``log m_k(a_k)`` |
-    | ``chen`` | ``w_pi / w_beta K (1 - w_pi)^(K-1) A_k`` | ``log w_pi(a_k)`` |
-    | ``none`` | ``A_k`` | ``log q_k``: reward-weighted likelihood of the slate |
-    | ``prefix`` | ``sum_{l >= k} rho_{1:l} A_l`` | ``log q_k`` |
-    | ``joint`` | ``rho_{1:K} sum_l A_l`` | ``log q_k`` |
+
+def marginal(weights: LogWeights, shown: Shown) -> Terms:
+    """``m_pi / m_beta A_k grad log m_k(a_k)``: the chance that the article stands at this position.
+
+    Raises:
+        ValueError: the log has no slot marginals.
+    """
+    beta = shown.logged.slot_marginal
+    if beta is None:
+        raise ValueError("logged.slot_marginal: got None, needs the logged slot marginals for 'marginal'")
+    log_chance = log_slot_marginal(weights, shown.log_weight(weights), shown.column)
+    return _by_position(shown, log_chance, torch.log(beta))
+
+
+def chen(weights: LogWeights, shown: Shown) -> Terms:
+    """``w_pi / w_beta K (1 - w_pi)^(K-1) A_k grad log w_pi(a_k)`` (Chen et al., WSDM 2019): one draw, not a slate."""
+    log_w, size = shown.log_weight(weights), shown.column.shape[1]
+    terms = _by_position(shown, log_w, shown.logged.log_weight)
+    multiplier = torch.from_numpy(top_k_multiplier(log_w.detach().exp().numpy(), size))
+    return terms._replace(coefficient=terms.coefficient * multiplier)
+
+
+def none(weights: LogWeights, shown: Shown) -> Terms:
+    """``A_k grad log q_k``: reward-weighted likelihood of the slate, which corrects nothing."""
+    log_chance = _log_slots(weights, shown)[0]
+    return Terms(shown.gain, log_chance, shown.there.numpy().astype(np.float64))
+
+
+def prefix(weights: LogWeights, shown: Shown) -> Terms:
+    """``sum_{l >= k} rho_{1:l} A_l grad log q_k``: exact, by ratios of the slate down to each position."""
+    log_chance, log_beta = _log_slots(weights, shown)
+    a = shown.gain
+    weight = shown.weighed(log_chance.detach().cumsum(dim=1), log_beta.cumsum(dim=1), a)
+    onwards = (torch.from_numpy(weight) * a).flip(1).cumsum(dim=1).flip(1)
+    return Terms(torch.where(shown.there, onwards, 0.0), log_chance, weight)
+
+
+def joint(weights: LogWeights, shown: Shown) -> Terms:
+    """``rho_{1:K} sum_l A_l grad log q_k``: the ratio of the whole slate."""
+    log_chance, log_beta = _log_slots(weights, shown)
+    a = shown.gain.sum(dim=1, keepdim=True).expand_as(log_chance)
+    pi, beta = (log.cumsum(dim=1)[:, -1:].expand_as(log) for log in (log_chance.detach(), log_beta))
+    weight = shown.weighed(pi, beta, a)
+    return Terms(torch.where(shown.there, torch.from_numpy(weight) * a, 0.0), log_chance, weight)
+
+
+def _by_position(shown: Shown, log_chance: Tensor, log_beta: Tensor) -> Terms:
+    """Each position by the ratio of its own chances; logs (B, K) may be anything where nothing was shown."""
+    log_chance = torch.where(shown.there, log_chance, 0.0)
+    log_beta, a = torch.where(shown.there, log_beta, 0.0), shown.gain
+    weight = shown.weighed(log_chance.detach(), log_beta, a)
+    return Terms(torch.where(shown.there, torch.from_numpy(weight) * a, 0.0), log_chance, weight)
+
+
+def _log_slots(weights: LogWeights, shown: Shown) -> tuple[Tensor, Tensor]:
+    """Log of each position's chance given those above it, by the policy and by the log, (B, K); 0 at padding."""
+    log_chance = log_slot_propensity(shown.log_weight(weights))
+    log_beta = torch.log(shown.logged.slot_propensity)
+    return torch.where(shown.there, log_chance, 0.0), torch.where(shown.there, log_beta, 0.0)
+
+
+ESTIMATORS: dict[str, Estimator] = {
+    "inclusion": Estimator(inclusion, needs="inclusion_time"),
+    "marginal": Estimator(marginal, needs="slot_marginal"),
+    "chen": Estimator(chen),
+    "none": Estimator(none, corrects=False),
+    "prefix": Estimator(prefix, whole_slates=True),
+    "joint": Estimator(joint, whole_slates=True),
+}
+"""Estimators of the policy gradient by name (docs/mathematics.md 3.2)."""
+
+
+def policy_gradient(
+    estimator: str, weights: LogWeights, column: Tensor, logged: Logged, advantage: Tensor, weigh: Weigh
+) -> Terms:
+    """One of ``ESTIMATORS`` by name.
 
     Args:
-        estimator: which.
+        estimator: its name.
         weights: draw weights of the policy to learn.
-        column: where the head holds each shown article, int64 (B, K); -1 where nothing was shown.
-        logged: the log's side of the ratios.
-        advantage: A_k, float64 (B, K); whatever it is where nothing was shown.
+        column: as in :class:`Shown`, and so are the others.
+        logged: of the same slates.
+        advantage: A_k.
         weigh: what becomes of a ratio.
-
-    Returns:
-        Coefficient (B, K), detached; log chance (B, K); and the weights given to the ratios, numpy (B, K), 0 where
-        nothing was shown.
     """
-    shown = column >= 0
-    size = column.shape[1]
-    log_w = weights.head.gather(1, column.clamp(min=0))
-    log_w = torch.where(shown, log_w, -60.0)
-    a = torch.where(shown, advantage, 0.0)
-    if estimator == "inclusion":
-        log_chance = log_inclusion(log_w, weights.inclusion_time(size, logged.time))
-        log_beta = log_inclusion(logged.log_weight, logged.time)
-    elif estimator == "marginal":
-        if logged.slot_marginal is None:
-            raise ValueError("logged.slot_marginal: got None, needs the logged slot marginals for 'marginal'")
-        log_chance = log_slot_marginal(weights, log_w, column)
-        log_beta = torch.log(logged.slot_marginal)
-    elif estimator == "chen":
-        log_chance, log_beta = log_w, logged.log_weight
-    else:
-        log_chance = log_slot_propensity(log_w)
-        log_beta = torch.log(logged.slot_propensity)
-    log_chance = torch.where(shown, log_chance, 0.0)
-    log_beta = torch.where(shown, log_beta, 0.0)
-    pi, beta = log_chance.detach(), log_beta.detach()
-    if estimator in ("prefix", "joint"):
-        pi, beta = pi.cumsum(dim=1), beta.cumsum(dim=1)
-        if estimator == "joint":
-            pi, beta = pi[:, -1:].expand_as(pi), beta[:, -1:].expand_as(beta)
-            a = a.sum(dim=1, keepdim=True).expand_as(a)
-    real = shown.numpy()
-    weight: Doubles = real.astype(np.float64)
-    if estimator != "none":
-        # Differences of logs: of whole slates the chances themselves are tiny. Only of what was shown: the ratio of
-        # padding, 1, would count in a mean over the batch.
-        ratio: Doubles = np.exp(np.minimum((pi - beta).numpy()[real], 600.0))
-        weight[real] = weigh(ratio, np.ones_like(ratio), a.numpy()[real])
-    coefficient = torch.from_numpy(weight) * a
-    if estimator == "chen":
-        coefficient = coefficient * torch.from_numpy(top_k_multiplier(log_w.detach().exp().numpy(), size))
-    if estimator == "prefix":
-        coefficient = coefficient.flip(1).cumsum(dim=1).flip(1)
-    return torch.where(shown, coefficient, 0.0), log_chance, weight
+    return ESTIMATORS[estimator].terms(weights, Shown(column, logged, advantage, weigh))

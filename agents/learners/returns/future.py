@@ -16,9 +16,9 @@ from feedgym.agents.learners.returns.return_time import ReturnTime
 from feedgym.agents.learners.returns.returns import chain_order, lambda_returns, running_mean
 from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, nest, unnest
 from feedgym.env.config import RewardConfig
+from feedgym.towers.arrays import arrays_of
 from feedgym.towers.encoders import FeedForward
 from feedgym.towers.features import Standardise
-from feedgym.towers.two_tower import arrays_of
 
 _PAST_RATE = 0.2
 """Weight of the newest visit in what is remembered of a reader's rewards and gaps."""

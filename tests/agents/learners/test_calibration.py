@@ -10,7 +10,7 @@ import torch
 from feedgym.agents import make_agent
 from feedgym.agents.learners import RegressionConfig, RegressionLearner
 from feedgym.agents.learners.calibration import intercept_shift
-from feedgym.agents.learners.protocol import Learning
+from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.replay import Replay
 from feedgym.env import Feed, NewsReader, NewsReaderConfig
 from feedgym.env.arrays import Doubles, Ints

@@ -12,7 +12,7 @@ import torch
 from feedgym.agents import make_agent
 from feedgym.agents.learners.contrastive import ContrastiveLearner
 from feedgym.agents.learners.contrasts import CONTRASTS
-from feedgym.agents.learners.protocol import Learning
+from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.settings import ContrastiveConfig
 from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig, NewsroomConfig
 from feedgym.env.arrays import nest

@@ -10,7 +10,7 @@ import torch
 
 from feedgym.agents import make_agent
 from feedgym.agents.learners import RegressionConfig, RegressionLearner
-from feedgym.agents.learners.protocol import Learning
+from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.replay import Replay, VisitBatch
 from feedgym.agents.learners.tasks import next_clicks
 from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig, NewsroomConfig
@@ -246,11 +246,11 @@ class Planted:
     def fit(self, learning: Learning, steps: int = 250, **settings: Any) -> RegressionLearner:
         """Train towers and learner as an agent would, without weight decay."""
         learner = RegressionLearner(RegressionConfig(**settings))
-        learner.start(self.agent._site, learning.model.config, self.agent.config.policy, torch.Generator())
+        parts = learner.start(self.agent._site, learning.model.config, self.agent.config.policy, torch.Generator())
         learner.prepare(learning)
         learner.begin(learning, 2.0)
         groups = [{"params": list(learning.model.parameters()), "lr": 0.01}]
-        groups += [{"params": list(module.parameters()), "lr": rate} for module, rate, _ in learner.modules()]
+        groups += [{"params": list(module.parameters()), "lr": rate} for module, rate, _ in parts.modules]
         optimiser, rng = torch.optim.Adam(groups), np.random.default_rng(1)
         for step in range(steps):
             for group in optimiser.param_groups[:1]:
@@ -365,8 +365,9 @@ def test_slate_losses_learn_the_log_odds_but_for_a_constant(planted: Planted, lo
 def test_a_sum_of_tasks_trains_the_towers_and_the_scales(planted: Planted) -> None:
     learning = planted.visits(20_000, THETA)
     learner = RegressionLearner(RegressionConfig(target="click+0.5*dwell"))
-    assert [rate > 0 for _, rate, _ in learner.modules()] == [True]
-    assert list(RegressionLearner(RegressionConfig(target="click")).modules()) == []
+    told = (planted.agent._site, learning.model.config, planted.agent.config.policy, torch.Generator())
+    assert [each.module for each in learner.start(*told).modules] == [learner._heads]
+    assert RegressionLearner(RegressionConfig(target="click")).start(*told).modules == ()
     learner.prepare(learning)
     loss = learner.loss(learning, np.random.default_rng(0))
     assert loss is not None

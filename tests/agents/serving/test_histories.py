@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from feedgym.agents import make_agent
-from feedgym.agents.learners.protocol import Learning
+from feedgym.agents.learners.learning import Learning
 from feedgym.agents.serving.histories import click_columns, click_vectors, embed_readers, needs_minutes
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from helpers.driving import drive

@@ -1,12 +1,12 @@
 """On its own fresh data, REINFORCE differs from on-policy learning only by the shortlist (docs/mathematics.md 3.3)."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 
 from feedgym.agents import make_agent
+from feedgym.agents.learners.gradients.policy_gradient import ESTIMATORS
 from feedgym.agents.slate_policy.importance import importance_weight
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Doubles
@@ -38,9 +38,9 @@ def fresh_ratios(agent: Any, estimator: str) -> Doubles:
         ratios.append(pi / beta)
         return importance_weight(pi, beta, "none")
 
-    learner._weigh, learner.config = weigh, dataclasses.replace(learner.config, estimator=estimator)
-    learner._mean_reward = 1.0
-    learner._policy_loss(learning_of(agent), batch, np.ones(batch["article_id"].shape))
+    learner.weigh, learner.estimator = weigh, ESTIMATORS[estimator]
+    learner.policy.mean_reward = 1.0
+    learner.policy_loss(learning_of(agent), batch, np.ones(batch["article_id"].shape))
     (seen,) = ratios
     return seen
 
@@ -65,8 +65,8 @@ def test_a_shortlist_is_what_they_differ_by() -> None:
     batch = ring.take(np.arange(len(ring)))
     fresh = batch["now"] >= next_training_of(agent) - agent.config.clocks.train_every_hours - 1e-9
     batch = {name: values[fresh] for name, values in batch.items()}
-    logits, _, each = learner._candidates(learning_of(agent), batch)
-    mass = np.where(each > 0, each * np.exp(logits.detach().numpy()), 0.0)
+    seen = learner.policy.batch(learning_of(agent), batch, batch["slot_reward"], learner.weigh)
+    mass = np.where(seen.each > 0, seen.each * np.exp(seen.logits.detach().numpy()), 0.0)
     share = mass[:, :20].sum(axis=1) / mass.sum(axis=1)
     shown = batch["article_id"] >= 0
     in_shortlist = (batch["article_id"][:, :, None] == batch["head_id"][:, None, :20]).any(axis=2) & shown

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from feedgym.agents import make_agent, parse_agent
+from feedgym.agents.learners import Earned
 from feedgym.agents.logged.site import LoggedSite
 from feedgym.experiments.commands.log import LogConfig, make_log
 from feedgym.experiments.runs.checkpoint import read_json
@@ -208,15 +209,13 @@ def test_without_a_baseline_the_advantage_is_the_reward(log: LogConfig) -> None:
     name = "feedgym.experiments.studies.no_baseline.REINFORCE:mode=plain"
     feed = make_drive(log.run_config()).feed
     agent: Any = parse_agent(name).start(feed)
-    assert isinstance(agent.learner, no_baseline.NoBaselineLearner)
-    assert not agent.learner._future_config.use_future
-    reward = np.array([[0.0, 2.5], [1.0, 0.0]], dtype=np.float32)
-    batch = {"slot_reward": reward, "clicks": reward > 0}
-    value = np.full((2, 2), 0.7)
-    assert agent.learner._advantage(batch, np.arange(2), value).tolist() == reward.tolist()
+    assert agent.learner.advantage is no_baseline.bare_reward
+    assert not agent.learner.policy.future_config.use_future
+    reward = np.array([[0.0, 2.5], [1.0, 0.0]])
+    earned = Earned(reward, reward > 0, np.zeros(2), np.full(2, 0.7), np.full(2, 0.7), np.array([0.5, 0.5]))
+    assert agent.learner.advantage(earned).tolist() == reward.tolist()
     shipped: Any = make_agent("reinforce", mode="plain", use_future=False).start(feed)
-    shipped.learner._future.share, shipped.learner._future.future = np.array([0.5, 0.5]), np.zeros(2)
-    np.testing.assert_allclose(shipped.learner._advantage(batch, np.arange(2), value), reward - 0.35, atol=1e-7)
+    np.testing.assert_allclose(shipped.learner.advantage(earned), reward - 0.35, atol=1e-7)
 
 
 def fake_results(reward: Callable[[str, str, int], float]) -> off_policy.Results:

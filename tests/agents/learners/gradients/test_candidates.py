@@ -12,9 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from feedgym.agents.learners.gradients.candidates import Candidates
 from feedgym.agents.learners.gradients.policy_gradient import (
-    Candidates,
-    Estimator,
     Logged,
     log_inclusion,
     log_slot_marginal,
@@ -262,7 +261,7 @@ def test_inclusion_time_of_fewer_articles_than_positions(epsilon: float) -> None
 # No NaN
 
 
-ESTIMATORS: tuple[Estimator, ...] = ("inclusion", "marginal", "chen", "none", "prefix", "joint")
+ESTIMATORS: tuple[str, ...] = ("inclusion", "marginal", "chen", "none", "prefix", "joint")
 
 
 @pytest.mark.parametrize("epsilon", EPSILONS)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from feedgym.agents import make_agent
+from feedgym.agents.learners.gradients.candidates import Candidates
 from feedgym.agents.learners.gradients.direct import set_reward
-from feedgym.agents.learners.gradients.policy_gradient import Candidates
 from feedgym.env import Feed, FeedConfig, NewsroomConfig, RewardConfig
 from feedgym.env.arrays import Doubles, Ints
 from helpers.driving import drive, served_bytes
@@ -176,9 +176,10 @@ def policy_step(agent: Any) -> tuple[Tensor, Any]:
     learner, ring = learner_of(agent), ring_of(learner_of(agent))
     batch = ring.take(np.arange(len(ring))[-100:])
     agent.model.zero_grad(set_to_none=True)
-    for module, _, _ in learner.modules():
-        module.zero_grad(set_to_none=True)
-    loss = learner._policy_loss(learning_of(agent), batch, np.ones(batch["article_id"].shape))
+    for module in (learner.policy.correction, learner.policy.future, learner._later):
+        if module is not None:
+            module.zero_grad(set_to_none=True)
+    loss = learner.policy_loss(learning_of(agent), batch, np.ones(batch["article_id"].shape))
     return loss, batch
 
 
@@ -188,7 +189,7 @@ def test_only_correction_and_later_model_learn_from_it() -> None:
     loss, _ = policy_step(agent)
     loss.backward()  # type: ignore[no-untyped-call]
     assert all(p.grad is None for p in agent.model.parameters())
-    for module in (learner_of(agent)._correction, learner_of(agent)._later):
+    for module in (learner_of(agent).policy.correction, learner_of(agent)._later):
         assert all(p.grad is not None and bool(p.grad.abs().max() > 0) for p in module.parameters())
 
 
@@ -197,13 +198,13 @@ def test_rewards_are_the_regressions_and_the_later_models() -> None:
     agent, feed = started(sharpness=1.0, dropout=0.3)
     drive(agent, feed, until=20.0)
     learner, learning, seen = learner_of(agent), learning_of(agent), {}
-    original = learner._rewards
+    original = learner.rewards
 
     def spy(*args: Any) -> Any:
         seen["reward"], seen["fit"] = original(*args)
         return seen["reward"], seen["fit"]
 
-    learner._rewards = spy
+    learner.rewards = spy
     agent.model.train()
     _, batch = policy_step(agent)
     assert agent.model.training
@@ -218,7 +219,7 @@ def test_rewards_are_the_regressions_and_the_later_models() -> None:
                 vector, bias = learning.items(article)
                 age = learning.ages(article[None], batch["now"][i : i + 1])
                 now = agent.model.score(user, vector[None], bias[None], age)
-                later = learner._later.articles(*learning.features(article))[0, 0] * learner._future.sd[1]
+                later = learner._later.articles(*learning.features(article))[0, 0] * learner.policy.future.sd[1]
                 assert float(seen["reward"][i, c]) == pytest.approx(float(now) + float(later), rel=1e-4, abs=1e-5)
     assert float(seen["fit"].detach()) > 0.1  # ones are asked for, and nothing like them has been learned
 
@@ -236,7 +237,7 @@ def test_what_opening_changes_later_is_learned() -> None:
     optimiser = torch.optim.Adam(learner._later.parameters(), lr=0.05)
     for _ in range(150):
         optimiser.zero_grad()
-        learner._policy_loss(learning_of(agent), batch, changed).backward()
+        learner.policy_loss(learning_of(agent), batch, changed).backward()
         optimiser.step()
     ids = np.unique(shown)
     with torch.no_grad():
@@ -249,16 +250,16 @@ def test_the_later_models_target_is_what_opened_articles_exceed_the_value_head_b
     drive(agent, feed, until=20.0)
     learner, asked = learner_of(agent), dict[str, Any]()
     learner.begin(learning_of(agent), feed.now)
-    original = learner._policy_loss
+    original = learner.policy_loss
 
     def spy(learning: Any, batch: dict[str, Any], target: Doubles) -> Tensor:
         asked["batch"], asked["target"] = batch, target
         loss: Tensor = original(learning, batch, target)
         return loss
 
-    learner._policy_loss = spy
+    learner.policy_loss = spy
     learner.loss(learning_of(agent), np.random.default_rng(0))
-    batch, future, ring = asked["batch"], learner._future, ring_of(learner)
+    batch, future, ring = asked["batch"], learner.policy.future, ring_of(learner)
     # A visit is told by its reader and hour.
     key = {(r, t): i for i, (r, t) in enumerate(zip(ring.column("row"), ring.column("now"), strict=True))}
     slot = np.array([key[r, t] for r, t in zip(batch["row"], batch["now"], strict=True)])
@@ -299,13 +300,13 @@ def test_clicks_can_be_the_reward() -> None:
     agent, feed = started(site=site, target="click", use_future=False, max_steps=4)
     drive(agent, feed, until=14.0)
     learner, seen = learner_of(agent), {}
-    original = learner._rewards
+    original = learner.rewards
 
     def spy(*args: Any) -> Any:
         seen["reward"], fit = original(*args)
         return seen["reward"], fit
 
-    learner._rewards = spy
+    learner.rewards = spy
     policy_step(agent)
     reward = seen["reward"].numpy()
     assert 0 < reward.min() < reward.max() < 2.0

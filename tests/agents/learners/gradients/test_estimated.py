@@ -10,8 +10,8 @@ import torch
 
 from feedgym.agents import make_agent
 from feedgym.agents.learners.gradients.behaviour import estimated_log_weight
-from feedgym.agents.learners.gradients.candidate_ring import shown_columns
 from feedgym.agents.learners.gradients.estimated import with_estimates
+from feedgym.agents.learners.gradients.policy_gradient import Logged
 from feedgym.agents.serving.logged_slates import LoggedTick
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Doubles
@@ -55,20 +55,23 @@ def logged_by(logger: Any, agent: Any, feed: Feed, until: float, *, known: bool 
         agent.learn(outcome)
 
 
-def estimate(agent: Any, count: int = 400) -> tuple[dict[str, Any], dict[str, Any], Any]:
+def estimate(agent: Any, count: int = 400) -> tuple[dict[str, Any], Logged, Any]:
     """The latest visits as they were logged, and as they are estimated; and the estimate's loss."""
     learner = learner_of(agent)
-    batch = ring_of(learner).take(np.arange(len(ring_of(learner)))[-count:])
+    rows = ring_of(learner).take(np.arange(len(ring_of(learner)))[-count:])
     with torch.no_grad():
-        _, prior, each = learner._candidates(learning_of(agent), batch)
-    column = shown_columns(batch["article_id"].astype(np.int64), batch["head_id"].astype(np.int64))
+        batch = learner.policy.batch(learning_of(agent), rows, rows["slot_reward"], learner.weigh)
     plain, inclusion = learner.config.mode == "plain", learner.config.used_estimator == "inclusion"
-    other, loss = with_estimates(learner._behaviour, learning_of(agent), batch, prior, each, column, plain, inclusion)
-    return batch, other, loss
+    other, loss = with_estimates(
+        learner._behaviour, learning_of(agent), rows, batch, from_towers=plain, inclusion=inclusion
+    )
+    return rows, other.shown.logged, loss
 
 
-def log_inclusion(batch: dict[str, Any]) -> Doubles:
-    chance: Doubles = np.log(-np.expm1(-np.exp(batch["log_weight"]) * batch["time"][:, None]))
+def log_inclusion(logged: Any) -> Doubles:
+    """Of columns of the ring, or of what stands in their place."""
+    columns = logged if isinstance(logged, dict) else {n: t.numpy() for n, t in vars(logged).items() if t is not None}
+    chance: Doubles = np.log(-np.expm1(-np.exp(columns["log_weight"]) * columns["time"][:, None]))
     return chance
 
 
@@ -149,19 +152,19 @@ def test_estimates_are_what_is_learned_with() -> None:
     agent, feed = started()
     drive(agent, feed, until=20.0)
     learner = learner_of(agent)
-    original, ratios = learner._weigh, []
+    original, ratios = learner.weigh, []
 
     def weigh(pi: Doubles, beta: Doubles, advantage: Doubles) -> Doubles:
         ratios.append(pi / beta)
         weight: Doubles = original(pi, beta, advantage)
         return weight
 
-    learner._weigh = weigh
+    learner.weigh = weigh
     batch, other, _ = estimate(agent)
     for used in ("estimated", "logged"):
         estimated = learner._behaviour
         learner._behaviour = estimated if used == "estimated" else None
-        learner._policy_loss(learning_of(agent), batch, np.zeros(batch["article_id"].shape))
+        learner.policy_loss(learning_of(agent), batch, np.zeros(batch["article_id"].shape))
         learner._behaviour = estimated
     shown = batch["article_id"] >= 0
     expected = (log_inclusion(batch) - log_inclusion(other))[shown]

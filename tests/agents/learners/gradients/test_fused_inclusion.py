@@ -1,11 +1,14 @@
 """The closed form of the default policy gradient equals autograd's."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from feedgym.agents.learners.gradients.fused_inclusion import inclusion_step
-from feedgym.agents.learners.gradients.policy_gradient import Logged, policy_gradient, split_candidates
+from feedgym.agents.learners.gradients.policy_batch import PolicyBatch
+from feedgym.agents.learners.gradients.policy_gradient import ESTIMATORS, Logged, Shown, Weigh
 from feedgym.agents.slate_policy.importance import importance_weight
 
 B, H, M, K = 12, 30, 9, 4
@@ -36,22 +39,23 @@ def case(seed: int, spread: float) -> dict[str, np.ndarray]:
     }
 
 
-def by_autograd(c: dict[str, np.ndarray], epsilon: float, kl: float, weigh: object) -> tuple[np.ndarray, ...]:
-    logits = torch.from_numpy(c["logits"]).requires_grad_()
-    num_live = torch.from_numpy(c["num_live"])
-    mine = split_candidates(logits, c["each"], H, num_live)
-    prior = split_candidates(torch.from_numpy(c["prior"]), c["each"], H, num_live)
+def batch_of(c: dict[str, np.ndarray], weigh: Weigh) -> PolicyBatch:
     logged = Logged(
         log_weight=torch.from_numpy(c["log_weight"]),
         time=torch.from_numpy(c["time"]),
         slot_propensity=torch.full((B, K), 0.1, dtype=torch.float64),
     )
-    column, advantage = torch.from_numpy(c["column"]), torch.from_numpy(c["advantage"])
-    coefficient, log_chance, weight = policy_gradient(
-        "inclusion", mine.log_weights(epsilon), column, logged, advantage, weigh
-    )
+    shown = Shown(torch.from_numpy(c["column"]), logged, torch.from_numpy(c["advantage"]), weigh)
+    return PolicyBatch(torch.from_numpy(c["logits"]), c["prior"], c["each"], H, c["num_live"], shown)
+
+
+def by_autograd(c: dict[str, np.ndarray], epsilon: float, kl: float, weigh: Weigh) -> tuple[np.ndarray, ...]:
+    logits = torch.from_numpy(c["logits"]).requires_grad_()
+    batch = replace(batch_of(c, weigh), logits=logits)
+    mine = batch.candidates
+    coefficient, log_chance, weight = ESTIMATORS["inclusion"].terms(mine.log_weights(epsilon), batch.shown)
     surrogate = (coefficient * log_chance).sum(dim=1)
-    divergence = mine.divergence(prior)
+    divergence = batch.divergence(mine)
     (kl * divergence - surrogate).sum().backward()
     assert logits.grad is not None
     return logits.grad.numpy(), surrogate.detach().numpy(), divergence.detach().numpy(), weight
@@ -65,7 +69,7 @@ def test_equals_autograd(method: str, spread: float, epsilon: float) -> None:
         return importance_weight(pi, beta, method, cap=3.0, advantage=advantage)
 
     c = case(3, spread)
-    step = inclusion_step(epsilon=epsilon, weigh=weigh, kl=0.4, **c)
+    step = inclusion_step(batch_of(c, weigh), epsilon, 0.4)
     gradient, surrogate, divergence, weight = by_autograd(c, epsilon, 0.4, weigh)
     assert np.abs(gradient).max() > 0.1
     np.testing.assert_allclose(step.gradient, gradient, rtol=1e-7, atol=1e-9)

@@ -7,11 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from feedgym.agents.learners.gradients.candidates import Candidates, LogWeights
 from feedgym.agents.learners.gradients.policy_gradient import (
-    Candidates,
-    Estimator,
     Logged,
-    LogWeights,
     log_slot_marginal,
     log_slot_propensity,
     policy_gradient,
@@ -19,7 +17,7 @@ from feedgym.agents.learners.gradients.policy_gradient import (
 from feedgym.agents.slate_policy.importance import importance_weight
 from feedgym.env.arrays import Doubles
 
-ESTIMATORS: tuple[Estimator, ...] = ("inclusion", "marginal", "chen", "none", "prefix", "joint")
+ESTIMATORS: tuple[str, ...] = ("inclusion", "marginal", "chen", "none", "prefix", "joint")
 N, K, EPSILON = 8, 3, 0.1
 LOGGER, TARGET = np.random.default_rng(0).normal(size=(2, N))
 SLATES = np.array([[3, 0, 6], [1, 4, 2], [5, 6, 1]])
@@ -52,7 +50,7 @@ def doubles_at(where: Tensor, values: list[float], elsewhere: float) -> Tensor:
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("filled", [0, 1, 2])
-def test_padding_contributes_nothing(estimator: Estimator, filled: int) -> None:
+def test_padding_contributes_nothing(estimator: str, filled: int) -> None:
     column = torch.tensor(SLATES)
     column[:, filled:] = -1
     full = logged_slates()
@@ -96,7 +94,7 @@ def test_padding_contributes_nothing(estimator: Estimator, filled: int) -> None:
 
 
 @pytest.mark.parametrize("estimator", ["inclusion", "marginal", "chen", "prefix", "joint"])
-def test_padding_is_not_weighed(estimator: Estimator) -> None:
+def test_padding_is_not_weighed(estimator: str) -> None:
     """Nor does it count in a mean over the batch, such as that of `nis`."""
     column = torch.tensor([[3, 0, 6], [1, -1, -1], [-1, -1, -1]])
     shown = (column >= 0).numpy()
@@ -118,7 +116,7 @@ def test_padding_is_not_weighed(estimator: Estimator) -> None:
 
 
 @pytest.mark.parametrize("estimator", ["prefix", "joint"])
-def test_padding_above_an_article(estimator: Estimator) -> None:
+def test_padding_above_an_article(estimator: str) -> None:
     """A hole is no article: neither its chance nor that of whatever stands in the head's first column counts."""
     outcomes = []
     for column in (torch.tensor([[-1, 3, -1, 6]]), torch.tensor([[3, 6]])):
@@ -161,7 +159,7 @@ def test_marginal_needs_the_logged_marginals() -> None:
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_a_visit_that_was_shown_nothing_spoils_no_other(estimator: Estimator) -> None:
+def test_a_visit_that_was_shown_nothing_spoils_no_other(estimator: str) -> None:
     """Its head is empty too."""
     logits = torch.tensor(np.tile(TARGET, (2, 1)), requires_grad=True)
     head = torch.cat([logits[:1, :5], torch.full((1, 5), -torch.inf, dtype=torch.float64)])
@@ -179,7 +177,7 @@ def test_a_visit_that_was_shown_nothing_spoils_no_other(estimator: Estimator) ->
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("epsilon", [0.0, 0.1])
-def test_a_visit_to_an_empty_catalogue_spoils_no_other(estimator: Estimator, epsilon: float) -> None:
+def test_a_visit_to_an_empty_catalogue_spoils_no_other(estimator: str, epsilon: float) -> None:
     gradients = []
     for rows in (1, 2):
         logits = torch.tensor(np.tile(TARGET, (rows, 1)), requires_grad=True)
@@ -201,7 +199,7 @@ def test_a_visit_to_an_empty_catalogue_spoils_no_other(estimator: Estimator, eps
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_more_positions_than_articles(estimator: Estimator) -> None:
+def test_more_positions_than_articles(estimator: str) -> None:
     """Two live articles on four positions: nobody could stand at the last two."""
     logits = torch.tensor([[0.3, -0.4]], dtype=torch.float64, requires_grad=True)
     nothing = torch.zeros(1, dtype=torch.float64)

@@ -18,14 +18,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from feedgym.agents.learners.gradients.policy_gradient import (
-    Candidates,
-    Estimator,
-    Logged,
-    LogWeights,
-    log_slot_propensity,
-    policy_gradient,
-)
+from feedgym.agents.learners.gradients.candidates import Candidates, LogWeights
+from feedgym.agents.learners.gradients.policy_gradient import Logged, log_slot_propensity, policy_gradient
 from feedgym.agents.slate_policy.importance import importance_weight
 from feedgym.env.arrays import Doubles
 
@@ -124,7 +118,7 @@ class Surrogate:
         if self.estimator == "slot":
             log_q = log_slot_propensity(weights.head.gather(1, self.column))
             return (log_q.detach().exp() / self.logged.slot_propensity * self.advantage * log_q).sum()
-        estimator: Estimator = self.estimator  # type: ignore[assignment]
+        estimator: str = self.estimator
         coefficient, log_chance, _ = policy_gradient(
             estimator, weights, self.column, self.logged, self.advantage, uncapped
         )

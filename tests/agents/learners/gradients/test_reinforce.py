@@ -1,5 +1,6 @@
 """The learner `reinforce`: what it keeps of a visit, what it learns, and that every option changes something."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from feedgym.agents import make_agent
 from feedgym.agents.learners.gradients.candidate_ring import shown_columns
-from feedgym.agents.learners.gradients.policy_gradient import Candidates, split_candidates
+from feedgym.agents.learners.gradients.candidates import Candidates
 from feedgym.env import Feed, FeedConfig, NewsroomConfig, Outcome
 from helpers.driving import drive
 from helpers.inside import acted_of, learner_of, learning_of, next_training_of, ring_of
@@ -38,13 +39,10 @@ def ring_batch(agent: Any, count: int = 200) -> tuple[dict[str, Any], Candidates
 
 def both(agent: Any, batch: dict[str, Any]) -> tuple[Candidates, Candidates]:
     """The policy and its prior on a batch's candidates."""
+    learner = learner_of(agent)
     with torch.no_grad():
-        logits, prior, each = learner_of(agent)._candidates(learning_of(agent), batch)
-    width, num_live = batch["head_id"].shape[1], torch.from_numpy(batch["num_live"].astype(np.float64))
-    return (
-        split_candidates(logits, each, width, num_live),
-        split_candidates(torch.from_numpy(prior), each, width, num_live),
-    )
+        seen = learner.policy.batch(learning_of(agent), batch, batch["slot_reward"], learner.weigh)
+    return seen.candidates, replace(seen, logits=torch.from_numpy(seen.prior)).candidates
 
 
 def test_serves_the_prior_plus_the_correction() -> None:
@@ -59,8 +57,8 @@ def test_serves_the_prior_plus_the_correction() -> None:
         ids = acted.shortlist
         with torch.no_grad():
             numeric, categorical = learning_of(agent).features(ids.ravel())
-            columns = learner_of(agent)._correction.articles(numeric, categorical).numpy().reshape(*ids.shape, -1)
-            readers = learner_of(agent)._correction.readers(torch.from_numpy(acted.reader)).numpy()
+            columns = learner_of(agent).policy.correction.articles(numeric, categorical).numpy().reshape(*ids.shape, -1)
+            readers = learner_of(agent).policy.correction.readers(torch.from_numpy(acted.reader)).numpy()
         own = np.einsum("nx,nmx->nm", readers, columns)
         assert np.abs(own).max() > 0.01  # it has learned something
         np.testing.assert_allclose(acted.logits, prior + own, rtol=1e-3, atol=2e-3)
@@ -87,12 +85,12 @@ def test_the_served_policy_comes_back_from_the_ring(lived: Any) -> None:
     served_after_training = batch["now"] > next_training_of(agent) - agent.config.clocks.train_every_hours - 1e-9
     assert served_after_training.any()
     head = mine.head.clone()
-    head[:, learner._shortlist_size :] = -torch.inf  # exploration's articles were not in the softmax
+    head[:, learner.policy.shortlist_size :] = -torch.inf  # exploration's articles were not in the softmax
     nothing = torch.full((len(head), 1), -torch.inf, dtype=torch.float64)
     zero = torch.zeros(len(head), dtype=torch.float64)
     served = Candidates(head, nothing, zero, mine.num_live).log_weights(0.05)
     column = shown_columns(batch["article_id"].astype(np.int64), batch["head_id"].astype(np.int64))
-    in_shortlist = (column >= 0) & (column < learner._shortlist_size)
+    in_shortlist = (column >= 0) & (column < learner.policy.shortlist_size)
     log_w = served.head.gather(1, torch.from_numpy(np.maximum(column, 0))).numpy()
     rows = served_after_training[:, None] & in_shortlist
     np.testing.assert_allclose(log_w[rows], batch["log_weight"][rows], atol=2e-3)
@@ -250,7 +248,7 @@ def test_plain_mode_trains_the_towers_and_nothing_else() -> None:
     before = agent.model.to_arrays()
     drive(agent, feed, until=26.0)
     after = agent.model.to_arrays()
-    assert learner_of(agent)._correction is None
+    assert learner_of(agent).policy.correction is None
     assert not np.array_equal(before["item_tower.0.weight"], after["item_tower.0.weight"])
     assert not np.array_equal(before["user_tower.0.weight"], after["user_tower.0.weight"])
     # Its logits are the scores themselves, less a constant: no z-score widens them.

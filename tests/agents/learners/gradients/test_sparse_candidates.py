@@ -9,20 +9,15 @@ import torch
 from torch import Tensor
 
 from feedgym.agents import make_agent
-from feedgym.agents.learners.gradients.policy_gradient import (
-    Candidates,
-    Estimator,
-    Logged,
-    log_slot_marginal,
-    policy_gradient,
-)
+from feedgym.agents.learners.gradients.candidates import Candidates
+from feedgym.agents.learners.gradients.policy_gradient import Logged, log_slot_marginal, policy_gradient
 from feedgym.agents.slate_policy.importance import importance_weight
 from feedgym.agents.slate_policy.slates import sample_slates, slot_marginal
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Doubles
 from helpers.driving import drive
 
-ESTIMATORS: tuple[Estimator, ...] = ("inclusion", "marginal", "chen", "none", "prefix", "joint")
+ESTIMATORS: tuple[str, ...] = ("inclusion", "marginal", "chen", "none", "prefix", "joint")
 NOTHING = -torch.inf
 # Two articles live, four positions; five live, of which two are in the tail; none live.
 HEAD = [[0.4, -0.3, NOTHING], [1.0, 0.2, -0.5], [NOTHING] * 3]
@@ -44,7 +39,7 @@ def candidates(rows: slice = slice(None)) -> tuple[Candidates, Tensor]:
 
 
 def terms(
-    estimator: Estimator, epsilon: float, weigh: Any = plain, rows: slice = slice(None)
+    estimator: str, epsilon: float, weigh: Any = plain, rows: slice = slice(None)
 ) -> tuple[Tensor, Tensor, Doubles, Tensor]:
     """Coefficients, logs of chances and weights of the visits, and the gradient in the head."""
     both, head = candidates(rows)
@@ -66,7 +61,7 @@ def terms(
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_a_small_catalogue_gives_numbers(estimator: Estimator, epsilon: float) -> None:
+def test_a_small_catalogue_gives_numbers(estimator: str, epsilon: float) -> None:
     """Parameters are shared: one visit's NaN would be every article's."""
     coefficient, log_chance, weight, gradient = terms(estimator, epsilon)
     for got in (coefficient, log_chance, torch.from_numpy(weight), gradient):
@@ -101,7 +96,7 @@ def test_where_newton_starts_does_not_matter(epsilon: float) -> None:
 
 
 @pytest.mark.parametrize("estimator", ["inclusion", "marginal", "chen", "prefix"])
-def test_padding_is_not_in_the_mean_of_the_ratios(estimator: Estimator) -> None:
+def test_padding_is_not_in_the_mean_of_the_ratios(estimator: str) -> None:
     """`nis` divides by a mean over what was shown; the ratio of padding, 1 by convention, is no observation."""
     _, _, ratio, _ = terms(estimator, 0.1)
     shown = np.array(COLUMN) >= 0

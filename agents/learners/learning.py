@@ -1,27 +1,22 @@
-"""What a learner is: a loss on a batch of logged visits. The agent owns towers, store, replay and optimiser.
+"""What a loss may use: the towers, what the agent keeps of articles, and the visits to learn from.
 
-Shapes: n visits of a tick, B rows of a batch, K positions, R columns of a reader, X columns of the learner's own, d
-dimensions.
+Shapes: B rows of a batch, K positions, R columns of a reader, d dimensions.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from feedgym.agents.agent import Site
 from feedgym.agents.learners.replay import Replay, VisitBatch
-from feedgym.agents.serving import Acted, ItemStore, embed_readers
-from feedgym.agents.slate_policy import PolicyConfig
-from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints
-from feedgym.env.feed import Catalogue
-from feedgym.env.readers import Outcome
-from feedgym.towers.config import TwoTowerConfig
-from feedgym.towers.summed_towers import SummedTowers
-from feedgym.towers.two_tower import TwoTower, UserOutput
+from feedgym.agents.serving import ItemStore, embed_readers
+from feedgym.env.arrays import Bools, Doubles, Floats, Ints
+from feedgym.towers.interface import Towers, UserOutput
+
+Model = TypeVar("Model", bound=Towers, covariant=True)
+"""What a learner trains: any towers, or a kind that it knows more of."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +36,10 @@ class EmbeddedSlates:
 
 
 @dataclass
-class Learning:
+class Learning(Generic[Model]):
     """What a loss may use."""
 
-    model: TwoTower | SummedTowers
+    model: Model
     store: ItemStore
     replay: Replay
     now: float = 0.0
@@ -109,88 +104,3 @@ class Learning:
         known = article_id >= 0
         published = self.store.published_hours[np.where(known, article_id, 0)]
         return torch.from_numpy(np.where(known, now[:, None] - published, 0.0).astype(np.float32))
-
-
-class Learner(ABC):
-    """How towers are trained. All but ``loss`` may be left as it is."""
-
-    num_models = 1
-    """2: the towers are :class:`SummedTowers`."""
-    raw_logits = False
-    """Logits are the scores themselves, not their z-scores: the learner trains their scale."""
-    reranks = False
-    """Trains a second stage, where the model has one."""
-    whole_slates = False
-    """Learns from the chance of whole slates: of none that have lost an entry."""
-    uses_shortlists = False
-    """Wants shortlists in the replay."""
-    num_columns = 0
-    """X, columns of its own that the learner appends to v' and u'."""
-
-    def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> None:
-        """Once, before the first tick: make what the sizes decide.
-
-        Raises:
-            ValueError: this learner cannot learn from what this policy serves.
-        """
-        return
-
-    def article_columns(self, numeric: Tensor, categorical: Tensor) -> Tensor:
-        """Those of articles (m,), float32 (m, X)."""
-        return torch.empty(len(numeric), 0)
-
-    def reader_columns(self, reader: Tensor) -> Tensor:
-        """Those of readers (n, R), float32 (n, X)."""
-        return torch.empty(len(reader), 0)
-
-    def modules(self) -> Iterable[tuple[nn.Module, float, float]]:
-        """Modules trained besides the towers: (module, learning rate, weight decay)."""
-        return ()
-
-    def follow(self, catalogue: Catalogue) -> None:
-        """Take notice of what has come and gone at this tick."""
-        return
-
-    def observe(self, acted: Acted, outcome: Outcome, learning: Learning, rng: np.random.Generator) -> None:
-        """Take notice of one tick's slates and what became of them."""
-        return
-
-    def prepare(self, learning: Learning) -> None:
-        """Before the first training: start biases where the data are."""
-        return
-
-    def begin(self, learning: Learning, now: float) -> None:
-        """Before each training's steps."""
-        return
-
-    @abstractmethod
-    def loss(self, learning: Learning, rng: np.random.Generator) -> Tensor | None:
-        """Loss of one batch drawn from the replay; None where it holds nothing to learn from."""
-        ...
-
-    def after_backward(self) -> None:
-        """Look at the gradients of a step."""
-        return
-
-    def click_examination(self, num_positions: int) -> Doubles | None:
-        """Chance that each position is examined, float64 (K,): that times sigmoid of the score predicts a click.
-
-        None where the score predicts no click.
-        """
-        return None
-
-    def finish(self, learning: Learning) -> None:
-        """After each training's steps, when articles have been embedded anew."""
-        return
-
-    def metrics(self) -> dict[str, float]:
-        """Numbers worth a curve, since the last call."""
-        return {}
-
-    def snapshot(self) -> Arrays:
-        """The complete state as plain arrays, its own modules included."""
-        return {}
-
-    def restore(self, snapshot: Arrays) -> None:
-        """Go on from a snapshot."""
-        return
