@@ -1,7 +1,7 @@
 """What each shown article is given credit for: ``ADVANTAGES``, name -> advantage. A new one is a function and a line.
 
-The baseline is the value head's: what the reader's state at the visit let expect (docs/mathematics.md 3.5). Reads no torch.
-Shapes: B visits, K positions.
+The baseline is the value head's: what the reader's state at the visit let expect (docs/mathematics.md 3.5).
+Reading this imports no torch. Shapes: B visits, K positions.
 """
 
 from collections.abc import Callable

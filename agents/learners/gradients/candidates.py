@@ -1,8 +1,8 @@
 """The live articles of a visit as a policy gradient sees them: logits, and the weights that slates are drawn by.
 
 The softmax is over *all* live articles, mixed with uniform exploration, not over the shortlist that was served: else an
-article outside the shortlist could never climb into it. The live articles are stratified (docs/mathematics.md 3.3): a head
-of H articles exactly, the rest by uniform draws that each stand for several. Everything is float64.
+article outside the shortlist could never climb into it. The live articles are stratified (docs/mathematics.md 3.3): a
+head of H articles exactly, the rest by uniform draws that each stand for several. Everything is float64.
 Shapes: B visits, H head articles, m draws from the tail, C = H + m, K positions.
 """
 
