@@ -19,9 +19,9 @@ from feedgym.agents.slate_policy import PolicyConfig
 from feedgym.env.arrays import Arrays, Doubles, Ints, nest, unnest
 from feedgym.towers.arrays import arrays_of, load_arrays
 from feedgym.towers.config import TwoTowerConfig
-from feedgym.towers.examination import LearnedExamination
 from feedgym.towers.interface import Towers
 from feedgym.towers.losses import bce_loss, ips_bce_loss, mse_loss, slate_bpr_loss, slate_softmax_loss
+from feedgym.towers.losses.examination import LearnedExamination
 from feedgym.towers.two_tower import TwoTower
 
 _HEAD_LEARNING_RATE = 0.01

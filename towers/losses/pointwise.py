@@ -53,7 +53,7 @@ def bce_loss(
         weight: weight of each impression, float >= 0, same shape.
         log_examination: log theta, the log chance that the position was looked at, <= 0 and finite; the shape
             of ``logit`` or its last axes, such as (K,) against (S, K). Gradients flow into it: see
-            ``feedgym.towers.examination.LearnedExamination``.
+            ``feedgym.towers.losses.examination.LearnedExamination``.
         negative_keep_rate: share of the non-clicks that was kept, in (0, 1].
         normalise: divide by the sum of the weights or by their number.
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from feedgym.towers.examination import LearnedExamination
 from feedgym.towers.losses import (
     bce_loss,
     examination_posterior,
@@ -23,6 +22,7 @@ from feedgym.towers.losses import (
     slate_softmax_loss,
     usable_slates,
 )
+from feedgym.towers.losses.examination import LearnedExamination
 
 C = torch.tensor([0.5, 0.3, 0.2, 0.1], dtype=torch.float64)
 LOGIT = C.logit()

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from feedgym.towers.examination import LearnedExamination
 from feedgym.towers.losses import (
     bce_loss,
     bpr_loss,
@@ -23,6 +22,7 @@ from feedgym.towers.losses import (
     usable_rows,
     usable_slates,
 )
+from feedgym.towers.losses.examination import LearnedExamination
 
 
 def doubles(*rows: object) -> torch.Tensor:
