@@ -78,7 +78,7 @@ def test_the_published_systems_are_those_of_the_code() -> None:
 
 def test_the_price_of_ids_is_what_the_command_says() -> None:
     (shown,) = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
-    printed = towers.towers_text(towers.TowersConfig(agent="uber-shared", ids=1_000_000))
+    printed = towers.towers_text(towers.TowersCommandConfig(agent="uber-shared", ids=1_000_000))
     assert shown.strip() in printed
 
 

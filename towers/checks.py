@@ -1,6 +1,9 @@
 """The one way in which the towers refuse bad input; their own, since `towers` imports nothing of ours."""
 
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def require(ok: bool, name: str, seen: object, allowed: str) -> None:
@@ -9,7 +12,7 @@ def require(ok: bool, name: str, seen: object, allowed: str) -> None:
         raise ValueError(f"{name}: got {seen!r}, needs {allowed}")
 
 
-def require_shape(tensor: Tensor, shape: tuple[int, ...], name: str) -> None:
+def require_shape(tensor: "Tensor", shape: tuple[int, ...], name: str) -> None:
     """Raise ``ValueError`` unless ``tensor`` has exactly this shape: broadcasting hides mistakes."""
     if tuple(tensor.shape) != shape:
         raise ValueError(f"{name}: got shape {tuple(tensor.shape)}, needs {shape}")

@@ -78,7 +78,7 @@ class TwoTower(nn.Module):
             layer_norm=c.layer_norm,
             residual=c.residual,
         )
-        self.prediction = PREDICTIONS[c.prediction]()
+        self.prediction = PREDICTIONS[c.retrieval_prediction]()
         self.reranker = None
         if c.reranker is not None:
             self.reranker = RERANKERS[c.reranker](c.dim, c.num_positions, generator)

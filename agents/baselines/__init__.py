@@ -3,11 +3,12 @@
 May import ``slate_policy`` and ``feedgym.env``.
 """
 
-from feedgym.agents.baselines.oracles import OracleAgent
+from feedgym.agents.baselines.oracles import OracleAgent, PlanningConfig
 from feedgym.agents.baselines.popularity import (
     PopularConfig,
     RandomConfig,
     RecentConfig,
+    policy_agent,
     popular_agent,
     random_agent,
     recent_agent,
@@ -16,10 +17,12 @@ from feedgym.agents.baselines.sponsored import SponsoredConfig, sponsored_agent
 
 __all__ = [
     "OracleAgent",
+    "PlanningConfig",
     "PopularConfig",
     "RandomConfig",
     "RecentConfig",
     "SponsoredConfig",
+    "policy_agent",
     "popular_agent",
     "random_agent",
     "recent_agent",

@@ -5,6 +5,7 @@ slate greedily. None is an optimum: an immediate oracle does not plan, and ``pla
 Shapes: n visits, N live articles, K positions.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,16 @@ from feedgym.env.feed import Catalogue, Feed, Visits
 from feedgym.env.readers import Expecting, Outcome
 
 Aim = Literal["click", "dwell", "planning"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanningConfig:
+    """What an opened article is worth beyond its minutes."""
+
+    quality_bonus: float = 2.0
+    """Minutes that a unit of quality is worth later."""
+    clickbait_cost: float = 2.0
+    """Minutes that a unit of clickbait costs later."""
 
 
 class OracleAgent:
@@ -30,13 +41,12 @@ class OracleAgent:
             a click, since an unopened article does not change its reader. (Outside that product, as a
             prototype had it, the bonus fills slates with articles nobody opens: less than half the minutes on
             a tuning seed.)
-        quality_bonus: minutes that a unit of quality is worth later.
-        clickbait_cost: minutes that a unit of clickbait costs later.
+        planning: what ``planning`` goes by.
     """
 
     is_oracle = True
 
-    def __init__(self, feed: Feed, aim: Aim, *, quality_bonus: float = 2.0, clickbait_cost: float = 2.0) -> None:
+    def __init__(self, feed: Feed, aim: Aim, planning: PlanningConfig | None = None) -> None:
         model = feed.reader_model
         if not isinstance(model, Expecting):
             raise ValueError(
@@ -46,8 +56,7 @@ class OracleAgent:
         self._feed = feed
         self._model = model
         self._aim = aim
-        self._quality_bonus = quality_bonus
-        self._clickbait_cost = clickbait_cost
+        self._planning = planning or PlanningConfig()
         self._policy = PolicyConfig(greedy=True)
 
     def act(self, visits: Visits, catalogue: Catalogue) -> Served:
@@ -79,8 +88,8 @@ class OracleAgent:
             return value
         worth = minutes.astype(np.float64)
         if self._aim == "planning":
-            worth = worth + self._quality_bonus * archive.column("quality")[live]
-            worth -= self._clickbait_cost * archive.column("clickbait")[live]
+            worth = worth + self._planning.quality_bonus * archive.column("quality")[live]
+            worth -= self._planning.clickbait_cost * archive.column("clickbait")[live]
         result: Doubles = value * worth
         return result
 

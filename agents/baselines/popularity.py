@@ -1,4 +1,4 @@
-"""Policies without a model: random, most recent, most popular. The same shortlist for every reader.
+"""Policies without a model: random, most recent, most popular; and of one's own, see :func:`policy_agent`.
 
 Shapes: n visits, N live articles, M shortlist, K positions. Time is in hours.
 """
@@ -18,10 +18,12 @@ from feedgym.env.readers import Outcome
 
 Logits = Callable[[Catalogue], Doubles]
 """Logits of the live articles, float64 (N,), rows as ``catalogue.article_id``."""
+ReaderLogits = Callable[[Visits, Catalogue], Doubles]
+"""Logits of the live articles for each visiting reader, float64 (n, N), or (N,): the same for all of them."""
 
 
 class BaselineAgent:
-    """One logit per live article, the same for every reader.
+    """A policy that learns nothing: what it needs to know is in the visits and in the catalogue.
 
     Args:
         site: whom it serves.
@@ -31,7 +33,7 @@ class BaselineAgent:
 
     is_oracle = False
 
-    def __init__(self, site: Site, policy: PolicyConfig, logits: Logits | None) -> None:
+    def __init__(self, site: Site, policy: PolicyConfig, logits: ReaderLogits | None) -> None:
         self._site = site
         self._rng = agent_stream(site.seed)
         self._policy = policy
@@ -43,20 +45,22 @@ class BaselineAgent:
         kept = eligible(policy, catalogue)
         if kept is not None:
             live = live[kept]
-        best: Ints = np.full(1, -1, dtype=np.int64)
-        logits = np.zeros(1)
+        best: Ints = np.full((1, 1), -1, dtype=np.int64)
+        logits = np.zeros((1, 1))
         if self._logits is not None and n > 0 and len(live) > 0:
-            every = self._logits(catalogue) / policy.temperature
-            every = (every if kept is None else every[kept]) + boosts(policy, catalogue, live)
-            order = np.lexsort((-live, -every))[: max(policy.shortlist_size, slate_size)]
-            best, logits = live[order], every[order]
-        shape = (n, len(best))
+            # One row where the logits are the same for every reader, else n.
+            every = np.atleast_2d(self._logits(visits, catalogue)) / policy.temperature
+            every = (every if kept is None else every[:, kept]) + boosts(policy, catalogue, live)
+            newest_first = np.broadcast_to(-live, every.shape)
+            order = np.lexsort((newest_first, -every))[:, : max(policy.shortlist_size, slate_size)]
+            best, logits = live[order], np.take_along_axis(every, order, axis=1)
+        shape = (n, best.shape[1])
         shortlist, rows = np.broadcast_to(best, shape), np.broadcast_to(logits, shape)
         return serve(self._rng, policy, rows, shortlist, live, slate_size, 0, catalogue)
 
     def score_all(self, visits: Visits, catalogue: Catalogue) -> Doubles:
         """The logits, for every reader; all 0 where there are none: a ranking at random."""
-        logits = np.zeros(len(catalogue)) if self._logits is None else self._logits(catalogue)
+        logits = np.zeros(len(catalogue)) if self._logits is None else self._logits(visits, catalogue)
         return np.broadcast_to(logits, (len(visits), len(catalogue)))
 
     def learn(self, outcome: Outcome) -> None:
@@ -73,6 +77,21 @@ class BaselineAgent:
     def restore(self, snapshot: Arrays) -> None:
         """Go on from a snapshot."""
         restore_generator(self._rng, snapshot["rng"])
+
+
+def policy_agent(site: Site, policy: PolicyConfig, logits: ReaderLogits) -> BaselineAgent:
+    """An agent of your own that learns nothing, from what it thinks of the live articles (docs/guide/agents.md).
+
+    Args:
+        site: whom it serves.
+        policy: how slates are drawn.
+        logits: called at every tick that has visits: float64 (n, N), columns as ``catalogue.article_id``, or (N,).
+
+    Returns:
+        An agent that retrieves the M best for each reader, draws slates from their softmax with their exact
+        propensities, keeps to editorial rules, and can be stopped and resumed.
+    """
+    return BaselineAgent(site, policy, logits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +132,7 @@ class RecentConfig:
 
 def recent_agent(site: Site, config: RecentConfig) -> BaselineAgent:
     """Newest first, softened: logits ``-age / scale_hours``, as the recency policy of docs/mathematics.md 9.4."""
-    return BaselineAgent(site, config.policy, lambda catalogue: -catalogue.age_hours / config.scale_hours)
+    return BaselineAgent(site, config.policy, lambda _, catalogue: -catalogue.age_hours / config.scale_hours)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +157,8 @@ def popular_agent(site: Site, config: PopularConfig) -> BaselineAgent:
 
     Without the prior, one lucky click rules; without the decay, old links that have had time to be clicked.
     """
-    return BaselineAgent(site, config.policy, popularity(config))
+    logits = popularity(config)
+    return BaselineAgent(site, config.policy, lambda _, catalogue: logits(catalogue))
 
 
 def popularity(config: PopularConfig) -> Logits:

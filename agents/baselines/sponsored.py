@@ -15,7 +15,7 @@ from feedgym.agents.agent import Site
 from feedgym.agents.baselines.popularity import BaselineAgent, PopularConfig, popularity
 from feedgym.env.arrays import Doubles, Ints
 from feedgym.env.checks import require
-from feedgym.env.feed import Catalogue
+from feedgym.env.feed import Catalogue, Visits
 
 _PUBLISHER = 1
 """Column of ``Catalogue.categories_of``."""
@@ -80,7 +80,7 @@ def sponsored_agent(site: Site, config: SponsoredConfig) -> BaselineAgent:
         require(largest < num_publishers, "publishers", largest, f"ids below {num_publishers}, the site's")
     unpaid, temperature = popularity(config.popular), config.popular.policy.temperature
 
-    def logits(catalogue: Catalogue) -> Doubles:
+    def logits(_: Visits, catalogue: Catalogue) -> Doubles:
         """Rows as ``catalogue.article_id``; the agent divides them by the temperature."""
         given = config.publishers
         paying = least_attractive(catalogue, config.paying_share) if given is None else np.asarray(given)

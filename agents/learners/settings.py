@@ -1,12 +1,13 @@
 """Settings of the learned agents, apart from their code: reading them imports no torch. Time is in hours."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 from feedgym.agents.learners.gradients.advantages import ADVANTAGES
 from feedgym.agents.learners.tasks import parse_tasks
 from feedgym.agents.slate_policy import WEIGHT_METHODS, WeightMethod
 from feedgym.env.checks import require
+from feedgym.towers.config import one_of, require_known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +60,10 @@ class ContrastiveConfig:
     task: str = "click"
     """``click``, ``dwell`` (clicks weighed by minutes), ``subscription`` (clicks of visits that ended in one), ``next``
     (a visit's first click, foretold from the reader's visit before), or a weighted sum such as ``click+0.5*next``."""
-    loss: str = "softmax"
-    """softmax, sampled_softmax, full_softmax, bpr, gbce, ccl: see ``CONTRASTS``."""
-    negatives: str = "in_batch"
-    """What a click is contrasted with: in_batch, uniform, mixed, popularity, impressed, hard, memory."""
+    loss: str = one_of("softmax", "feedgym.agents.learners.contrasts:CONTRASTS")
+    """How a click is contrasted."""
+    negatives: str = one_of("in_batch", "feedgym.towers.negatives:NEGATIVES")
+    """What a click is contrasted with."""
     num_negatives: int = 256
     """Drawn for a batch; of ``hard``, uniform ones beside the hard; of ``memory``, 16 times as many are remembered."""
     hard_negatives: int = 8
@@ -100,6 +101,7 @@ class ContrastiveConfig:
 
     def __post_init__(self) -> None:
         """Check once."""
+        require_known(self)
         parse_tasks(self.task)
         require(self.batch_clicks >= 2, "batch_clicks", self.batch_clicks, ">= 2: a row needs a negative")
         require(self.num_negatives >= 1, "num_negatives", self.num_negatives, ">= 1")
@@ -142,7 +144,38 @@ class FutureConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReinforceConfig:
+class CorrectionConfig:
+    """What is learned on top of a regression, how fast and on what: of both agents that correct one."""
+
+    correction: Literal["linear", "mlp"] = "linear"
+    """What is learned: a weight for each article feature, or two small towers."""
+    correction_widths: tuple[int, ...] = (32,)
+    """Hidden layers of ``mlp``."""
+    correction_dim: int = 8
+    """Columns of ``mlp``."""
+    kl: float = 0.3
+    """Weight of the divergence from the regression's softmax (``mode=plain``: from uniform), in units of the mean
+    reward of a visit."""
+    policy_learning_rate: float = 0.02
+    """Of the correction; ``mode=plain`` trains its towers at ``learning_rate``."""
+    policy_visits: int = 20_000
+    """Latest visits that the policy learns from."""
+    policy_batch: int = 256
+    """Visits in a batch."""
+    tail_draws: int = 64
+    """Live articles drawn uniformly for the normaliser, beside the shortlist; a tick's visits share them."""
+
+    def __post_init__(self) -> None:
+        """Check once."""
+        require(self.correction in ("linear", "mlp"), "correction", self.correction, "'linear' or 'mlp'")
+        require(self.kl >= 0, "kl", self.kl, ">= 0")
+        require(self.policy_learning_rate > 0, "policy_learning_rate", self.policy_learning_rate, "> 0")
+        for name in ("policy_visits", "policy_batch", "tail_draws", "correction_dim"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforceConfig(CorrectionConfig):
     """Off-policy-corrected REINFORCE (docs/mathematics.md 3)."""
 
     mode: Literal["residual", "plain"] = "residual"
@@ -161,22 +194,6 @@ class ReinforceConfig:
     value head by (an unopened one did not change the reader; biased by design, since it conditions on the outcome).
     ``item``: opened articles in equal shares, against the whole value. ``slate``: all alike, by the estimator
     ``joint``."""
-    correction: Literal["linear", "mlp"] = "linear"
-    """What ``residual`` learns: a weight for each article feature, or two small towers."""
-    correction_widths: tuple[int, ...] = (32,)
-    """Hidden layers of ``mlp``."""
-    correction_dim: int = 8
-    """Columns of ``mlp``."""
-    kl: float = 0.3
-    """Weight of the divergence from the prior (``plain``: from uniform), in units of the mean reward of a visit."""
-    policy_learning_rate: float = 0.02
-    """Of the correction; ``plain`` trains its towers at ``learning_rate``."""
-    policy_visits: int = 20_000
-    """Latest visits that the policy learns from."""
-    policy_batch: int = 256
-    """Visits in a batch."""
-    tail_draws: int = 64
-    """Live articles drawn uniformly for the normaliser, beside the shortlist; a tick's visits share them."""
     normalise_advantage: bool = False
     """Divide advantages by their deviation in the batch: only rescales the step."""
     behaviour: Literal["logged", "estimated"] = "logged"
@@ -195,12 +212,9 @@ class ReinforceConfig:
         require(known, "behaviour", self.behaviour, "'logged' or 'estimated'")
         without_order = self.behaviour == "logged" or self.used_estimator in ("inclusion", "chen")
         require(without_order, "behaviour", self.behaviour, "'logged' but for the estimators inclusion and chen")
-        require(self.correction in ("linear", "mlp"), "correction", self.correction, "'linear' or 'mlp'")
-        for name in ("weight_cap", "clip_delta", "policy_learning_rate"):
+        for name in ("weight_cap", "clip_delta"):
             require(getattr(self, name) > 0, name, getattr(self, name), "> 0")
-        require(self.kl >= 0, "kl", self.kl, ">= 0")
-        for name in ("policy_visits", "policy_batch", "tail_draws", "correction_dim"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
+        super().__post_init__()
 
     @property
     def used_estimator(self) -> str:
@@ -221,35 +235,13 @@ def _require_estimator(name: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DirectConfig:
+class DirectConfig(CorrectionConfig):
     """Covariance gradient with a reward model (docs/mathematics.md 3.4)."""
-
-    correction: Literal["linear", "mlp"] = "linear"
-    """What is learned: a weight for each article feature, or two small towers."""
-    correction_widths: tuple[int, ...] = (32,)
-    """Hidden layers of ``mlp``."""
-    correction_dim: int = 8
-    """Columns of ``mlp``."""
-    kl: float = 0.3
-    """Weight of the divergence from the regression's softmax, in units of the mean reward of a visit."""
-    policy_learning_rate: float = 0.02
-    """Of the correction."""
-    policy_visits: int = 20_000
-    """Latest visits whose readers the policy learns for."""
-    policy_batch: int = 256
-    """Visits in a batch."""
-    tail_draws: int = 64
-    """Live articles drawn uniformly beside the shortlist; a tick's visits share them."""
-
-    def __post_init__(self) -> None:
-        """Check once."""
-        _ = self.as_reinforce
 
     @property
     def as_reinforce(self) -> ReinforceConfig:
-        """The same policy, which checks what it shares; its estimator is not used."""
-        shared = {field.name: getattr(self, field.name) for field in fields(self)}
-        return ReinforceConfig(mode="residual", estimator="none", **shared)
+        """The same correction; the estimator is not used."""
+        return ReinforceConfig(mode="residual", estimator="none", **vars(self))
 
 
 @dataclass(frozen=True, kw_only=True)

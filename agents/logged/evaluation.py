@@ -110,10 +110,10 @@ def _check_target(agent: TwoTowerAgent) -> None:
 
 def _check_clocks(agent: TwoTowerAgent, site: LoggedSite) -> bool:
     """Whether log and agent both draw slates ahead; refuse where one of them does."""
-    ahead, drawn = agent.config.clocks.slates_ahead, site.summary.num_ahead > 0
+    ahead, drawn = agent.config.serving.clocks.slates_ahead, site.summary.num_ahead > 0
     log = "slates drawn ahead" if drawn else "slates drawn at the visit"
     allowed = f"{'batch' if drawn else 'realtime or streaming'}: the log's are {log}, from what was live then"
-    require(ahead == drawn, "serving", agent.config.serving, allowed)
+    require(ahead == drawn, "serving", agent.config.serving.serving, allowed)
     return ahead
 
 
@@ -135,7 +135,7 @@ def _parts(
         if model is not None:
             model.agent.act(site.visits, site.catalogue)
         if len(site.visits) and len(site.catalogue) and site.now >= from_hours - 1e-9:
-            ahead = agent.config.clocks.slates_ahead
+            ahead = agent.config.serving.clocks.slates_ahead
             asked = _drawn_alike(served, site) if ahead else np.ones(len(site.visits), dtype=np.bool_)
             kept = asked & _still_there(site)
             seen, gone = seen + int(asked.sum()), gone + int(asked.sum() - kept.sum())

@@ -93,7 +93,7 @@ def fit_reward_model(
             seen.add(_of_slates(agent, site), slot_rewards(site))
 
     learn_from_log(agent, site, report, until_hours=until_hours, watch=watch)
-    hours = agent.config.clocks.train_every_hours
+    hours = agent.config.serving.clocks.train_every_hours
     known = bool((seen.sums[0] > 0).all())
     allowed = f"visits at every position after its first training, at {hours:g} h: more days, or train_every_hours"
     require(known, "reward_model", f"a log of {until_hours:g} h to learn from", allowed)

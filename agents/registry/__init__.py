@@ -3,26 +3,21 @@
 May import every other room of ``agents``.
 """
 
-from feedgym.agents.registry.plans import (
-    AGENTS,
-    AgentKind,
-    AgentPlan,
-    agent_kinds,
-    kind_named,
-    learner_builder,
-    make_agent,
-    parse_agent,
-)
+from feedgym.agents.registry.kinds import AgentKind, Setting
+from feedgym.agents.registry.plans import AGENTS, AgentPlan, kind_named, make_agent, parse_agent
 from feedgym.agents.registry.published import SYSTEMS
+from feedgym.agents.registry.shipped import KINDS, learned_kind, one_stage
 
 __all__ = [
     "AGENTS",
+    "KINDS",
     "SYSTEMS",
     "AgentKind",
     "AgentPlan",
-    "agent_kinds",
+    "Setting",
     "kind_named",
-    "learner_builder",
+    "learned_kind",
     "make_agent",
+    "one_stage",
     "parse_agent",
 ]

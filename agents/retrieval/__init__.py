@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from feedgym.agents.retrieval.kernels.flat import BLAS_FROM, use_blas_from
     from feedgym.agents.retrieval.protocol import ItemIndex
     from feedgym.agents.retrieval.recall import recall_at_k
-    from feedgym.agents.retrieval.registry import INDEXES, make_index
+    from feedgym.agents.retrieval.registry import INDEXES, check_index, make_index
     from feedgym.agents.retrieval.slot_array import SlotArrayIndex
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "ItemIndex",
     "SlotArrayIndex",
     "cells_of",
+    "check_index",
     "column_scale_of",
     "make_index",
     "recall_at_k",
@@ -38,6 +39,7 @@ __getattr__ = late_names(
         "ItemIndex": "protocol",
         "recall_at_k": "recall",
         "INDEXES": "registry",
+        "check_index": "registry",
         "make_index": "registry",
         "SlotArrayIndex": "slot_array",
     },

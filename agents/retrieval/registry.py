@@ -19,7 +19,7 @@ from feedgym.agents.retrieval.recall import recall_at_k
 from feedgym.agents.retrieval.slot_array import SlotArrayIndex
 from feedgym.env.checks import require
 
-__all__ = ["INDEXES", "ItemIndex", "SlotArrayIndex", "column_scale_of", "make_index", "recall_at_k"]
+__all__ = ["INDEXES", "ItemIndex", "SlotArrayIndex", "check_index", "column_scale_of", "make_index", "recall_at_k"]
 
 INDEXES: dict[str, Callable[..., ItemIndex]] = {
     "exact": SlotArrayIndex,
@@ -44,16 +44,28 @@ def make_index(kind: str, dim: int, **settings: float) -> ItemIndex:
     Raises:
         ValueError: an unknown kind, or in ``kind`` a setting that it does not have or that is not a number.
     """
+    name, given = _read(kind)
+    return INDEXES[name](dim, **given, **settings)
+
+
+def check_index(kind: str) -> None:
+    """Raise ``ValueError`` unless ``kind`` names an index and settings that it takes. Nothing large is made."""
+    _, given = _read(kind)
+    if given:
+        make_index(kind, 8)  # the numbers are checked where they are used
+
+
+def _read(kind: str) -> tuple[str, dict[str, float]]:
+    """Name and settings of ``ivf:nprobe=16+nlist=400``."""
     name, _, words = kind.partition(":")
     require(name in INDEXES, "kind", name, "one of " + ", ".join(INDEXES))
-    make = INDEXES[name]
-    known = [key for key in inspect.signature(make).parameters if key != "dim"]
+    known = [key for key in inspect.signature(INDEXES[name]).parameters if key != "dim"]
     given: dict[str, float] = {}
     for word in re.split("[+,]", words) if words else ():
         key, _, value = word.partition("=")
         require(key in known, f"setting of index {name}", key, "one of " + ", ".join(known))
         given[key] = _number(value, key)
-    return make(dim, **given, **settings)
+    return name, given
 
 
 def _number(text: str, name: str) -> float:

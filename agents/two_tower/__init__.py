@@ -9,12 +9,28 @@ from feedgym.env.late_names import late_names
 
 if TYPE_CHECKING:
     from feedgym.agents.two_tower.agent import TwoTowerAgent
-    from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
+    from feedgym.agents.two_tower.settings import FeaturesConfig, OptimiserConfig, ServingConfig, TwoTowerAgentConfig
     from feedgym.agents.two_tower.vectors import Embedding, Vectors
 
-__all__ = ["Embedding", "TwoTowerAgent", "TwoTowerAgentConfig", "Vectors"]
+__all__ = [
+    "Embedding",
+    "FeaturesConfig",
+    "OptimiserConfig",
+    "ServingConfig",
+    "TwoTowerAgent",
+    "TwoTowerAgentConfig",
+    "Vectors",
+]
 
 __getattr__ = late_names(
     __name__,
-    {"TwoTowerAgent": "agent", "TwoTowerAgentConfig": "settings", "Embedding": "vectors", "Vectors": "vectors"},
+    {
+        "TwoTowerAgent": "agent",
+        "FeaturesConfig": "settings",
+        "OptimiserConfig": "settings",
+        "ServingConfig": "settings",
+        "TwoTowerAgentConfig": "settings",
+        "Embedding": "vectors",
+        "Vectors": "vectors",
+    },
 )

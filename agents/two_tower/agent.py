@@ -67,27 +67,28 @@ class TwoTowerAgent:
         self._learner = learner
         self._rng = agent_stream(site.seed)
         generator = torch.Generator().manual_seed(int(self._rng.integers(2**62)))
-        towers = towers_of(site, config)
+        towers, clocks = towers_of(site, config), config.serving.clocks
         num_reader = towers.reader_numeric
         parts = learner.start(site, towers, config.policy, generator)
         self.model: Towers = parts.model
         self.store = ItemStore(
             self.model,
-            config.index,
+            config.serving.index,
             extra=parts.columns,
-            num_counters=NUM_COUNTERS * config.site_counters,
+            num_counters=NUM_COUNTERS * config.features.site_counters,
             # What was drawn ahead goes with the articles' vectors of that moment: until the next draw they stay.
-            holds_back=config.clocks.item_refresh_hours > 0 or config.clocks.slates_ahead,
-            keeps_queries=config.clocks.slates_ahead,
+            holds_back=clocks.item_refresh_hours > 0 or clocks.slates_ahead,
+            keeps_queries=clocks.slates_ahead,
         )
         self.serving = Serving(
-            config.clocks, site.num_reader_features, site.history_length, example_age=config.example_age
+            clocks, site.num_reader_features, site.history_length, example_age=config.features.example_age
         )
-        whole = not (config.clocks.slates_ahead and parts.whole_slates)
-        require(whole, "serving", config.serving, "not 'batch' with estimator 'joint' or 'prefix': entries expire")
+        whole = not (clocks.slates_ahead and parts.whole_slates)
+        mode, not_ahead = config.serving.serving, "not 'batch' with estimator 'joint' or 'prefix': entries expire"
+        require(whole, "serving", mode, not_ahead)
         listed = max(config.policy.shortlist_size, site.slate_size)
         self._replay = Replay(
-            config.replay_visits,
+            config.optimiser.replay_visits,
             site.slate_size,
             site.history_length,
             num_reader,
@@ -105,16 +106,17 @@ class TwoTowerAgent:
             site.slate_size,
             self._rng,
         )
-        if config.example_age:
+        if config.features.example_age:
             self._learning.example_age = num_reader - 1
-        trained = [(self.model.parameters(), config.learning_rate, config.weight_decay)]
+        optimiser = config.optimiser
+        trained = [(self.model.parameters(), optimiser.learning_rate, optimiser.weight_decay)]
         trained += [(each.module.parameters(), each.learning_rate, each.weight_decay) for each in parts.modules]
         self._optimiser = torch.optim.AdamW(
             [{"params": list(own), "lr": rate, "weight_decay": decay} for own, rate, decay in trained],
             foreach=True,
         )
         self.policy_version = 0
-        self._next_training = config.clocks.train_every_hours
+        self._next_training = clocks.train_every_hours
         self._visits_trained = 0
         self._acted: Acted | None = None
         self._losses: list[float] = []
@@ -175,7 +177,7 @@ class TwoTowerAgent:
         if len(self.store) == 0 and len(catalogue.arrived) and self.policy_version == 0:
             # The articles at hour 0 fix the normalisation of article features, once.
             numeric = catalogue.features_of(catalogue.arrived)
-            if self.config.site_counters:
+            if self.config.features.site_counters:
                 # Nothing is counted yet: columns of zeros stay as they are.
                 numeric = np.hstack([numeric, np.zeros((len(numeric), NUM_COUNTERS), dtype=np.float32)])
             self.model.fit_items(torch.from_numpy(numeric))
@@ -297,7 +299,7 @@ class TwoTowerAgent:
         if new == 0:
             return
         self.begin_training(now)
-        steps = min(self.config.max_steps, math.ceil(self.config.passes * new / 256))
+        steps = min(self.config.optimiser.max_steps, math.ceil(self.config.optimiser.passes * new / 256))
         for _ in range(steps):
             value = self.step()
             if value is None:

@@ -45,7 +45,8 @@ class Steps:
         self._agent: Any = parse_agent(agent).start(feed)
         assert isinstance(self._agent, TwoTowerAgent)
         # A log is wanted, not a good policy: one step each training.
-        self._agent.config = dataclasses.replace(self._agent.config, max_steps=1)
+        config = self._agent.config
+        self._agent.config = dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, max_steps=1))
         while not feed.done:
             self._agent.learn(feed.serve(self._agent.act(feed.visits, feed.catalogue).article_id))
         self._agent.begin_training(feed.now)

@@ -1,36 +1,24 @@
-"""``feedgym agents``: the agents that ship; ``feedgym agents NAME``: the settings of one, with defaults."""
+"""``feedgym agents``: the agents that ship; ``feedgym agents NAME``: the settings of one, with defaults.
+
+NAME may be ``my_module.NAME`` of an agent of your own (docs/guide/agents.md).
+"""
 
 import ast
 import dataclasses
-import importlib
+import functools
 import inspect
-import re
+import itertools
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
-from typing import Any
+import typing
+from collections.abc import Sequence
 
-from feedgym.agents.baselines import OracleAgent
-from feedgym.agents.registry import AGENTS, agent_kinds
+from feedgym.agents.registry import AGENTS, Setting, kind_named
+from feedgym.towers.config import names_in, tables_of
 
-CONFIGS = (
-    "feedgym.agents.learners.settings:RegressionConfig",
-    "feedgym.agents.learners.settings:ContrastiveConfig",
-    "feedgym.agents.learners.settings:ReinforceConfig",
-    "feedgym.agents.learners.settings:DirectConfig",
-    "feedgym.agents.learners.settings:LtvConfig",
-    "feedgym.agents.learners.settings:FutureConfig",
-    "feedgym.agents.two_tower.settings:TwoTowerAgentConfig",
-    "feedgym.agents.baselines.popularity:RecentConfig",
-    "feedgym.agents.baselines.popularity:PopularConfig",
-    "feedgym.agents.baselines.sponsored:SponsoredConfig",
-    "feedgym.agents.slate_policy.policy:PolicyConfig",
-    "feedgym.agents.baselines.popularity:RandomConfig",
-)
-"""Where settings are documented, the more special ones first."""
 USAGE = """usage: feedgym agents [NAME]
 
-Without NAME: the agents that ship. With NAME: its settings, with their defaults."""
+Without NAME: the agents that ship. With NAME, also my_module.NAME: its settings, with their defaults."""
 
 
 def agents_text() -> str:
@@ -48,56 +36,57 @@ def agents_text() -> str:
 
 
 def settings_text(name: str) -> str:
-    """The settings of one agent.
+    """The settings of one agent, group by group.
 
     Raises:
         ValueError: there is no agent of this name.
     """
-    kinds = agent_kinds()
-    if name not in kinds:
-        raise ValueError(f"agent: got {name!r}, needs one of {', '.join(kinds)}")
-    kind = kinds[name]
+    kind = kind_named(name)
     lines = [f"{name}: {kind.description}"]
-    if not kind.settings:
+    if not kind.table:
         return f"{lines[0]}\nIt has no settings."
-    docs = field_docs(kind.settings)
-    for key, default in kind.settings.items():
-        lines.append(f"  {key}={str(default).replace(' ', '')}")
-        lines += textwrap.wrap(docs.get(key, ""), 100, initial_indent="      ", subsequent_indent="      ")
-    key, default = next(iter(kind.settings.items()))
-    lines += ["", f"To change one: --agents {name}:{key}={str(default).replace(' ', '')}"]
+    group: type | None = None
+    for setting in kind.table:
+        if setting.group is not group:
+            group = setting.group
+            summary = (inspect.getdoc(group) or "").partition("\n\n")[0]
+            lines += ["", " ".join(summary.split())]
+        lines.append(f"  {setting.name}={_word(kind.settings[setting.name])}")
+        lines += textwrap.wrap(help_of(setting), 100, initial_indent="      ", subsequent_indent="      ")
+    first = kind.table[0].name
+    lines += ["", f"To change one: --agents {name}:{first}={_word(kind.settings[first])}"]
     return "\n".join(lines)
 
 
-def field_docs(settings: Mapping[str, Any]) -> dict[str, str]:
-    """What is written below the fields of the configs that these settings are made of."""
-    docs = {key: text for key, text in docs_of_arguments(OracleAgent).items() if key in settings}
-    for place in CONFIGS:
-        module, _, name = place.partition(":")
-        config = getattr(importlib.import_module(module), name)
-        fields = {f.name for f in dataclasses.fields(config) if f.default is not dataclasses.MISSING}
-        if fields <= settings.keys():
-            docs = {key: text for key, text in docs_below_fields(config).items() if key in fields} | docs
-    return docs
+def _word(default: object) -> str:
+    return str(default).replace(" ", "")
 
 
-def docs_of_arguments(callee: type) -> dict[str, str]:
-    """What the ``Args`` part of a class's docstring says."""
-    part = (inspect.getdoc(callee) or "").partition("Args:\n")[2]
-    entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", part, flags=re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in entries}
+def help_of(setting: Setting) -> str:
+    """What a setting means, and the names that it may have now."""
+    (field,) = (f for f in dataclasses.fields(setting.group) if f.name == setting.name)
+    text, tables = docs_below_fields(setting.group).get(setting.name, ""), tables_of(field)
+    if tables:
+        where = " and ".join(place.replace(":", ".") for place in tables)
+        text += f" One of {', '.join(names_in(tables))} (of {where})."
+    return text.strip()
 
 
+@functools.cache
 def docs_below_fields(config: type) -> dict[str, str]:
-    """The string below each field of a dataclass; Python itself drops them."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(config))).body[0]
-    assert isinstance(tree, ast.ClassDef)
-    docs = {}
-    for node, below in zip(tree.body, tree.body[1:], strict=False):
-        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)):
+    """The string below each field of a dataclass, those of its bases included.
+
+    Python drops these strings. tyro reads them, for its own help only: it has no public function for that.
+    """
+    docs: dict[str, str] = {}
+    for base in reversed(config.__mro__):
+        if not dataclasses.is_dataclass(base):
             continue
-        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str):
-            docs[node.target.id] = " ".join(below.value.value.split())
+        body = typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]).body
+        for node, below in itertools.pairwise(body):
+            match node, below:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    docs[name] = " ".join(text.split())
     return docs
 
 

@@ -31,7 +31,7 @@ UBER = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class TowersConfig:
+class TowersCommandConfig:
     """Which model to look at."""
 
     agent: Annotated[str, tyro.conf.Positional]
@@ -153,7 +153,7 @@ def sizes_of(part: "nn.Module") -> list[str]:
     return sizes + [size for child in part.children() for size in sizes_of(child)]
 
 
-def towers_text(config: TowersConfig) -> str:
+def towers_text(config: TowersCommandConfig) -> str:
     """What the command prints."""
     plan, feed = config.plan(), config.feed()
     model = model_of(plan, feed)
@@ -195,7 +195,7 @@ def _choices_text(model: "Towers") -> list[str]:
         f"shared        {shared}",
         f"encoders      {c.encoder} of the last {c.history_length} clicks; {c.item_encoder} of an article's features",
         *ids,
-        f"prediction    {c.prediction}; {stage}",
+        f"prediction    {c.retrieval_prediction}; {stage}",
         f"age           {c.age_decay}" + ("; and in the item tower, at each tick" if c.age_in_item_tower else ""),
         f"in the index  {model.augmented_dim} numbers an article: {c.dim} of the vector, its bias, columns of age"
         + ("" if len(model.models) == 1 else ", for each of two models"),
@@ -216,7 +216,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Command line."""
     from feedgym.experiments.cli import parsed, stopping
 
-    config = parsed(TowersConfig, args, "towers", __doc__)
+    config = parsed(TowersCommandConfig, args, "towers", __doc__)
     with stopping("towers"):
         print(towers_text(config))
 

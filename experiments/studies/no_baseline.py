@@ -8,7 +8,7 @@ baseline off, and so pushes down what the logger showed much and nobody read.
 from functools import partial
 
 from feedgym.agents.learners import Earned, FutureConfig, RegressionConfig, ReinforceConfig, ReinforceLearner
-from feedgym.agents.registry import AgentKind, agent_kinds, learner_builder
+from feedgym.agents.registry import KINDS, learned_kind, one_stage
 from feedgym.env.arrays import Doubles
 
 
@@ -17,11 +17,10 @@ def bare_reward(earned: Earned) -> Doubles:
     return earned.reward
 
 
-REINFORCE = AgentKind(
+REINFORCE = learned_kind(
     "REINFORCE on immediate rewards without a baseline: for comparison",
-    {**agent_kinds()["reinforce"].settings, "use_future": False},
-    learner_builder(
-        lambda: partial(ReinforceLearner, advantage=bare_reward), ReinforceConfig, FutureConfig, RegressionConfig
-    ),
-    learns=True,
+    partial(ReinforceLearner, advantage=bare_reward),
+    *(ReinforceConfig, FutureConfig, RegressionConfig),
+    defaults={**KINDS["reinforce"].defaults, "use_future": False},
+    check=one_stage,
 )

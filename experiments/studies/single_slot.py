@@ -20,7 +20,7 @@ from feedgym.agents.learners import (
     Terms,
     log_slot_propensity,
 )
-from feedgym.agents.registry import AgentKind, agent_kinds, learner_builder
+from feedgym.agents.registry import KINDS, learned_kind, one_stage
 
 
 def single_slot(weights: LogWeights, shown: Shown) -> Terms:
@@ -33,11 +33,10 @@ def single_slot(weights: LogWeights, shown: Shown) -> Terms:
 
 SINGLE_SLOT = Estimator(single_slot)
 
-REINFORCE = AgentKind(
+REINFORCE = learned_kind(
     "REINFORCE with single-slot ratios: biased, for comparison",
-    agent_kinds()["reinforce"].settings,
-    learner_builder(
-        lambda: partial(ReinforceLearner, estimator=SINGLE_SLOT), ReinforceConfig, FutureConfig, RegressionConfig
-    ),
-    learns=True,
+    partial(ReinforceLearner, estimator=SINGLE_SLOT),
+    *(ReinforceConfig, FutureConfig, RegressionConfig),
+    defaults=KINDS["reinforce"].defaults,
+    check=one_stage,
 )

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from feedgym.agents import parse_agent
-from feedgym.agents.registry import AGENTS, SYSTEMS, agent_kinds
+from feedgym.agents.registry import AGENTS, KINDS, SYSTEMS
 from feedgym.env import Feed, FeedConfig
 from feedgym.experiments.compare import CompareConfig, CompareResult
 from feedgym.experiments.compare import run as compare
 from feedgym.experiments.reports import interval, markdown_table, number
 
 SEEDS = (500, 501, 502)
-OWN = tuple(name for name in AGENTS if agent_kinds()[name].learns and name not in ("regression", *SYSTEMS))
+OWN = tuple(name for name in AGENTS if KINDS[name].learns and name not in ("regression", *SYSTEMS))
 AGENTS_RUN = ("random", "recent", "popular", *OWN, *SYSTEMS)
 READERS, DAYS = 1500, 7.0
 COST_READERS, COST_DAYS = 1000, 2.0

@@ -103,9 +103,9 @@ def load_embeddings(folder: Path) -> tuple[dict[str, Any], Arrays]:
 
 
 def _agents_with_towers() -> list[str]:
-    from feedgym.agents.registry import agent_kinds
+    from feedgym.agents.registry import KINDS
 
-    return [name for name, kind in agent_kinds().items() if kind.learns]
+    return [name for name, kind in KINDS.items() if kind.learns]
 
 
 def _has_towers(agent: str) -> bool:

@@ -236,7 +236,7 @@ def softened(rules: str, epsilon: float, temperature: float, boost: float, n: in
     )
     sizes = (4, 3, 1)
     site = Site(slate_size=3, history_length=1, num_numeric=2, category_sizes=sizes, num_reader_features=0, seed=seed)
-    agent = BaselineAgent(site, policy, lambda catalogue: OF_ALL[catalogue.article_id])
+    agent = BaselineAgent(site, policy, lambda _, catalogue: OF_ALL[catalogue.article_id])
     shelf: Any = Shelf(TOPIC, PUBLISHER)
     return agent.act(range(n), shelf)  # type: ignore[arg-type]
 

@@ -47,9 +47,9 @@ def test_a_system_is_built_as_it_says(name: str) -> None:
     agent: Any = make_agent(name).start(Feed(SMOKE, seed=1))
     learner = {"regression": RegressionLearner, "contrastive": ContrastiveLearner}[system.learner]
     assert type(learner_of(agent)) is learner
-    policy = agent.config.policy
+    groups = (learner_of(agent).config, *vars(agent.config).values())
     for key, value in system.settings.items():
-        owner = next(part for part in (learner_of(agent).config, agent.config, policy) if hasattr(part, key))
+        owner = next(part for part in groups if hasattr(part, key))
         assert getattr(owner, key) == value, key
     if name in WIDE:
         layers = [module.out_features for module in agent.model.user_tower.modules() if hasattr(module, "out_features")]

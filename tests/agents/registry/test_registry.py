@@ -10,8 +10,9 @@ import pytest
 
 from feedgym.agents import AGENTS, make_agent, parse_agent
 from feedgym.agents.learners.settings import RegressionConfig
-from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
+from feedgym.agents.two_tower.settings import OptimiserConfig, TwoTowerAgentConfig
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
+from feedgym.towers import TowersConfig
 from helpers.inside import learner_of
 
 SITE = FeedConfig(num_readers=5, days=0.5, newsroom=NewsroomConfig(articles_per_day=20))
@@ -61,7 +62,9 @@ def test_settings_reach_the_agent() -> None:
     feed = Feed(SITE)
     agent: Any = parse_agent("regression:target=click,widths=(8,4),epsilon=.5,dim=3,replay_visits=7").start(feed)
     assert agent.config == TwoTowerAgentConfig(
-        policy=dataclasses.replace(agent.config.policy, epsilon=0.5), widths=(8, 4), dim=3, replay_visits=7
+        policy=dataclasses.replace(agent.config.policy, epsilon=0.5),
+        towers=TowersConfig(widths=(8, 4), dim=3),
+        optimiser=OptimiserConfig(replay_visits=7),
     )
     assert agent.config.policy.sharpness == 1.0  # this name's own default, not PolicyConfig's
     assert learner_of(agent).config == RegressionConfig(target="click")
@@ -70,7 +73,7 @@ def test_settings_reach_the_agent() -> None:
     assert (dwell.config, learner_of(dwell).config) == (plain.config, learner_of(plain).config)
     uniform: Any = make_agent("contrastive-uniform").start(feed)
     assert (learner_of(uniform).config.negatives, learner_of(uniform).config.num_negatives) == ("mixed", 256)
-    assert uniform.config.age_decay == "linear"
+    assert uniform.config.towers.age_decay == "linear"
 
 
 @pytest.mark.parametrize(
@@ -104,14 +107,17 @@ def test_mistakes_are_named_with_what_is_allowed(text: str, message: str) -> Non
         ("regression:prediction=euclid", "prediction: got 'euclid', needs one of dot, cosine"),
         ("regression:share=all", "share: got 'all'"),
         ("regression:history_gradient=True,share=none", "history_gradient: got True"),
-        ("reinforce:prediction=logistic", "prediction: got 'logistic', needs 'dot' or 'cosine' for ReinforceLearner"),
-        ("ltv:prediction=mlp", "None: a sum of two models has one stage"),
+        (
+            "reinforce:prediction=logistic",
+            "prediction: got 'logistic', needs 'dot' or 'cosine': this agent has one stage",
+        ),
+        ("ltv:prediction=mlp", "this agent has one stage"),
         ("contrastive:loss=hinge", "loss: got 'hinge', needs one of softmax"),
         ("contrastive:loss=ccl", "prediction: got 'dot', needs 'cosine' with loss=ccl"),
         ("regression:age_in_item_tower=True,history_gradient=True", "history_gradient: got True, needs False"),
         ("contrastive:loss=gbce", "negatives: got 'in_batch', needs uniform with loss=gbce"),
         ("contrastive:negatives=impressed", "loss_name: got 'softmax'"),
-        ("contrastive:negatives=all", "name: got 'all', needs one of in_batch"),
+        ("contrastive:negatives=all", "negatives: got 'all', needs one of in_batch"),
         ("regression:examination=1.5", "examination: got 1.5"),
         ("regression:age_decay=cubic", "age_decay: got 'cubic'"),
         ("regression:index=magic", "kind: got 'magic', needs one of exact"),
@@ -120,15 +126,14 @@ def test_mistakes_are_named_with_what_is_allowed(text: str, message: str) -> Non
         ("contrastive:propensity_cap=.5", "propensity_cap: got 0.5"),
     ],
 )
-def test_bad_values_are_named_when_the_agent_starts(text: str, message: str) -> None:
-    plan = parse_agent(text)
+def test_bad_values_are_refused_where_they_are_named(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        plan.start(Feed(SITE))
+        parse_agent(text)
 
 
 def test_importing_the_agents_loads_no_torch() -> None:
     code = (
-        "import sys, feedgym.agents as a; a.parse_agent('regression:target=click').label; "
+        "import sys, feedgym.agents as a; a.parse_agent('regression-click').label; a.parse_agent('recent:epsilon=.5'); "
         "print([m for m in ('torch', 'faiss') if m in sys.modules])"
     )
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -138,8 +143,12 @@ def test_importing_the_agents_loads_no_torch() -> None:
 def test_an_agent_of_ones_own_is_named_by_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_agents.py").write_text(
         "from feedgym.agents.baselines.popularity import random_agent\n"
-        "from feedgym.agents.registry.plans import AgentKind\n"
-        "MINE = AgentKind('mine', {'shift': 1.0}, lambda site, feed, settings: random_agent(site))\n"
+        "from feedgym.agents import AgentKind\n"
+        "from dataclasses import dataclass\n"
+        "@dataclass(frozen=True)\n"
+        "class Shift:\n"
+        "    shift: float = 1.0\n"
+        "MINE = AgentKind(description='mine', configs=(Shift,), build=lambda site, feed, c: random_agent(site))\n"
         "OTHER = 3\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -9,7 +9,7 @@ import pytest
 from feedgym.agents import make_agent
 from feedgym.agents.serving.clocks import PRESETS, Clocks, clocks_of, period, refreshed
 from feedgym.agents.serving.serving import Serving
-from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
+from feedgym.agents.two_tower.settings import ServingConfig
 from feedgym.env import Feed, FeedConfig
 
 NAMES = ("item_refresh_hours", "reader_refresh_hours", "feature_lag_hours", "train_every_hours")
@@ -30,14 +30,14 @@ def test_presets() -> None:
         "batch": (24.0, 24.0, 0.0, 24.0, True),
     }
     for mode in PRESETS:
-        assert TwoTowerAgentConfig(serving=mode).clocks == PRESETS[mode]
+        assert ServingConfig(serving=mode).clocks == PRESETS[mode]
 
 
 @pytest.mark.parametrize("mode", PRESETS)
 @pytest.mark.parametrize("name", NAMES)
 def test_each_clock_can_be_set_by_itself(mode: Any, name: str) -> None:
     settings: dict[str, Any] = {"serving": mode, name: 3}
-    assert TwoTowerAgentConfig(**settings).clocks == dataclasses.replace(PRESETS[mode], **cast(Any, {name: 3.0}))
+    assert ServingConfig(**settings).clocks == dataclasses.replace(PRESETS[mode], **cast(Any, {name: 3.0}))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_each_clock_can_be_set_by_itself(mode: Any, name: str) -> None:
 )
 def test_what_makes_no_sense_is_refused_by_name(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        TwoTowerAgentConfig(**settings)
+        ServingConfig(**settings)
 
 
 def test_modes_are_settings_of_learned_agents_only() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from feedgym.agents import make_agent
-from feedgym.agents.registry.plans import agent_kinds
+from feedgym.agents.registry import KINDS
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from helpers.driving import drive, served_bytes
 from helpers.inside import replay_of, ring_of
@@ -32,7 +32,7 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "example age": ("contrastive", {"example_age": True}),
     "next click": ("contrastive", {"task": "click+0.5*next"}),
 }
-LEARNED = {name: (name, dict[str, Any]()) for name, kind in agent_kinds().items() if kind.learns} | MORE
+LEARNED = {name: (name, dict[str, Any]()) for name, kind in KINDS.items() if kind.learns} | MORE
 
 
 def start(option: str, mode: str) -> tuple[Any, Feed]:

@@ -30,7 +30,7 @@ def fresh_ratios(agent: Any, estimator: str) -> Doubles:
     learner, ratios = learner_of(agent), []
     ring = ring_of(learner)
     batch = ring.take(np.arange(len(ring)))
-    fresh = batch["now"] >= next_training_of(agent) - agent.config.clocks.train_every_hours - 1e-9
+    fresh = batch["now"] >= next_training_of(agent) - agent.config.serving.clocks.train_every_hours - 1e-9
     batch = {name: values[fresh] for name, values in batch.items()}
     assert fresh.sum() > 50
 
@@ -63,7 +63,7 @@ def test_a_shortlist_is_what_they_differ_by() -> None:
     learner = learner_of(agent)
     ring = ring_of(learner)
     batch = ring.take(np.arange(len(ring)))
-    fresh = batch["now"] >= next_training_of(agent) - agent.config.clocks.train_every_hours - 1e-9
+    fresh = batch["now"] >= next_training_of(agent) - agent.config.serving.clocks.train_every_hours - 1e-9
     batch = {name: values[fresh] for name, values in batch.items()}
     seen = learner.policy.batch(learning_of(agent), batch, batch["slot_reward"], learner.weigh)
     mass = np.where(seen.each > 0, seen.each * np.exp(seen.logits.detach().numpy()), 0.0)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from feedgym.agents import make_agent
-from feedgym.agents.registry.plans import agent_kinds
+from feedgym.agents.registry import KINDS
 from feedgym.experiments.commands import towers
-from feedgym.experiments.commands.towers import TowersConfig, id_costs, model_of, parts_of, towers_text
+from feedgym.experiments.commands.towers import TowersCommandConfig, id_costs, model_of, parts_of, towers_text
 
 
 def counted(text: str) -> tuple[dict[str, int], int]:
@@ -22,9 +22,9 @@ def counted(text: str) -> tuple[dict[str, int], int]:
     return parts, parts.pop("total")
 
 
-@pytest.mark.parametrize("name", [name for name, kind in agent_kinds().items() if kind.learns])
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.learns])
 def test_all_parameters_of_every_agent_are_in_some_part(name: str) -> None:
-    config = TowersConfig(agent=name)
+    config = TowersCommandConfig(agent=name)
     model = model_of(config.plan(), config.feed())
     parts, total = counted(towers_text(config))
     assert total == sum(parts.values()) == sum(p.numel() for p in model.parameters())
@@ -32,7 +32,9 @@ def test_all_parameters_of_every_agent_are_in_some_part(name: str) -> None:
 
 
 def test_sizes_are_those_of_the_layers_and_tables() -> None:
-    config = TowersConfig(agent="contrastive:widths=(48,24),dim=6,author_buckets=32,share=embeddings,residual=True")
+    config = TowersCommandConfig(
+        agent="contrastive:widths=(48,24),dim=6,author_buckets=32,share=embeddings,residual=True"
+    )
     model: Any = model_of(config.plan(), config.feed())
     sizes = {name: words for name, _, words in parts_of(model)}
     c = model.config
@@ -46,7 +48,7 @@ def test_sizes_are_those_of_the_layers_and_tables() -> None:
 @pytest.mark.parametrize("agent", ["uber-shared", "nrms", "ltv"])
 def test_ids_cost_what_models_with_these_tables_have(agent: str) -> None:
     """The counts of 1,000,000 ids are computed; those of 700 are checked against models that have them."""
-    feed = TowersConfig(agent=agent).feed()
+    feed = TowersCommandConfig(agent=agent).feed()
     plan, models = make_agent(agent), 2 if agent == "ltv" else 1
     costs = {cost.share: cost for cost in id_costs(plan, feed, 700)}
     assert {share: cost.tables for share, cost in costs.items()} == {
@@ -73,7 +75,7 @@ def test_a_million_shared_ids_are_a_fifth_and_no_table_is_made(monkeypatch: pyte
         return drawn
 
     monkeypatch.setattr(torch, "randn", randn)
-    text = towers_text(TowersConfig(agent="contrastive:author_dim=64", ids=1_000_000))
+    text = towers_text(TowersCommandConfig(agent="contrastive:author_dim=64", ids=1_000_000))
     assert 0 < largest < 100_000
     rows = {row[0]: row[1:] for row in re.findall(r"^(\w+) +(\d) +([\d,]+) +[\d,]+ +([\d.]+) +([\d.]+)$", text, re.M)}
     assert rows["none"] == ("5", "320,000,000", "1280.1", "1.00")
@@ -83,7 +85,7 @@ def test_a_million_shared_ids_are_a_fifth_and_no_table_is_made(monkeypatch: pyte
 
 def test_what_is_shared_and_how_many_stages() -> None:
     def said(agent: str) -> str:
-        return towers_text(TowersConfig(agent=agent))
+        return towers_text(TowersCommandConfig(agent=agent))
 
     assert "shared        nothing" in said("recruit-ann")
     assert "the item tower: what was clicked is its vector of the article, and learns through it" in said("nrms")

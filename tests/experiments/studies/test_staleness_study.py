@@ -142,7 +142,7 @@ def plain_counts(agent: str, readers: int, days: int, seed: int) -> dict[str, fl
     run = RunConfig(readers=readers, days=float(days))
     feed = Feed(run.feed_config(), run.make_reader_model(), seed=seed)
     served_by: Any = parse_agent(agent).start(feed)
-    mode = served_by.config.serving
+    mode = served_by.config.serving.serving
     count = dict.fromkeys(("visits", "readers", "articles", "writes", "slates", "default", "repeated", "expired"), 0.0)
     known: set[int] = set()
     seen: set[int] = set()

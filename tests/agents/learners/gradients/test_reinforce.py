@@ -82,7 +82,9 @@ def test_the_served_policy_comes_back_from_the_ring(lived: Any) -> None:
     """With the correction as it was served, over the shortlist alone, draw weights are those that the log keeps."""
     learner, agent = learner_of(lived), lived
     batch, mine, _ = ring_batch(agent, 30)
-    served_after_training = batch["now"] > next_training_of(agent) - agent.config.clocks.train_every_hours - 1e-9
+    served_after_training = (
+        batch["now"] > next_training_of(agent) - agent.config.serving.clocks.train_every_hours - 1e-9
+    )
     assert served_after_training.any()
     head = mine.head.clone()
     head[:, learner.policy.shortlist_size :] = -torch.inf  # exploration's articles were not in the softmax

@@ -1,0 +1,192 @@
+"""The tables of agents that ship: ``KINDS``, name -> kind.
+
+Only what imports torch or faiss stays late: the faces of ``learners`` and ``two_tower`` look their classes up when an
+agent is built. Defaults were chosen on seeds 100 to 102 of ``vivid``, and then frozen.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from feedgym.agents import learners, two_tower
+from feedgym.agents.agent import Agent, Site
+from feedgym.agents.baselines import (
+    OracleAgent,
+    PlanningConfig,
+    PopularConfig,
+    RandomConfig,
+    RecentConfig,
+    SponsoredConfig,
+    popular_agent,
+    random_agent,
+    recent_agent,
+    sponsored_agent,
+)
+from feedgym.agents.learners import (
+    ContrastiveConfig,
+    DirectConfig,
+    FutureConfig,
+    LtvConfig,
+    RegressionConfig,
+    ReinforceConfig,
+)
+from feedgym.agents.registry.kinds import AgentKind
+from feedgym.agents.registry.published import SYSTEMS
+from feedgym.agents.two_tower import TwoTowerAgentConfig
+from feedgym.env.checks import require
+
+if TYPE_CHECKING:
+    from feedgym.agents.learners import Learner
+    from feedgym.env.feed import Feed
+
+
+def learned_kind(
+    description: str,
+    learner: "Callable[..., Learner]",
+    *configs: type,
+    defaults: Mapping[str, Any] | None = None,
+    check: Callable[..., None] | None = None,
+) -> AgentKind:
+    """Two towers around a learner.
+
+    Args:
+        description: one line.
+        learner: makes the learner from its configs. Only called when an agent is named, so that the kind can be
+            listed without torch.
+        *configs: the dataclasses that the learner is made of, in order; ``TwoTowerAgentConfig`` comes after them.
+        defaults: where this kind's defaults differ from those of the dataclasses.
+        check: see :attr:`AgentKind.check`.
+    """
+
+    def build(site: Site, feed: "Feed", *made: Any) -> Agent:
+        *own, agent = made
+        return two_tower.TwoTowerAgent(site, agent, learner(*own))
+
+    def together(*made: Any) -> None:
+        *own, _ = made
+        learner(*own)  # small before it has met a site; it refuses settings of its own that do not go together
+        if check is not None:
+            check(*made)
+
+    return AgentKind(
+        description=description,
+        configs=(*configs, TwoTowerAgentConfig),
+        defaults=defaults or {},
+        build=build,
+        check=together,
+        learns=True,
+    )
+
+
+def one_stage(*made: Any) -> None:
+    """Refuse a second stage over the shortlist, for a learner that trains none."""
+    reranker = made[-1].towers.reranker
+    require(reranker is None, "prediction", reranker, "'dot' or 'cosine': this agent has one stage")
+
+
+def _regression(description: str, **defaults: Any) -> AgentKind:
+    return learned_kind(description, lambda *c: learners.RegressionLearner(*c), RegressionConfig, defaults=defaults)
+
+
+def _contrastive(description: str, **defaults: Any) -> AgentKind:
+    def cosines(config: ContrastiveConfig, agent: TwoTowerAgentConfig) -> None:
+        fits = config.loss != "ccl" or agent.towers.prediction == "cosine"
+        require(fits, "prediction", agent.towers.prediction, "'cosine' with loss=ccl, which trains cosines alone")
+
+    return learned_kind(
+        description,
+        lambda *c: learners.ContrastiveLearner(*c),
+        ContrastiveConfig,
+        defaults=defaults,
+        check=cosines,
+    )
+
+
+BASELINES = {
+    "random": AgentKind(
+        description="uniform over the live articles",
+        configs=(RandomConfig,),
+        build=lambda site, feed, config: random_agent(site, config),
+    ),
+    "recent": AgentKind(
+        description="newest first, softened",
+        configs=(RecentConfig,),
+        build=lambda site, feed, config: recent_agent(site, config),
+    ),
+    "popular": AgentKind(
+        description="highest click rate, smoothed by a prior and decayed by age",
+        configs=(PopularConfig,),
+        build=lambda site, feed, config: popular_agent(site, config),
+    ),
+    "sponsored": AgentKind(
+        description="a logger for studies: popular, with the articles of paying publishers pushed up",
+        configs=(SponsoredConfig,),
+        # Softer than popular's 4: then the slates themselves are paid for, and not mostly exploration.
+        defaults={"sharpness": 1.0},
+        build=lambda site, feed, config: sponsored_agent(site, config),
+    ),
+}
+
+# 1 of 1, 2, 3, on seeds 100 to 102 at 3,000 readers: minutes of a few great reads stretch the score's upper tail.
+_DWELL = {"target": "dwell", "sharpness": 1.0}
+_CLICK = {"target": "click", "sharpness": 4.0}
+# A linear decay spreads the scores of old articles far below the mean: what is left of the z-score's range
+# at the top needs a larger factor than under a decay that saturates.
+_SOFTMAX = {"age_decay": "linear", "sharpness": 8.0}
+
+LEARNED = {
+    "regression": _regression("two towers, MSE on dwell minutes (target=click: BCE on clicks)", **_DWELL),
+    "regression-dwell": _regression("two towers, MSE on dwell minutes", **_DWELL),
+    "regression-click": _regression("two towers, BCE on clicks", **_CLICK),
+    "contrastive": _contrastive("two towers, in-batch softmax with logQ over clicks", **_SOFTMAX),
+    "contrastive-uniform": _contrastive("the same with uniform negatives mixed in", **_SOFTMAX, negatives="mixed"),
+    "reinforce": learned_kind(
+        "dwell regression corrected by off-policy REINFORCE on returns",
+        lambda *c: learners.ReinforceLearner(*c),
+        *(ReinforceConfig, FutureConfig, RegressionConfig),
+        # Chosen on seeds 100 to 102 over 28 days: a softer prior explores, and leaves the correction something to do.
+        defaults=_DWELL,
+        check=one_stage,
+    ),
+    "direct": learned_kind(
+        "dwell regression corrected towards what a reward model expects",
+        lambda *c: learners.DirectLearner(*c),
+        *(DirectConfig, FutureConfig, RegressionConfig),
+        defaults=_DWELL,  # the prior of reinforce
+        check=one_stage,
+    ),
+    "ltv": learned_kind(
+        "two regressions: minutes now, and what an opened article changes later",
+        lambda *c: learners.LtvLearner(*c),
+        *(LtvConfig, FutureConfig),
+        defaults={"sharpness": 1.0},
+        check=one_stage,
+    ),
+}
+
+_BASES = {"regression": _regression, "contrastive": _contrastive}
+PUBLISHED = {
+    name: _BASES[system.learner](f"{system.description} [{system.source}]", **system.settings)
+    for name, system in SYSTEMS.items()
+}
+
+ORACLES = {
+    "oracle-click": AgentKind(
+        description="sees latents: highest chance of a click",
+        build=lambda site, feed: OracleAgent(feed, "click"),
+        is_oracle=True,
+    ),
+    "oracle-dwell": AgentKind(
+        description="sees latents: highest expected minutes",
+        build=lambda site, feed: OracleAgent(feed, "dwell"),
+        is_oracle=True,
+    ),
+    "oracle-planning": AgentKind(
+        description="sees latents: expected minutes, and what quality and clickbait do to the next visits",
+        configs=(PlanningConfig,),
+        build=lambda site, feed, config: OracleAgent(feed, "planning", config),
+        is_oracle=True,
+    ),
+}
+
+KINDS: dict[str, AgentKind] = {**BASELINES, **LEARNED, **PUBLISHED, **ORACLES}
+"""All agents that ship, by name."""

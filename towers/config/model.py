@@ -1,0 +1,41 @@
+"""What a two-tower model consists of: what a user chooses, and what the site gives."""
+
+from dataclasses import dataclass, field
+
+from feedgym.towers.checks import require
+from feedgym.towers.config.choices import TowersConfig
+from feedgym.towers.features import ItemFeaturesConfig
+
+HISTORY_COLUMNS = 2
+"""What may be known of a click besides its article: log(1 + the article's age in hours), log(1 + minutes read)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoTowerConfig(TowersConfig):
+    """A model on a site: the choices of :class:`TowersConfig`, and what there is to see."""
+
+    item: ItemFeaturesConfig = field(default_factory=ItemFeaturesConfig)
+    """What the item tower sees."""
+    reader_numeric: int = 4
+    """Numeric columns F of a reader."""
+    widths: tuple[int, ...] = (1024, 512, 256)
+    """Hidden layers of each tower."""
+    dim: int = 64
+    """Dimensions of the inner product."""
+    history_length: int = 50
+    """L, the clicks that callers hand to the user tower; encoders with positions keep to the newest of so many."""
+    id_feature: str | None = None
+    """Name of an item category, such as a hashed author, that describes readers too: the means of its embeddings over
+    what they clicked, what they read for a minute, and their latest click."""
+    num_positions: int = 10
+    """Positions that a reranker can tell apart."""
+
+    def __post_init__(self) -> None:
+        """Check once."""
+        require(self.reader_numeric >= 0, "reader_numeric", self.reader_numeric, ">= 0")
+        require(self.history_length >= 0, "history_length", self.history_length, ">= 0")
+        require(self.num_positions >= 1, "num_positions", self.num_positions, ">= 1")
+        categories = [category.name for category in self.item.categories]
+        known_id = self.id_feature is None or self.id_feature in categories
+        require(known_id, "id_feature", self.id_feature, f"None, or one of {', '.join(categories)}")
+        super().__post_init__()
