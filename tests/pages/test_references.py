@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CODE = ("env", "towers", "agents", "experiments", "tests")
 WRITTEN = {"report.md", "table.md", "benchmark.md"}
 """Files that commands write into a run's folder."""
