@@ -3,7 +3,7 @@
 May import ``config``, ``noise`` and ``arrays``.
 """
 
-from feedgym.env.newsroom.articles import LATENT, OBSERVABLE, SCORING_EXTRA, Archive, ArticleTable
+from feedgym.env.newsroom.articles import LATENT, OBSERVABLE, SCORING_EXTRA, Archive, ArticleTable, Scoring
 from feedgym.env.newsroom.modules import ModuleNewsroom
 from feedgym.env.newsroom.replay_newsroom import ReplayNewsroom
 from feedgym.env.newsroom.synthetic import Eventful, Newsroom, SyntheticNewsroom, topic_centers, unit
@@ -18,6 +18,7 @@ __all__ = [
     "ModuleNewsroom",
     "Newsroom",
     "ReplayNewsroom",
+    "Scoring",
     "SyntheticNewsroom",
     "topic_centers",
     "unit",

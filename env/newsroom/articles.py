@@ -20,6 +20,15 @@ SCORING_EXTRA = 6
 """Columns of ``Archive.scoring`` after the vector."""
 
 
+class Scoring:
+    """Columns of ``Archive.scoring`` by name, counted from the end, so that they hold for any D."""
+
+    VECTOR = slice(None, -SCORING_EXTRA)
+    """The article's vector, D columns."""
+    CLICKBAIT, QUALITY, APPEAL, RATE_PUBLISHED, RATE, TOPIC = range(-SCORING_EXTRA, 0)
+    """Appeal includes the topic's trend of the moment; then ``rate * published_hours`` and ``rate``, of the decay."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ArticleTable:
     """Articles with a row each, in order of publication. Observables first, then latents."""
@@ -119,13 +128,13 @@ class Archive:
         """Rows of :attr:`scoring`: all that a click's log-odds needs of an article, side by side."""
         rows = self._scoring[start : start + len(table)]
         rate = decay_rate(table.half_life_hours)
-        rows[:, : self.dim] = table.vector
-        rows[:, self.dim] = table.clickbait
-        rows[:, self.dim + 1] = table.quality
-        rows[:, self.dim + 2] = self._trending(table.appeal, table.topic)
-        rows[:, self.dim + 3] = rate * table.published_hours
-        rows[:, self.dim + 4] = rate
-        rows[:, self.dim + 5] = table.topic
+        rows[:, Scoring.VECTOR] = table.vector
+        rows[:, Scoring.CLICKBAIT] = table.clickbait
+        rows[:, Scoring.QUALITY] = table.quality
+        rows[:, Scoring.APPEAL] = self._trending(table.appeal, table.topic)
+        rows[:, Scoring.RATE_PUBLISHED] = rate * table.published_hours
+        rows[:, Scoring.RATE] = rate
+        rows[:, Scoring.TOPIC] = table.topic
 
     def _trending(self, appeal: Floats, topic: SmallInts) -> Floats:
         """Log-odds of articles (m,) that do not depend on the reader: their own, and their topic's trend."""
@@ -135,7 +144,7 @@ class Archive:
         """Log-odds of a click that each topic has gained, (T,): into :attr:`scoring`, so that no visit pays for it."""
         self._trend = trend
         appeal, topic = (self._columns[name][: self.planned] for name in ("appeal", "topic"))
-        self._scoring[: self.planned, self.dim + 2] = self._trending(appeal, topic)
+        self._scoring[: self.planned, Scoring.APPEAL] = self._trending(appeal, topic)
 
     def column(self, name: str) -> AnyArray:
         """The whole column ``name`` with a row per article id, filled up to ``planned``."""
@@ -153,7 +162,7 @@ class Archive:
     def scoring(self) -> Floats:
         """(capacity, D + 6) float32: ``[vector, clickbait, quality, appeal, rate * published_hours, rate, topic]``.
 
-        Appeal includes the topic's trend of the moment.
+        Appeal includes the topic's trend of the moment. :class:`Scoring` names the columns.
 
         With a reader's ``[taste * u, w_c, w_q, 1, 1, -now, 0]`` one inner product is all of the log-odds that
         does not depend on the reader's past, decay included. The topic rides along to save a gather.

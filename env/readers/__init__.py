@@ -2,7 +2,8 @@
 
 from feedgym.env.readers.cascade import CascadeReader
 from feedgym.env.readers.config import Device, NewsReaderConfig
-from feedgym.env.readers.news_reader import NewsReader
+from feedgym.env.readers.effects import Effect, Reaction, Shown
+from feedgym.env.readers.news_reader import EFFECTS, NewsReader
 from feedgym.env.readers.protocol import (
     Describing,
     Expecting,
@@ -16,16 +17,20 @@ from feedgym.env.readers.protocol import (
 from feedgym.env.readers.reader_rows import PackedState
 
 __all__ = [
+    "EFFECTS",
     "CascadeReader",
     "Describing",
     "Device",
+    "Effect",
     "Expecting",
     "NewsReader",
     "NewsReaderConfig",
     "Observing",
     "Outcome",
     "PackedState",
+    "Reaction",
     "ReaderModel",
+    "Shown",
     "SlateView",
     "World",
     "WorldAware",

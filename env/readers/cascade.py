@@ -8,12 +8,15 @@ stands lower, which the position alone does not explain.
 Shapes: n visits, K positions; position-major (K, n).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from feedgym.env.arrays import Bools, Floats, SmallInts
 from feedgym.env.checks import require
 from feedgym.env.noise import Noise
 from feedgym.env.readers.config import NewsReaderConfig
+from feedgym.env.readers.effects import Effect
 from feedgym.env.readers.news_reader import NewsReader
 
 
@@ -40,15 +43,21 @@ class CascadeReader(NewsReader):
             positions are clicked less.
         stop: chance that a click is the visit's last, between 0 and 1.
         centers: as :class:`NewsReader`'s.
+        effects: as :class:`NewsReader`'s.
 
     Raises:
         ValueError: ``stop`` is not between 0 and 1.
     """
 
     def __init__(
-        self, config: NewsReaderConfig | None = None, *, stop: float = 0.5, centers: Floats | None = None
+        self,
+        config: NewsReaderConfig | None = None,
+        *,
+        stop: float = 0.5,
+        centers: Floats | None = None,
+        effects: Sequence[Effect] = (),
     ) -> None:
-        super().__init__(config, centers=centers)
+        super().__init__(config, centers=centers, effects=effects)
         require(0.0 <= stop <= 1.0, "stop", stop, "a chance between 0 and 1")
         self.stop = stop
 

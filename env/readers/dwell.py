@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from feedgym.env.arrays import Doubles, Floats, Ints
+from feedgym.env.newsroom import Scoring
 from feedgym.env.noise import Noise
 from feedgym.env.readers.config import NewsReaderConfig
 
@@ -25,20 +26,21 @@ class Dwell:
 
     def minutes(self, articles: Floats, interest: Floats, visit: Ints, position: Ints, noise: Noise) -> Floats:
         """Minutes on clicked articles (m,): ``articles`` (m, D + 6) are their scoring rows, ``interest`` is (n, D)."""
-        c, d = self._config, interest.shape[1]
-        match = np.einsum("md,md->m", articles[:, :d], interest.take(visit, axis=0))
+        c = self._config
+        match = np.einsum("md,md->m", articles[:, Scoring.VECTOR], interest.take(visit, axis=0))
         log_minutes = np.float32(c.dwell_log_minutes) + self._taste * match
-        log_minutes += np.float32(c.dwell_quality) * articles[:, d + 1]
-        log_minutes += np.float32(c.dwell_clickbait) * articles[:, d]
+        log_minutes += np.float32(c.dwell_quality) * articles[:, Scoring.QUALITY]
+        log_minutes += np.float32(c.dwell_clickbait) * articles[:, Scoring.CLICKBAIT]
         log_minutes += np.float32(c.dwell_log_sd) * noise.normal("dwell", "impression", at=(visit, position))
         minutes: Floats = np.minimum(np.exp(log_minutes), np.float32(c.dwell_cap_minutes))
         return minutes
 
     def expected(self, scoring: Floats, interest: Floats) -> Floats:
         """Expected minutes once clicked, (n, N), of articles with scoring rows (N, D + 6)."""
-        c, d = self._config, interest.shape[1]
-        own = c.dwell_quality * scoring[:, d + 1] + c.dwell_clickbait * scoring[:, d]
-        return self.mean_minutes(np.float32(c.dwell_log_minutes) + own + self._taste * (interest @ scoring[:, :d].T))
+        c = self._config
+        own = c.dwell_quality * scoring[:, Scoring.QUALITY] + c.dwell_clickbait * scoring[:, Scoring.CLICKBAIT]
+        match = interest @ scoring[:, Scoring.VECTOR].T
+        return self.mean_minutes(np.float32(c.dwell_log_minutes) + own + self._taste * match)
 
     def mean_minutes(self, log_minutes: Floats) -> Floats:
         """Expected minutes, any shape, for medians ``exp(log_minutes)``."""

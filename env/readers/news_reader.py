@@ -8,21 +8,26 @@ impressions are position-major (K, n): per-visit values broadcast along contiguo
 
 import copy
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, SmallInts
-from feedgym.env.newsroom import SCORING_EXTRA, Archive, topic_centers
+from feedgym.env.checks import require
+from feedgym.env.newsroom import SCORING_EXTRA, Archive, Scoring, topic_centers
 from feedgym.env.noise import Noise
 from feedgym.env.readers.config import NewsReaderConfig
 from feedgym.env.readers.dwell import Dwell
-from feedgym.env.readers.exposure import empty_memory, recall, remember
+from feedgym.env.readers.effects import Effect, Reaction, ReadRows, Shown
+from feedgym.env.readers.fatigue import Fatigue
 from feedgym.env.readers.interests import drifted, mixed_interest, normal_interest
 from feedgym.env.readers.protocol import Outcome, SlateView, World
 from feedgym.env.readers.reader_rows import PACKED, PackedState, pack, put_rows, take_rows
 from feedgym.env.readers.rhythm import DayRhythm, SurgingRhythm
-from feedgym.env.readers.satiation import LastClickSatiation, TopicSatiation, fade
+from feedgym.env.readers.satiation import Satiation
 
+EFFECTS: dict[str, Callable[[NewsReaderConfig], Effect]] = {"satiation": Satiation, "fatigue": Fatigue}
+"""What a reader's past does to clicks, by the config's switch, in the order in which sums are formed."""
 _POSITIONS_AT_ONCE = 2
 """Articles of a visit gathered at once: all ten would push the readers' rows out of the second-level cache."""
 
@@ -38,15 +43,29 @@ def sigmoid(log_odds: Floats) -> Floats:
     return probability
 
 
+def _joined(columns: Arrays, more: Arrays) -> Arrays:
+    """Both, if they share no name."""
+    taken = sorted(columns.keys() & more.keys())
+    require(not taken, "effects: columns", taken, "names that nothing else has")
+    return columns | more
+
+
 class NewsReader:
     """The reader model of the default worlds.
 
     Args:
         config: weights, half-lives, switches.
         centers: centres of the topics, float32 (T, D); the Feed passes its newsroom's through ``enter``.
+        effects: further effects of a reader's past on clicks, after the config's own (docs/readers.md).
     """
 
-    def __init__(self, config: NewsReaderConfig | None = None, *, centers: Floats | None = None) -> None:
+    def __init__(
+        self,
+        config: NewsReaderConfig | None = None,
+        *,
+        centers: Floats | None = None,
+        effects: Sequence[Effect] = (),
+    ) -> None:
         self.config = c = config if config is not None else NewsReaderConfig()
         self._centers = topic_centers(16, 16) if centers is None else centers
         self._profile = c.day_profile if c.daily_rhythm else (1.0,) * 24
@@ -57,8 +76,9 @@ class NewsReader:
         self._kappa = c.return_sensitivity if c.delayed_effects else 0.0
         self._has_sessions = c.sessions and c.continuation > 0.0
         self._drifts = c.interest_drift and c.drift_time_hours > 0.0
-        kind = LastClickSatiation if c.last_click_sates else TopicSatiation
-        self._satiation: LastClickSatiation | TopicSatiation = kind(c.satiation_step)
+        own = [make(c) for switch, make in EFFECTS.items() if getattr(c, switch)]
+        self.effects: tuple[Effect, ...] = (*own, *effects)
+        """What the readers' past does to clicks, in this order."""
         draws = ("continue",) if self._has_sessions else ("habit", "leaving")
         self._draws = ("click", "dwell", "subscribe", *draws)
         """What is drawn for every visit."""
@@ -123,12 +143,9 @@ class NewsReader:
         base_gap = c.gap_median_hours * np.exp(c.gap_log_sd * noise.normal("base gap", "reader"))
         late = noise.uniform("late", "reader") < (c.enrolment_share if c.late_enrolment else 0.0)
         moment = c.enrolment_window_hours * noise.uniform("enrolment", "reader")
-        # Widest first, so that a row has no holes.
         columns: Arrays = {"seen_hours": np.zeros(n), "interest": interest}
-        columns |= self._satiation.columns(n, len(self._centers))
         columns["base_gap_hours"] = base_gap.astype(np.float32)
         columns |= {name: np.zeros(n, dtype=np.float32) for name in ("trust", "value")}
-        columns |= {name: np.zeros(n, dtype=np.int32) for name in ("exposures", "evictions")}
         if self._has_sessions:
             columns["session_worth"] = np.zeros(n, dtype=np.float32)
             columns |= {name: np.zeros(n, dtype=np.int32) for name in ("session_clicks", "session")}
@@ -138,11 +155,11 @@ class NewsReader:
             at = np.searchsorted(share_up_to, noise.uniform("device", "reader"), side="right")
             columns["device"] = np.minimum(at, len(c.devices) - 1).astype(np.uint8)
         columns["subscriber"] = np.zeros(n, dtype=np.bool_)
-        return PackedState(
-            packed=pack(columns),
-            memory=empty_memory(n, c.memory_slots),
-            enrolment_hours=np.where(late, moment, 0.0),
-        )
+        beside: Arrays = {}
+        for effect in self.effects:
+            columns = _joined(columns, effect.columns(n, len(self._centers)))
+            beside = _joined(beside, effect.beside(n))
+        return PackedState(packed=pack(columns), enrolment_hours=np.where(late, moment, 0.0), **beside)
 
     def first_visit(self, state: Arrays, rows: Ints, noise: Noise) -> Doubles:
         """Part of a habitual gap after enrolment, at an hour of the day like any other visit's; surges aside."""
@@ -168,35 +185,22 @@ class NewsReader:
             some = slice(first, first + _POSITIONS_AT_ONCE)
             articles = slate.scoring(some)
             np.einsum("knd,nd->kn", articles, coefficients, out=against[some])
-            topic[some] = articles[..., -1]
+            topic[some] = articles[..., Scoring.TOPIC]
         against -= np.float32(c.base_log_odds)
-        if c.satiation:
-            sated = fade(reader, self._satiation.names, now, c.satiation_half_life_hours)
-            against += np.float32(c.satiation_weight) * self._satiation.level(sated, topic)
-        if c.fatigue:
-            clock = np.float32(now / c.fatigue_half_life_hours)
-            memory: Ints = state["memory"]
-            seen = recall(memory, rows, article_id, clock)
-            against += np.float32(c.fatigue_weight) * seen.log_count
-            if c.already_clicked_weight:
-                against += np.float32(c.already_clicked_weight) * seen.clicked
+        shown = Shown(article_id, topic, rows, reader, state, slate.archive, now)
+        found = [effect.oppose(shown, against) for effect in self.effects]
         odds_against = np.exp(np.minimum(against, np.float32(60.0), out=against), out=against)
         odds_against += np.float32(1.0)
         examined, clicks = self.look_and_click(odds_against, valid, noise, reader["device"] if c.devices else None)
-        if c.fatigue:
-            remember(memory, seen, article_id, clicks, examined, clock)
-            reader["exposures"] += np.add.reduce(examined, axis=0, dtype=np.int32)
-            reader["evictions"] += np.add.reduce(seen.evicts & examined, axis=0, dtype=np.int32)
-
         flat = np.flatnonzero(clicks)
+        reaction = Reaction(examined, clicks, flat)
+        # Soon after ``oppose``: what it has read is still in the cache.
+        for effect, what in zip(self.effects, found, strict=True):
+            effect.after(shown, what, reaction)
         positions, visit = np.divmod(flat, n)
         articles = slate.scoring_at(visit, positions)
         dwell = np.zeros(clicks.shape, dtype=np.float32)
         dwell.reshape(-1)[flat] = self._dwell.minutes(articles, interest, visit, positions, noise)
-        if c.satiation:
-            self._satiation.add(sated, topic, flat)
-            for name, column in sated.items():
-                reader[name] = column
         reader["seen_hours"] = now
         satisfying = self._judge(reader, articles, visit, noise)
         subscribed = self._subscribe(reader["subscriber"], reader["trust"], satisfying, noise)
@@ -264,35 +268,31 @@ class NewsReader:
         For the oracles. Reads the state and changes nothing.
         """
         c, state = self.config, PackedState(state)
-        interest: Floats = state["interest"][rows]
+        reader = ReadRows(state, rows)
+        interest: Floats = reader["interest"]
         scoring = archive.scoring.take(article_id, axis=0)
-        log_odds = self._coefficients(interest, now) @ scoring.T + np.float32(c.base_log_odds)
-        if c.satiation:
-            held = {name: state[name][rows] for name in ("seen_hours", *self._satiation.names)}
-            sated = fade(held, self._satiation.names, now, c.satiation_half_life_hours)
-            topic = archive.column("topic")[article_id]
-            log_odds -= np.float32(c.satiation_weight) * self._satiation.levels(sated, topic)
-        if c.fatigue:
-            memory: Ints = state["memory"]
-            ids = np.broadcast_to(article_id[:, None], (len(article_id), len(rows)))
-            seen = recall(memory, rows, ids, np.float32(now / c.fatigue_half_life_hours))
-            log_odds -= np.float32(c.fatigue_weight) * seen.log_count.T
-            log_odds -= np.float32(c.already_clicked_weight) * seen.clicked.T
-        return sigmoid(log_odds), self._dwell.expected(scoring, interest)
+        against = -(self._coefficients(interest, now) @ scoring.T + np.float32(c.base_log_odds))
+        shape = (len(article_id), len(rows))
+        topic = archive.column("topic")[article_id].astype(np.int64)
+        every_id, every_topic = (np.broadcast_to(values[:, None], shape) for values in (article_id, topic))
+        shown = Shown(every_id, every_topic, rows, reader, state, archive, now)
+        for effect in self.effects:
+            effect.oppose(shown, against.T)
+        return sigmoid(-against), self._dwell.expected(scoring, interest)
 
     # Parts
 
     def _coefficients(self, interest: Floats, now: float) -> Floats:
         """What an article's ``Archive.scoring`` row is multiplied with, (n, D + 6)."""
-        c, d = self.config, interest.shape[1]
-        coefficients = np.empty((len(interest), d + SCORING_EXTRA), dtype=np.float32)
-        np.multiply(interest, self._taste, out=coefficients[:, :d])
-        coefficients[:, d] = c.clickbait_weight if c.headline_appeal else 0.0
-        coefficients[:, d + 1] = c.quality_weight if c.headline_appeal else 0.0
-        coefficients[:, d + 2] = 1.0
-        coefficients[:, d + 3] = 1.0 if c.decay else 0.0
-        coefficients[:, d + 4] = -now if c.decay else 0.0
-        coefficients[:, d + 5] = 0.0
+        c = self.config
+        coefficients = np.empty((len(interest), interest.shape[1] + SCORING_EXTRA), dtype=np.float32)
+        np.multiply(interest, self._taste, out=coefficients[:, Scoring.VECTOR])
+        coefficients[:, Scoring.CLICKBAIT] = c.clickbait_weight if c.headline_appeal else 0.0
+        coefficients[:, Scoring.QUALITY] = c.quality_weight if c.headline_appeal else 0.0
+        coefficients[:, Scoring.APPEAL] = 1.0
+        coefficients[:, Scoring.RATE_PUBLISHED] = 1.0 if c.decay else 0.0
+        coefficients[:, Scoring.RATE] = -now if c.decay else 0.0
+        coefficients[:, Scoring.TOPIC] = 0.0
         return coefficients
 
     def _judge(self, reader: AnyArray, articles: Floats, visit: Ints, noise: Noise) -> Ints:
@@ -300,8 +300,8 @@ class NewsReader:
 
         Trust moves once a session, at its end, by the value of all of the session's clicks.
         """
-        c, d, n = self.config, articles.shape[1] - SCORING_EXTRA, len(reader)
-        worth = c.value_quality * articles[:, d + 1] - c.value_clickbait * articles[:, d]
+        c, n = self.config, len(reader)
+        worth = c.value_quality * articles[:, Scoring.QUALITY] - c.value_clickbait * articles[:, Scoring.CLICKBAIT]
         count = np.bincount(visit, minlength=n)
         total = np.bincount(visit, weights=worth, minlength=n)
         satisfying = np.bincount(visit[worth > 0.0], minlength=n)

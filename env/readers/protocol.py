@@ -45,6 +45,11 @@ class SlateView:
         self._archive = archive
 
     @property
+    def archive(self) -> Archive:
+        """All articles, latent columns too."""
+        return self._archive
+
+    @property
     def position(self) -> Ints:
         """Positions, (K,), 0 on top."""
         return np.arange(self.article_id.shape[1])

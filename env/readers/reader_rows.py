@@ -30,10 +30,12 @@ class PackedState(dict[str, AnyArray]):
 
 
 def pack(columns: Mapping[str, AnyArray]) -> AnyArray:
-    """Columns (P, ...) side by side, a structured array (P,); 8-byte ones come first in ``columns``.
+    """Columns (P, ...) side by side, a structured array (P,).
 
-    Rows fill whole cache lines. Field by field without holes, so that ``np.concatenate`` keeps the layout.
+    Rows fill whole cache lines. Field by field without holes, so that ``np.concatenate`` keeps the layout; the widest
+    numbers first, so that all of them are aligned.
     """
+    columns = dict(sorted(columns.items(), key=lambda entry: -entry[1].dtype.itemsize))
     fields: list[tuple[str, np.dtype[np.generic], tuple[int, ...]]] = [
         (name, column.dtype, column.shape[1:]) for name, column in columns.items()
     ]

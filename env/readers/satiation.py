@@ -1,19 +1,25 @@
-"""Satiation: topics that a reader has had enough of for a while. Two forms of one interface.
+"""Satiation as an effect: topics that a reader has had enough of for a while. Two forms of it.
 
-``TopicSatiation``: each click adds to its topic, all topics fade. ``LastClickSatiation``: only the topic of the
-last click sates. Both keep what they know in columns of the reader's packed row, and fade it by the time since
-the last visit. Shapes: n visits, K positions, T topics, N articles; position-major arrays (K, n). Time is in hours.
+``TopicSatiation``: each click adds to its topic, all topics fade. ``LastClickSatiation``: only the topic of the last
+click sates. Both fade by the time since the last visit. Shapes: n visits, K impressions of each, T topics;
+position-major arrays (K, n). Time is in hours.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
 
 from feedgym.env.arrays import AnyArray, Arrays, Floats, Ints
+from feedgym.env.readers.config import NewsReaderConfig
+from feedgym.env.readers.effects import Reaction, Shown
 
 
-class Satiation(Protocol):
-    """What the reader model asks of satiation."""
+class Form(Protocol):
+    """What satiation with topics is, and how a click adds to it."""
+
+    names: tuple[str, ...]
+    """Columns; the first one fades."""
 
     def columns(self, num_readers: int, num_topics: int) -> Arrays:
         """State of readers who have clicked nothing yet."""
@@ -23,16 +29,48 @@ class Satiation(Protocol):
         """Satiation of each visit with its impressions' topics: both (K, n)."""
         ...
 
-    def levels(self, faded: Arrays, topic: Ints) -> Floats:
-        """Satiation of each visit (n,) with each topic of (N,): (n, N)."""
-        ...
-
     def add(self, faded: Arrays, topic: Ints, flat: Ints) -> None:
         """Take in clicks, by rising flat index into ``topic`` (K, n)."""
         ...
 
 
-def fade(columns: AnyArray | Arrays, names: tuple[str, ...], now: float, half_life_hours: float) -> Arrays:
+class Satiation:
+    """An effect (see :class:`feedgym.env.readers.effects.Effect`).
+
+    Args:
+        config: weight, half-life, step, form.
+    """
+
+    def __init__(self, config: NewsReaderConfig) -> None:
+        self._weight = np.float32(config.satiation_weight)
+        self._half_life_hours = config.satiation_half_life_hours
+        form = LastClickSatiation if config.last_click_sates else TopicSatiation
+        self._form: Form = form(config.satiation_step)
+
+    def columns(self, num_readers: int, num_topics: int) -> Arrays:
+        """Those of the form."""
+        return self._form.columns(num_readers, num_topics)
+
+    def beside(self, num_readers: int) -> Arrays:
+        """Nothing."""
+        return {}
+
+    def oppose(self, shown: Shown, against: Floats) -> Arrays:
+        """Against topics that sate."""
+        faded = fade(shown.reader, self._form.names, shown.now, self._half_life_hours)
+        against += self._weight * self._form.level(faded, shown.topic)
+        return faded
+
+    def after(self, shown: Shown, found: Arrays, reaction: Reaction) -> None:
+        """Clicks sate."""
+        self._form.add(found, shown.topic, reaction.flat_clicks)
+        for name, column in found.items():
+            shown.reader[name][...] = column
+
+
+def fade(
+    columns: AnyArray | Mapping[str, AnyArray], names: tuple[str, ...], now: float, half_life_hours: float
+) -> Arrays:
     """The columns by name, the first faded over the absence since each reader's last visit."""
     half_lives = (now - columns["seen_hours"]) * (1.0 / half_life_hours)
     kept: Floats = np.exp2(-half_lives).astype(np.float32)
@@ -45,7 +83,7 @@ def fade(columns: AnyArray | Arrays, names: tuple[str, ...], now: float, half_li
 class TopicSatiation:
     """A level for each topic. The unit is ``step`` a click."""
 
-    names = ("satiation",)
+    names: tuple[str, ...] = ("satiation",)
 
     def __init__(self, step: float) -> None:
         self._step = np.float32(step)
@@ -61,11 +99,6 @@ class TopicSatiation:
         found: Floats = satiation.reshape(-1).take(cell)
         return found
 
-    def levels(self, faded: Arrays, topic: Ints) -> Floats:
-        """Satiation of each visit (n,) with each topic of (N,): (n, N)."""
-        found: Floats = faded["satiation"][:, topic]
-        return found
-
     def add(self, faded: Arrays, topic: Ints, flat: Ints) -> None:
         """Take in clicks, by rising flat index into ``topic`` (K, n)."""
         satiation = faded["satiation"]
@@ -77,7 +110,7 @@ class TopicSatiation:
 class LastClickSatiation:
     """One level, for the topic of the last click: ``step`` at the click. Of one slate the lowest click is the last."""
 
-    names = ("satiation", "sated_topic")
+    names: tuple[str, ...] = ("satiation", "sated_topic")
 
     def __init__(self, step: float) -> None:
         self._step = np.float32(step)
@@ -92,11 +125,6 @@ class LastClickSatiation:
     def level(self, faded: Arrays, topic: Ints) -> Floats:
         """Satiation of each visit with its impressions' topics: both (K, n)."""
         found: Floats = (topic == faded["sated_topic"]) * faded["satiation"]
-        return found
-
-    def levels(self, faded: Arrays, topic: Ints) -> Floats:
-        """Satiation of each visit (n,) with each topic of (N,): (n, N)."""
-        found: Floats = (topic == faded["sated_topic"][:, None]) * faded["satiation"][:, None]
         return found
 
     def add(self, faded: Arrays, topic: Ints, flat: Ints) -> None:

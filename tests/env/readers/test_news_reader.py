@@ -444,8 +444,9 @@ def test_effects_have_the_right_direction() -> None:
     assert np.corrcoef(match.ravel(), log_minutes.ravel())[0, 1] > 0.2
     for switch, weight in (("fatigue", "memory"), ("satiation", "satiation")):
         off = used_feed(**{switch: False})
-        empty = np.full_like(off.state[weight], -1 if weight == "memory" else 0)
-        np.testing.assert_array_equal(expected(off)[0], expected(off, **{weight: empty})[0])
+        with pytest.raises(KeyError):  # nothing of it is kept
+            off.state[weight]
+        np.testing.assert_array_equal(expected(off)[0], expected(off, **{weight: state[weight]})[0])
 
 
 def test_a_fresh_average_article_is_clicked_at_the_base_rate() -> None:
