@@ -103,7 +103,8 @@ class Noise:
 
     def foresee(self, *names: str) -> None:
         """Hash the visits for several names in one pass: the same draws as without, for fewer numpy calls."""
-        assert self._visit is not None
+        if self._visit is None:
+            raise ValueError(f"foresee: got {names!r}, needs a visit that is under way")
         keys = np.array([name_key(name) for name in names])
         self._foreseen = dict(zip(names, mix(self._visit + keys[:, None]), strict=True))
 

@@ -82,9 +82,13 @@ class Catalogue:
         return rows
 
     def categories_of(self, article_id: Ints) -> SmallInts:
-        """Topic, publisher and author ids of any published articles (m,), int32 (m, 3)."""
+        """Topic, publisher and author ids of any published articles, any shape, int32 (..., 3); -1 of article -1.
+
+        So the topics of readers' histories are ``categories_of(visits.history_id)[..., 0]``, (n, L).
+        """
         columns = [self.archive.column(name)[article_id] for name in ("topic", "publisher", "author")]
-        stacked: SmallInts = np.stack(columns, axis=1).astype(np.int32, copy=False)
+        stacked: SmallInts = np.stack(columns, axis=-1).astype(np.int32, copy=False)
+        stacked[article_id < 0] = -1
         return stacked
 
     @property

@@ -144,11 +144,11 @@ class ModuleNewsroom:
         """A day's editions. Days are kept one at a time: an earlier one is made again from day 0 on."""
         if day < self._next_day - 1:
             self._start()
-        while self._next_day <= day:
-            self._last = self._issue(self._next_day)
+        last = self._last
+        while last is None or self._next_day <= day:
+            last = self._last = self._issue(self._next_day)
             self._next_day += 1
-        assert self._last is not None
-        return self._last
+        return last
 
     def _issue(self, day: int) -> _Day:
         """Take in what the newsroom publishes on the next day, and put together the editions of that day."""

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feedgym.env import Feed, FeedConfig
 from feedgym.env.feed.catalogue import Catalogue
 from feedgym.env.newsroom.articles import Archive, ArticleTable
 
@@ -208,3 +209,22 @@ def test_observables_of_the_live_articles() -> None:
     assert catalogue.category_sizes == (3, 4, 9)
     with pytest.raises(ValueError, match="read-only"):
         ids[0] = 5
+
+
+def test_categories_of_any_shape_and_of_no_article() -> None:
+    feed = Feed(FeedConfig(num_readers=10, days=1.0))
+    catalogue = feed.catalogue
+    ids = np.sort(catalogue.article_id)[:6]
+    flat = catalogue.categories_of(ids)
+    assert flat.shape == (6, 3)
+    for place, name in enumerate(("topic", "publisher", "author")):
+        np.testing.assert_array_equal(flat[:, place], catalogue.archive.column(name)[ids])
+    history = np.array([[ids[3], ids[0], -1], [ids[5], -1, -1]])
+    found = catalogue.categories_of(history)
+    assert found.shape == (2, 3, 3)
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found[0, 0], flat[3])
+    np.testing.assert_array_equal(found[0, 1], flat[0])
+    np.testing.assert_array_equal(found[1, 0], flat[5])
+    assert (found[history < 0] == -1).all()
+    assert (flat >= 0).all()

@@ -64,3 +64,8 @@ def test_foreseen_names_draw_what_they_would_have_drawn() -> None:
                 one, other = (getattr(noise, draw)(name, per) for noise in (plain, foreseen))
                 assert one.tobytes() == other.tobytes(), (name, per, draw)
     assert not np.array_equal(foreseen.uniform("a"), foreseen.uniform("b"))
+
+
+def test_nothing_is_foreseen_before_a_visit() -> None:
+    with pytest.raises(ValueError, match=r"foresee: got \('click',\), needs a visit that is under way"):
+        Noise(3, np.arange(6)).foresee("click")
