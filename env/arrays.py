@@ -1,7 +1,8 @@
-"""Names for the array types of signatures."""
+"""Names for the array types of signatures, and what is done to structs of arrays."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,3 +76,32 @@ def put_back(owner: object, fields: Iterable[str], snapshot: Mapping[str, AnyArr
             roomy = np.zeros((room, *saved.shape[1:]), dtype=before.dtype)
             roomy[: len(saved)] = saved
             setattr(owner, field, roomy)
+
+
+_Record = TypeVar("_Record")
+
+
+def rows_of(record: _Record, which: Ints | Bools, *, shared: tuple[str, ...] = ()) -> _Record:
+    """Some rows of a record of arrays, as a record of the same kind.
+
+    Args:
+        record: a dataclass or a named tuple. Its arrays have a row each; records in it are taken alike. What is one
+            value for all rows (numbers, None, texts) stays.
+        which: rows by number, int64 (m,), or a mask, bool (n,).
+        shared: fields whose arrays are the same for all rows, and stay.
+    """
+    names: tuple[str, ...] = getattr(record, "_fields", ())
+    if dataclasses.is_dataclass(record):
+        names = tuple(f.name for f in dataclasses.fields(record))
+    taken: dict[str, Any] = {}
+    for name in names:
+        value = getattr(record, name)
+        if name in shared:
+            taken[name] = value
+        elif isinstance(value, np.ndarray):
+            taken[name] = value[which]
+        elif dataclasses.is_dataclass(value) or hasattr(value, "_fields"):
+            taken[name] = rows_of(value, which)
+        else:
+            taken[name] = value
+    return type(record)(**taken)

@@ -70,15 +70,8 @@ class OracleAgent:
             score = self._score(visits, live)
             columns = np.argpartition(score, -width, axis=1)[:, -width:]
             shortlist, scores = live[columns], np.take_along_axis(score, columns, axis=1)
-        return Served(
-            slates=greedy(scores, shortlist, size),
-            shortlist_size=np.full(n, width),
-            num_live=len(live),
-            epsilon=0.0,
-            temperature=1.0,
-            greedy=True,
-            policy_version=0,
-        )
+        draw = self._policy.draw(scores, shortlist, len(live), size)
+        return Served(**vars(greedy(draw)), draw=draw, temperature=1.0, policy_version=0)
 
     def _score(self, visits: Visits, live: Ints) -> Doubles:
         archive = self._feed.catalogue.archive

@@ -56,7 +56,7 @@ class BaselineAgent:
             best, logits = live[order], np.take_along_axis(every, order, axis=1)
         shape = (n, best.shape[1])
         shortlist, rows = np.broadcast_to(best, shape), np.broadcast_to(logits, shape)
-        return serve(self._rng, policy, rows, shortlist, live, slate_size, 0, catalogue)
+        return serve(self._rng, policy, policy.draw(rows, shortlist, len(live), slate_size), live, 0, catalogue)
 
     def score_all(self, visits: Visits, catalogue: Catalogue) -> Doubles:
         """The logits, for every reader; all 0 where there are none: a ranking at random."""

@@ -23,7 +23,7 @@ from torch import Tensor
 from feedgym.agents.logged.policy import LEAST, BehaviourConfig, LoggedPolicy, slate_log_likelihood
 from feedgym.agents.logged.site import LoggedSite
 from feedgym.agents.serving import NUM_COUNTERS, site_counters
-from feedgym.agents.slate_policy import SlateMarginals, slate_marginals
+from feedgym.agents.slate_policy import Draw, SlateMarginals, slate_marginals
 from feedgym.env.arrays import Bools, Doubles, Floats, Ints
 from feedgym.env.checks import require
 
@@ -98,8 +98,8 @@ def chances(shown: Ints, live: Ints, logits: Doubles, epsilon: float, listed: in
     explored = np.maximum(1.0 - told.sum(axis=1), 0.0) * (len(live) / others if others else 0.0)
     explored = np.minimum(explored, 1.0 - 1e-9)[:, None]
     by_softmax = np.maximum(told - explored / len(live), LEAST) / (1.0 - explored)
-    found = slate_marginals(shown, np.log(by_softmax), live[places], len(live), explored[:, 0], size, check=False)
-    return np.minimum(slot, 1.0), found
+    draw = Draw.of(np.log(by_softmax), live[places], len(live), explored[:, 0], size, check=False)
+    return np.minimum(slot, 1.0), slate_marginals(shown, draw)
 
 
 def fit_behaviour(

@@ -12,8 +12,8 @@ from feedgym.agents.logged.behaviour import FittedBehaviour
 from feedgym.agents.logged.reward_model import RewardModel, model_values, predictions, slot_rewards
 from feedgym.agents.logged.site import LoggedSite
 from feedgym.agents.ope import ArticleTimes, LoggedSlates, ModelValues, TargetPropensities, target_propensities
-from feedgym.agents.slate_policy import Served
-from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles
+from feedgym.agents.slate_policy import Draw
+from feedgym.env.arrays import Arrays, Bools
 
 MODEL_COLUMNS = ("q", "q_pi", "slot_q", "slot_q_pi")
 
@@ -23,32 +23,18 @@ class Block:
     """Logged visits that wait for their target propensities, an entry for each tick."""
 
     logged: list[Arrays] = field(default_factory=list)
-    logits: list[Doubles] = field(default_factory=list)
-    shortlist: list[AnyArray] = field(default_factory=list)
+    drawn: list[Draw] = field(default_factory=list)
     size: int = 0
 
-    def add(self, columns: Arrays, served: Served, kept: Bools) -> None:
+    def add(self, columns: Arrays, draw: Draw, kept: Bools) -> None:
         """The visits of one tick, as far as they are kept, bool (n,)."""
-        assert served.drawn_from is not None
-        logits, shortlist = served.drawn_from
         self.logged.append({name: values[kept] for name, values in columns.items()})
-        self.logits.append(logits[kept])
-        self.shortlist.append(shortlist[kept])
+        self.drawn.append(draw.rows(kept))
         self.size += int(kept.sum())
 
     def columns(self) -> Arrays:
         """All of them, by name."""
         return {name: np.concatenate([tick[name] for tick in self.logged]) for name in self.logged[0]}
-
-    def shortlists(self) -> tuple[Doubles, AnyArray]:
-        """Logits and shortlists of all of them, padded to one width, (n, M) each."""
-        width = max(rows.shape[1] for rows in self.shortlist)
-        logits, shortlist = np.zeros((self.size, width)), np.full((self.size, width), -1, dtype=np.int64)
-        end = 0
-        for z, listed in zip(self.logits, self.shortlist, strict=True):
-            start, end = end, end + len(listed)
-            logits[start:end, : z.shape[1]], shortlist[start:end, : z.shape[1]] = z, listed
-        return logits, shortlist
 
 
 @dataclass(frozen=True)
@@ -86,16 +72,11 @@ def logged_columns(site: LoggedSite, behaviour: FittedBehaviour | None) -> Array
     }
 
 
-def model_columns(
-    model: RewardModel, site: LoggedSite, served: Served, kept: Bools, epsilon: float, rng: np.random.Generator
-) -> Arrays:
+def model_columns(model: RewardModel, site: LoggedSite, draw: Draw, kept: Bools, rng: np.random.Generator) -> Arrays:
     """The reward model's values of this tick's visits, (n, K) each; 0 of those that are not kept."""
-    assert served.drawn_from is not None
-    logits, shortlist = served.drawn_from
     live = np.sort(site.catalogue.article_id)
     g = predictions(model.agent, site.visits, live)[kept]
-    shown = site.logged.article_id[kept]
-    found = model_values(model, g, live, shown, logits[kept], shortlist[kept], epsilon, rng)
+    found = model_values(model, g, live, site.logged.article_id[kept], draw.rows(kept), rng)
     columns: Arrays = {}
     for name in MODEL_COLUMNS:
         columns[name] = np.zeros(site.logged.article_id.shape)
@@ -130,9 +111,9 @@ def part_of(block: Block, epsilon: float, times: ArticleTimes, *, weighs: bool, 
     log = LoggedSlates(**optional, estimated=estimated)
     if not weighs:
         return Part(log, None, model)
-    logits, shortlist = block.shortlists()
+    draw = Draw.joined(block.drawn)
     marginals = log.slot_marginal is not None
-    target = target_propensities(log, logits, shortlist, epsilon, articles=times, marginals=marginals)
+    target = target_propensities(log, draw.logits, draw.shortlist, epsilon, articles=times, marginals=marginals)
     return Part(log, target, model)
 
 

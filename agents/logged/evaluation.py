@@ -142,8 +142,8 @@ def _parts(
             if kept.any():
                 columns = logged_columns(site, behaviour)
                 if model is not None:
-                    columns |= model_columns(model, site, served, kept, epsilon, rng)
-                block.add(columns, _drawn(served), kept)
+                    columns |= model_columns(model, site, served.draw, kept, rng)
+                block.add(columns, served.draw, kept)
         site.advance()
         if block.size >= BLOCK or (site.done and block.size):
             parts.append(part_of(block, epsilon, times, weighs=weighs, estimated=behaviour is not None))
@@ -155,11 +155,12 @@ def _parts(
 
 def _drawn_alike(served: Served, site: LoggedSite) -> Bools:
     """Visits, bool (n,), of readers who were known when slates were drawn, which has to be the same moment for both."""
-    assert served.made_hours is not None
+    assert served.ahead is not None
+    made = served.ahead.made_hours
     sampled: Bools = ~(site.logged.greedy | served.greedy)
-    other = sampled & (np.abs(served.made_hours - site.logged.made_hours) > 1e-6)
+    other = sampled & (np.abs(made - site.logged.made_hours) > 1e-6)
     if other.any():
-        mine, theirs = served.made_hours[other][0], site.logged.made_hours[other][0]
+        mine, theirs = made[other][0], site.logged.made_hours[other][0]
         require(False, "reader_refresh_hours", f"slates of {mine:g} h", f"the log's clock: its are of {theirs:g} h")
     return sampled
 
@@ -171,11 +172,6 @@ def _still_there(site: LoggedSite) -> Bools:
     gone: Bools = (shown >= 0) & ~np.isin(shown, site.catalogue.article_id)
     there: Bools = ~gone.any(axis=1) | (logged.num_live >= 0)
     return there
-
-
-def _drawn(served: Served) -> Served:
-    assert served.drawn_from is not None
-    return served
 
 
 def _can(name: str, whole: Part) -> bool:

@@ -18,7 +18,7 @@ from feedgym.agents.learners import Foretelling
 from feedgym.agents.logged.learning import Progress, learn_from_log
 from feedgym.agents.logged.site import LoggedSite
 from feedgym.agents.ope import ModelValues, slot_expectation
-from feedgym.agents.slate_policy import columns_in_shortlist, sample_slates
+from feedgym.agents.slate_policy import Draw, columns_in_shortlist, draw_slates
 from feedgym.agents.two_tower import TwoTowerAgent
 from feedgym.env.arrays import Bools, Doubles, Ints
 from feedgym.env.checks import require
@@ -160,9 +160,7 @@ def model_values(
     g: Doubles,
     live: Ints,
     article_id: Ints,
-    logits: Doubles,
-    shortlist: Ints,
-    epsilon: float,
+    draw: Draw,
     rng: np.random.Generator,
     draws: int = DRAWS,
 ) -> ModelValues:
@@ -177,28 +175,27 @@ def model_values(
         g: its regression's predictions, float64 (n, N).
         live: live articles, rising, (N,).
         article_id: logged slates, all of live articles or -1, (n, K).
-        logits: of the target, (n, M), as ``sample_slates`` takes them.
-        shortlist: of the target, (n, M); -1 pads.
-        epsilon: of the target.
+        draw: what the target would have drawn the same visits' slates from.
         rng: of the draws.
         draws: D.
     """
     n, size = article_id.shape
+    shortlist, epsilon = draw.shortlist, np.broadcast_to(draw.epsilon, n)
     listed, shown = shortlist >= 0, article_id >= 0
     uniform = epsilon / len(live)
-    top = np.where(listed, logits, -np.inf)
+    top = np.where(listed, draw.logits, -np.inf)
     share = np.exp(top - top.max(axis=1, keepdims=True))
-    share *= (1.0 - epsilon) / share.sum(axis=1, keepdims=True)
+    share *= (1.0 - epsilon)[:, None] / share.sum(axis=1, keepdims=True)
     of_listed = np.take_along_axis(g, _column(shortlist, live), axis=1)
     mean = epsilon * g.mean(axis=1) + np.einsum("nm,nm->n", share, np.where(listed, of_listed, 0.0))
     # The shown articles: g, and the weights with which the target draws them.
     own = np.where(shown, np.take_along_axis(g, _column(article_id, live), axis=1), 0.0)
     place = columns_in_shortlist(article_id, shortlist)
     drawn = np.where(place >= 0, np.take_along_axis(share, np.maximum(place, 0), axis=1), 0.0)
-    weight = np.where(shown, uniform + drawn, 0.0)
+    weight = np.where(shown, uniform[:, None] + drawn, 0.0)
     total = np.broadcast_to(mean[:, None], own.shape)
     here = slot_expectation(total, weight, np.broadcast_to(own[:, None, :], (n, size, size)))
-    expected = _slot_means(model, g, live, logits, shortlist, epsilon, size, rng, draws)
+    expected = _slot_means(model, g, live, draw, rng, draws)
     expected[:, 0] = model.offset[0] + model.slope[0] * mean
     later = np.cumsum(expected[:, ::-1], axis=1)[:, ::-1] - expected
     slot_q = np.where(shown, model.offset + model.slope * own, 0.0)
@@ -211,21 +208,13 @@ def model_values(
 
 
 def _slot_means(
-    model: RewardModel,
-    g: Doubles,
-    live: Ints,
-    logits: Doubles,
-    shortlist: Ints,
-    epsilon: float,
-    size: int,
-    rng: np.random.Generator,
-    draws: int,
+    model: RewardModel, g: Doubles, live: Ints, draw: Draw, rng: np.random.Generator, draws: int
 ) -> Doubles:
     """What the target's slots pay by the model, float64 (n, K): a mean over drawn slates."""
     rows = np.repeat(np.arange(len(g)), draws)
-    slates = sample_slates(rng, logits[rows], shortlist[rows], live, size, epsilon, check=False).article_id
+    slates = draw_slates(rng, draw.rows(rows), live).article_id
     paid = np.where(
         slates >= 0, model.offset + model.slope * np.take_along_axis(g[rows], _column(slates, live), axis=1), 0.0
     )
-    means: Doubles = paid.reshape(len(g), draws, size).mean(axis=1)
+    means: Doubles = paid.reshape(len(g), draws, -1).mean(axis=1)
     return means

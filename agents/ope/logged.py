@@ -5,17 +5,13 @@ Shapes: n visits, K positions.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from feedgym.env.arrays import AnyArray, Bools, Doubles, Ints
+from feedgym.env.arrays import AnyArray, Bools, Doubles, Ints, rows_of
 from feedgym.env.checks import require
-
-_Record = TypeVar("_Record", "LoggedSlates", "TargetPropensities", "ModelValues")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +69,7 @@ class LoggedSlates:
 
         Choose by what was known before the slate was drawn (the reader, the time, epsilon), never by what it was.
         """
-        return _rows(self, rows)
+        return rows_of(self, np.asarray(rows))
 
     def first_visits(self) -> Ints:
         """Rows of the first visit of each slate, rising: the only ones for estimators (docs/mathematics.md 2.7).
@@ -110,7 +106,7 @@ class TargetPropensities:
 
     def select(self, rows: npt.ArrayLike) -> TargetPropensities:
         """As :meth:`LoggedSlates.select`."""
-        return _rows(self, rows)
+        return rows_of(self, np.asarray(rows))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,20 +130,13 @@ class ModelValues:
 
     def select(self, rows: npt.ArrayLike) -> ModelValues:
         """As :meth:`LoggedSlates.select`."""
-        return _rows(self, rows)
+        return rows_of(self, np.asarray(rows))
 
 
 def first_rows(slate_id: Ints) -> Ints:
     """The row in which each slate stands first, rising, of slates (n,) in order of time."""
     _, first = np.unique(slate_id, return_index=True)
     return np.sort(first).astype(np.int64)
-
-
-def _rows(record: _Record, rows: npt.ArrayLike) -> _Record:
-    """The same record with ``rows`` of each of its arrays."""
-    at = np.asarray(rows)
-    arrays = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
-    return dataclasses.replace(record, **{name: a[at] for name, a in arrays.items() if isinstance(a, np.ndarray)})
 
 
 def _shape(array: AnyArray) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from feedgym.agents.ope.live_sets import ArticleTimes, check_live_sets, check_shortlist
 from feedgym.agents.ope.logged import LoggedSlates, TargetPropensities
-from feedgym.agents.slate_policy import slate_log_propensity, slate_marginals
+from feedgym.agents.slate_policy import Draw, slate_chances, slate_marginals
 from feedgym.env.checks import require
 
 
@@ -44,11 +44,11 @@ def target_propensities(
     listed = np.asarray(shortlist, dtype=np.int64)
     require(listed.ndim == 2 and len(listed) == log.num_visits, "shortlist", listed.shape, f"({log.num_visits}, M)")
     check_shortlist(listed, log, times)
-    _, slot = slate_log_propensity(log.article_id, logits, listed, log.num_live, epsilon)
+    draw = Draw.of(logits, listed, log.num_live, epsilon, log.article_id.shape[1])
+    _, slot = slate_chances(log.article_id, draw)
     if not marginals:
         return TargetPropensities(slot_propensity=slot, num_live=log.num_live)
-    size = log.article_id.shape[1]
-    found = slate_marginals(log.article_id, logits, listed, log.num_live, epsilon, size, check=False)
+    found = slate_marginals(log.article_id, draw)
     return TargetPropensities(
         slot_propensity=slot,
         # A quadrature may leave 1 by its own error.

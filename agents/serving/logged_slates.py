@@ -9,7 +9,7 @@ import numpy as np
 
 from feedgym.agents.serving.acted import Acted
 from feedgym.agents.serving.slates_ahead import without_expired
-from feedgym.agents.slate_policy import SlateMarginals, Slates, columns_in_shortlist
+from feedgym.agents.slate_policy import SlateMarginals, columns_in_shortlist
 from feedgym.env.arrays import Bools, Doubles, Ints
 
 _LEAST_LOG = -700.0
@@ -74,22 +74,17 @@ def served_by_another(acted: Acted, logged: LoggedTick) -> Acted:
     """
     shown = logged.article_id >= 0
     propensity = logged.slot_propensity
-    drawn = Slates(
+    served = replace(
+        acted.served,
         article_id=logged.article_id,
         slot_propensity=propensity,
         log_propensity=np.log(propensity).sum(axis=1),
         # Of the agent's shortlist: what it does not hold is a candidate of its own.
-        in_shortlist=shown & (columns_in_shortlist(logged.article_id, acted.shortlist) >= 0),
+        in_shortlist=shown & (columns_in_shortlist(logged.article_id, acted.served.draw.shortlist) >= 0),
         logit=np.full(shown.shape, np.nan),
         log_weight=log_draw_weights(propensity, shown),
+        draw=replace(acted.served.draw, greedy=logged.greedy),
+        given_marginals=SlateMarginals(logged.slot_marginal, logged.inclusion, logged.inclusion_time),
+        ahead=None,
     )
-    marginals = SlateMarginals(logged.slot_marginal, logged.inclusion, logged.inclusion_time)
-    served = replace(
-        acted.served,
-        slates=without_expired(drawn, ~logged.expired),
-        greedy=logged.greedy,
-        drawn=None,
-        drawn_from=None,
-        logged=marginals,
-    )
-    return replace(acted, served=served)
+    return replace(acted, served=without_expired(served, ~logged.expired))

@@ -3,7 +3,6 @@
 Shapes: n readers, L clicks of history, R columns of a reader, F observables. Time is in hours.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -14,7 +13,7 @@ from feedgym.agents.serving.reader_vectors import ReaderVectors
 from feedgym.agents.serving.requests import Requests, reader_columns
 from feedgym.agents.serving.serving_cost import ServingCost
 from feedgym.agents.serving.slates_ahead import SlatesAhead
-from feedgym.env.arrays import Arrays, Bools, Floats, Ints, nest, unnest
+from feedgym.env.arrays import Arrays, Bools, Floats, Ints, nest, rows_of, unnest
 from feedgym.env.feed import ReaderRecords, Visits
 from feedgym.towers.interface import UserOutput
 
@@ -134,8 +133,7 @@ class Serving:
             return embed(requests)
 
         def some(stale: Bools) -> UserOutput:
-            few = {f.name: getattr(requests, f.name)[stale] for f in dataclasses.fields(requests) if f.name != "now"}
-            return embed(dataclasses.replace(requests, **few))
+            return embed(rows_of(requests, stale))
 
         number = period(requests.now, self.clocks.reader_refresh_hours)
         output, made = self._vectors.of(requests.row, number, version, some)

@@ -7,15 +7,17 @@ Shapes: m slates (the last is the one for unknown readers), n visits, M shortlis
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from feedgym.agents.serving.acted import Acted
-from feedgym.agents.slate_policy import Served, SlateMarginals, Slates
+from feedgym.agents.slate_policy import Ahead, Draw, Served, SlateMarginals, Slates
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Ints, nest, unnest
 
 _SLATES = tuple(field.name for field in dataclasses.fields(Slates))
 _MARGINALS = SlateMarginals._fields
+_Slates = TypeVar("_Slates", bound=Slates)
 # Kept small: what stands here a million times.
 _NARROW = ("history_id", "shortlist")
 
@@ -58,21 +60,21 @@ class SlatesAhead:
         for name in _NARROW:
             columns[name] = columns[name].astype(np.int64)
         slates = Slates(**{name: columns[name] for name in _SLATES})
-        greedy = columns["greedy"]
-        marginals = SlateMarginals(*(columns[name] for name in _MARGINALS)) if _MARGINALS[0] in columns else None
         served = Served(
-            slates=slates,
-            shortlist_size=columns["shortlist_size"],
-            num_live=int(self._scalars["num_live"]),
-            epsilon=columns["epsilon"],
+            **vars(slates),
+            draw=Draw(
+                columns["logits"],
+                columns["shortlist"],
+                num_live=int(self._scalars["num_live"]),
+                epsilon=columns["epsilon"],
+                slate_size=slates.article_id.shape[1],
+                greedy=columns["greedy"],
+            ),
             temperature=float(self._scalars["temperature"]),
-            greedy=greedy,
             policy_version=int(self._scalars["policy_version"]),
-            drawn_from=None if marginals is not None or greedy.all() else (columns["logits"], columns["shortlist"]),
-            logged=marginals,
+            given_marginals=SlateMarginals(*(columns[n] for n in _MARGINALS)) if _MARGINALS[0] in columns else None,
             num_unfilled=int(columns["unfilled"].sum()),
-            made_hours=np.full(len(rows), self.hours),
-            first_visit=_looked_up(self._before, rows, 0),
+            ahead=Ahead(slates, np.full(len(rows), self.hours), _looked_up(self._before, rows, 0)),
         )
         return Acted(
             now=now,
@@ -82,8 +84,6 @@ class SlatesAhead:
             history_minutes=columns.get("history_minutes"),
             queries=columns["queries"],
             offset=columns["offset"],
-            shortlist=columns["shortlist"],
-            logits=columns["logits"],
             live=self._live,
             served=served,
         )
@@ -123,9 +123,8 @@ def _columns(acted: Acted) -> Arrays:
         "history_id": acted.history_id.astype(np.int32),
         "queries": acted.queries,
         "offset": acted.offset,
-        "shortlist": acted.shortlist.astype(np.int32),
-        "logits": acted.logits,
-        "shortlist_size": served.shortlist_size,
+        "shortlist": served.draw.shortlist.astype(np.int32),
+        "logits": served.draw.logits,
         "epsilon": np.broadcast_to(served.epsilon, n),
         "greedy": np.broadcast_to(served.greedy, n),
         # All rows want as many, K or all that is live: their number is known from the sum over the rows.
@@ -133,9 +132,9 @@ def _columns(acted: Acted) -> Arrays:
     }
     if acted.history_minutes is not None:
         columns["history_minutes"] = acted.history_minutes
-    columns |= {name: getattr(served.slates, name) for name in _SLATES}
-    if served.logged is not None:
-        columns |= served.logged._asdict()
+    columns |= {name: getattr(served, name) for name in _SLATES}
+    if served.given_marginals is not None:
+        columns |= served.given_marginals._asdict()
     return columns
 
 
@@ -162,7 +161,7 @@ def _filled(part: Arrays, name: str, width: int) -> AnyArray:
     return part[name]
 
 
-def without_expired(slates: Slates, is_live: Bools) -> Slates:
+def without_expired(slates: _Slates, is_live: Bools) -> _Slates:
     """Slates with what has expired since taken out: its position stays empty.
 
     Args:

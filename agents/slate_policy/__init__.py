@@ -3,6 +3,7 @@
 May import ``retrieval``, ``editorial`` and ``feedgym.env``.
 """
 
+from feedgym.agents.slate_policy.draw import Draw
 from feedgym.agents.slate_policy.draw_weights import columns_in_shortlist
 from feedgym.agents.slate_policy.importance import (
     PAPER_CAP,
@@ -19,12 +20,21 @@ from feedgym.agents.slate_policy.inclusion import (
     slot_marginal,
 )
 from feedgym.agents.slate_policy.policy import PolicyConfig, boosts, eligible, greedy, only_eligible, serve
-from feedgym.agents.slate_policy.served import Served, marginals_of
-from feedgym.agents.slate_policy.slates import Slates, greedy_slates, sample_slates, slate_log_propensity
+from feedgym.agents.slate_policy.served import Ahead, Served, marginals_of
+from feedgym.agents.slate_policy.slates import (
+    Slates,
+    draw_slates,
+    greedy_slates,
+    sample_slates,
+    slate_chances,
+    slate_log_propensity,
+)
 
 __all__ = [
     "PAPER_CAP",
     "WEIGHT_METHODS",
+    "Ahead",
+    "Draw",
     "PolicyConfig",
     "Served",
     "SlateMarginals",
@@ -32,6 +42,7 @@ __all__ = [
     "WeightMethod",
     "boosts",
     "columns_in_shortlist",
+    "draw_slates",
     "eligible",
     "greedy",
     "greedy_slates",
@@ -42,6 +53,7 @@ __all__ = [
     "only_eligible",
     "sample_slates",
     "serve",
+    "slate_chances",
     "slate_log_propensity",
     "slate_marginals",
     "slot_marginal",

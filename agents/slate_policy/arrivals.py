@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from feedgym.agents.slate_policy.draw_weights import Doubles, Ints
+from feedgym.env.arrays import Doubles, Ints
 
 _MOST_SUMS = 24
 """Power sums that are used: the next ones move a count by less than (K heaviest / expected count)^24 < 1e-11."""

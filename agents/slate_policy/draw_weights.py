@@ -10,17 +10,12 @@ K positions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from feedgym.env.checks import require
-
-Doubles = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+from feedgym.agents.slate_policy.draw import Draw, refuse_rows
+from feedgym.env.arrays import AnyArray, Bools, Doubles, Ints
 
 
 @dataclass(frozen=True)
@@ -35,22 +30,18 @@ class DrawWeights:
     """N - M_b, (B,): how many live articles are outside the shortlist."""
 
 
-def draw_weights(logits: Doubles, shortlist: Ints, num_live: Ints, epsilon: Doubles) -> DrawWeights:
+def draw_weights(draw: Draw) -> DrawWeights:
     """The draw weights ``w`` (docs/mathematics.md 1) of B visits.
 
     A logit of -inf is allowed and means that the softmax never picks the article: exploration alone can show
     it.
 
-    Args:
-        logits: float64 (B, M), nats, after temperature; ignored where the shortlist is padded.
-        shortlist: int64 (B, M), distinct article ids in a row; -1 pads.
-        num_live: N, int64 (B,).
-        epsilon: share of uniform exploration, float64 (B,).
-
     Raises:
         ValueError: a logit is NaN or +inf, a row lists more articles than are live, or a row has ``epsilon <
             1`` and no finite logit, so that the softmax has nothing to choose from.
     """
+    num_live, epsilon = _each(draw.num_live, draw), _each(draw.epsilon, draw)
+    logits, shortlist = draw.logits, draw.shortlist
     listed = shortlist >= 0
     tail_count: Ints = num_live - listed.sum(axis=1)
     refuse_rows(
@@ -83,6 +74,11 @@ def draw_weights(logits: Doubles, shortlist: Ints, num_live: Ints, epsilon: Doub
     log_listed: Doubles = np.logaddexp(log_tail[:, None], log_keep[:, None] + log_softmax)
     log_listed[~listed] = -np.inf
     return DrawWeights(log_listed, log_tail, tail_count)
+
+
+def _each(value: AnyArray | float, draw: Draw) -> AnyArray:
+    """One value a visit, (B,)."""
+    return np.broadcast_to(value, (len(draw),))
 
 
 def log_rest(weights: DrawWeights, taken: Bools, num_tail_taken: Ints) -> Doubles:
@@ -132,68 +128,3 @@ def repeats_earlier(articles: Ints) -> Bools:
     for k in range(1, articles.shape[1]):
         repeated[:, k] = (articles[:, :k] == articles[:, k, None]).any(axis=1) & (articles[:, k] >= 0)
     return repeated
-
-
-def as_shortlist(logits: npt.ArrayLike, shortlist: npt.ArrayLike, *, check: bool) -> tuple[Doubles, Ints]:
-    """Bring logits (B, M) and article ids (B, M) to float64 and int64, and refuse what does not fit.
-
-    Args:
-        logits: float array; float32 is widened.
-        shortlist: integer array; -1 pads, and only -1.
-        check: also sort every row to find repeated articles, O(B M log M).
-    """
-    scores, listed = np.asarray(logits), as_ids(shortlist, "shortlist", 2)
-    require(scores.dtype.kind == "f", "logits", scores.dtype, "a float array")
-    require(scores.shape == listed.shape, "logits", scores.shape, f"the shortlist's shape {listed.shape}")
-    if check and listed.shape[1] > 1:
-        ordered = np.sort(listed, axis=1)
-        repeated = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
-        refuse_rows(
-            repeated.any(axis=1),
-            "shortlist",
-            lambda b: f"article {ordered[b, 1:][repeated[b]][0]} twice in row {b}",
-            "distinct articles in a row",
-        )
-    return scores.astype(np.float64, copy=False), listed
-
-
-def as_ids(ids: npt.ArrayLike, name: str, ndim: int) -> Ints:
-    """Bring article ids of ``ndim`` axes to int64; -1 is the only negative one."""
-    array = np.asarray(ids)
-    require(array.dtype.kind in "iu", name, array.dtype, "an integer array of article ids")
-    require(array.ndim == ndim, name, array.shape, f"{ndim} axes")
-    lowest = int(array.min(initial=0))
-    require(lowest >= -1, name, lowest, "article ids >= 0, or -1 for none")
-    return array.astype(np.int64, copy=False)
-
-
-def as_epsilon(epsilon: npt.ArrayLike, num_rows: int) -> Doubles:
-    """Epsilon as float64 (B,), from a scalar or (B,), each within [0, 1]."""
-    array = np.asarray(epsilon, dtype=np.float64)
-    require(array.shape in ((), (num_rows,)), "epsilon", array.shape, f"a scalar or shape ({num_rows},)")
-    outside = ~((array >= 0) & (array <= 1))
-    require(not outside.any(), "epsilon", array[outside].tolist()[:1], "0 <= epsilon <= 1")
-    return np.broadcast_to(array, (num_rows,))
-
-
-def as_num_live(num_live: npt.ArrayLike, num_rows: int) -> Ints:
-    """The number of live articles as int64 (B,), from a scalar or (B,), each at least 1."""
-    array = np.asarray(num_live)
-    require(array.dtype.kind in "iu", "num_live", array.dtype, "an integer or integers")
-    require(array.shape in ((), (num_rows,)), "num_live", array.shape, f"a scalar or shape ({num_rows},)")
-    lowest = int(array.min(initial=1))
-    require(lowest >= 1, "num_live", lowest, ">= 1 live article")
-    return np.broadcast_to(array.astype(np.int64), (num_rows,))
-
-
-def refuse_rows(
-    bad: Bools | np.bool_,
-    name: str,
-    seen: Callable[[int], str],
-    allowed: str,
-    detail: Callable[[int], str] = lambda b: "",
-) -> None:
-    """Raise ``ValueError`` about the first row of ``bad`` (B,) that is True; the texts are made only then."""
-    if bad.any():
-        row = int(bad.argmax())
-        require(False, name, seen(row), allowed + detail(row))

@@ -26,19 +26,10 @@ from feedgym.agents.slate_policy.arrivals import (
     light_limit,
     moments,
 )
-from feedgym.agents.slate_policy.draw_weights import (
-    Bools,
-    Doubles,
-    Ints,
-    as_epsilon,
-    as_ids,
-    as_num_live,
-    as_shortlist,
-    columns_in_shortlist,
-    draw_weights,
-    refuse_rows,
-)
+from feedgym.agents.slate_policy.draw import Draw, as_ids, refuse_rows
+from feedgym.agents.slate_policy.draw_weights import columns_in_shortlist, draw_weights
 from feedgym.agents.slate_policy.race_clock import Nodes, Rates, expected_time, last_time, make_nodes, num_nodes
+from feedgym.env.arrays import Bools, Doubles, Ints
 from feedgym.env.checks import require
 
 _BLOCK = 1 << 15
@@ -58,35 +49,20 @@ class SlateMarginals(NamedTuple):
     """``t*``, (B,)."""
 
 
-def slate_marginals(
-    slates: npt.ArrayLike,
-    logits: npt.ArrayLike,
-    shortlist: npt.ArrayLike,
-    num_live: npt.ArrayLike,
-    epsilon: npt.ArrayLike,
-    slate_size: int,
-    *,
-    nodes: int | None = None,
-    check: bool = True,
-) -> SlateMarginals:
+def slate_marginals(slates: npt.ArrayLike, draw: Draw, *, nodes: int | None = None) -> SlateMarginals:
     """Slot marginals, inclusion probabilities and ``t*`` of slates, at the price of one of them.
 
     Args:
         slates: int64 (B, W), W <= K, the article of each position; -1 pads.
-        logits: float64 (B, M), after temperature; ignored where the shortlist is padded.
-        shortlist: int64 (B, M); -1 pads.
-        num_live: N, a scalar or (B,).
-        epsilon: share of uniform exploration, a scalar or (B,).
-        slate_size: K.
+        draw: what they were drawn from, or what another policy would draw from.
         nodes: of the quadrature; None takes as many as each row's race asks for, 10 to 50 at most settings.
-        check: refuse repeated ids within a row of the shortlist, O(B M log M).
 
     Raises:
-        ValueError: as ``slate_log_propensity``; ``slate_size`` or ``nodes`` below 1; more than K positions.
+        ValueError: as ``slate_log_propensity``; ``nodes`` below 1; more than K positions.
     """
     asked = as_ids(slates, "slates", 2)
-    require(asked.shape[1] <= slate_size, "slates", asked.shape, f"at most slate_size ({slate_size}) columns")
-    return _marginals(asked, logits, shortlist, num_live, epsilon, slate_size, nodes, check)
+    require(asked.shape[1] <= draw.slate_size, "slates", asked.shape, f"at most slate_size ({draw.slate_size}) columns")
+    return _marginals(asked, draw, nodes)
 
 
 def inclusion_probability(
@@ -101,10 +77,10 @@ def inclusion_probability(
 ) -> Doubles:
     """Chance that each article of ``slates`` stands anywhere in a slate of ``slate_size``, float64 (B, W).
 
-    Any number of articles may be asked for. Arguments and errors as :func:`slate_marginals`.
+    Any number of articles may be asked for. Arguments and errors as :meth:`Draw.of` and :func:`slate_marginals`.
     """
-    asked = as_ids(slates, "slates", 2)
-    return _marginals(asked, logits, shortlist, num_live, epsilon, slate_size, nodes, True).inclusion
+    draw = Draw.of(logits, shortlist, num_live, epsilon, slate_size)
+    return _marginals(as_ids(slates, "slates", 2), draw, nodes).inclusion
 
 
 def slot_marginal(
@@ -119,27 +95,19 @@ def slot_marginal(
 ) -> Doubles:
     """Chance that the article at position k of ``slates`` (B, W), W <= K, stands at that position, (B, W).
 
-    Arguments and errors as :func:`slate_marginals`, which gives more for the same.
+    Arguments and errors as :meth:`Draw.of` and :func:`slate_marginals`, which gives more for the same.
     """
-    return slate_marginals(slates, logits, shortlist, num_live, epsilon, slate_size, nodes=nodes).slot_marginal
+    draw = Draw.of(logits, shortlist, num_live, epsilon, slate_size)
+    return slate_marginals(slates, draw, nodes=nodes).slot_marginal
 
 
-def inclusion_time(
-    logits: npt.ArrayLike,
-    shortlist: npt.ArrayLike,
-    num_live: npt.ArrayLike,
-    epsilon: npt.ArrayLike,
-    slate_size: int,
-) -> Doubles:
+def inclusion_time(draw: Draw) -> Doubles:
     """The time t* at which ``slate_size`` arrivals are expected, float64 (B,).
 
     ``1 - exp(-w t*)`` is the cheap inclusion probability: it sums to K exactly. Where K takes all that can be shown
     no time does, and one at which a fiftieth of an article is missing is given instead.
     """
-    z, listed = as_shortlist(logits, shortlist, check=True)
-    rows = len(listed)
-    weights = draw_weights(z, listed, as_num_live(num_live, rows), as_epsilon(epsilon, rows))
-    return expected_time(Rates.of(weights), slate_size)
+    return expected_time(Rates.of(draw_weights(draw)), draw.slate_size)
 
 
 def cheap_inclusion(weight: Doubles, time: Doubles) -> Doubles:
@@ -148,23 +116,14 @@ def cheap_inclusion(weight: Doubles, time: Doubles) -> Doubles:
     return chance
 
 
-def _marginals(
-    asked: Ints,
-    logits: npt.ArrayLike,
-    shortlist: npt.ArrayLike,
-    num_live: npt.ArrayLike,
-    epsilon: npt.ArrayLike,
-    slate_size: int,
-    nodes: int | None,
-    check: bool,
-) -> SlateMarginals:
+def _marginals(asked: Ints, draw: Draw, nodes: int | None) -> SlateMarginals:
     """Column c of ``asked`` (B, W) is asked for position c, or for the last where a slate has no such position."""
-    require(slate_size >= 1, "slate_size", slate_size, ">= 1")
     require(nodes is None or nodes >= 1, "nodes", nodes, "None, or >= 1")
-    z, listed = as_shortlist(logits, shortlist, check=check)
-    require(len(asked) == len(listed), "slates", asked.shape, f"{len(listed)} rows, as the shortlist")
-    live, share = as_num_live(num_live, len(listed)), as_epsilon(epsilon, len(listed))
-    rates = Rates.of(draw_weights(z, listed, live, share))
+    require(len(asked) == len(draw), "slates", asked.shape, f"{len(draw)} rows, as the shortlist")
+    listed, slate_size = draw.shortlist, draw.slate_size
+    live: Ints = np.broadcast_to(draw.num_live, (len(draw),))
+    share: Doubles = np.broadcast_to(draw.epsilon, (len(draw),))
+    rates = Rates.of(draw_weights(draw))
     middle = expected_time(rates, slate_size)
     end = last_time(rates, slate_size, middle)
     count: Ints = num_nodes(end, slate_size) if nodes is None else np.full(len(asked), nodes)

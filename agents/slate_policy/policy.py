@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from feedgym.agents.editorial import Rule, Rules, rules_of
+from feedgym.agents.slate_policy.draw import Draw, as_shortlist
 from feedgym.agents.slate_policy.exploration import is_new
 from feedgym.agents.slate_policy.inclusion import SlateMarginals
 from feedgym.agents.slate_policy.ruled_slates import ruled_slates
 from feedgym.agents.slate_policy.served import Served
-from feedgym.agents.slate_policy.slates import Slates, greedy_slates, sample_slates
+from feedgym.agents.slate_policy.slates import Slates, draw_slates, greedy_slates
 from feedgym.env.arrays import Bools, Doubles, Ints
 from feedgym.env.checks import require
 from feedgym.env.feed import Catalogue
@@ -57,6 +58,18 @@ class PolicyConfig:
         """The rules, read."""
         return rules_of(self.rules)
 
+    def draw(self, logits: Doubles, shortlist: Ints, num_live: int, slate_size: int) -> Draw:
+        """What this policy draws slates from.
+
+        Args:
+            logits: (n, M), temperature and boosts included.
+            shortlist: (n, M), without what the rules exclude; -1 pads.
+            num_live: N, likewise; 0 where nothing is left.
+            slate_size: K.
+        """
+        epsilon = 0.0 if self.greedy else self.epsilon
+        return Draw(*as_shortlist(logits, shortlist, check=False), num_live, epsilon, slate_size, self.greedy)
+
 
 def eligible(config: PolicyConfig, catalogue: Catalogue) -> Bools | None:
     """Which live articles the rules do not exclude, bool (N,), rows as ``catalogue.article_id``; None: all."""
@@ -94,44 +107,40 @@ def only_eligible(shortlist: Ints, logits: Doubles, live_ids: Ints, size: int) -
 def serve(
     rng: np.random.Generator,
     config: PolicyConfig,
-    logits: Doubles,
-    shortlist: Ints,
+    draw: Draw,
     live_ids: Ints,
-    slate_size: int,
     policy_version: int,
     catalogue: Catalogue | None = None,
 ) -> Served:
-    """Slates from logits (n, M), temperature and boosts included, over shortlists (n, M); -1 pads a shortlist.
+    """Slates from what is to be drawn from.
 
-    ``live_ids`` (N,) and the shortlists are without what the rules exclude. Rules of other kinds need ``catalogue``.
-    Under those, inclusion, slot marginals and ``t*`` are unknown, and NaN in the log.
+    Args:
+        rng: the agent's own stream.
+        config: whose ``draw`` it is.
+        draw: of n visits.
+        live_ids: what ``draw.num_live`` counts, (N,).
+        policy_version: grows with every training.
+        catalogue: whose categories rules look at. Under rules that do more than exclude, inclusion, slot marginals and
+            ``t*`` are unknown, and NaN in the log.
     """
-    rules = config.editorial
-    drawn = len(live_ids) > 0 and not config.greedy
-    unknown = None
+    rules, unknown = config.editorial, None
     if len(live_ids) == 0:
-        slates = _nothing(len(shortlist), slate_size)
+        slates = _nothing(len(draw), draw.slate_size)
     elif rules.reshapes:
         if catalogue is None:
             raise ValueError("catalogue: got None, needs the catalogue whose categories the rules look at")
-        epsilon, greedily = config.epsilon, config.greedy
-        slates = ruled_slates(rng, rules, catalogue, logits, shortlist, live_ids, slate_size, epsilon, greedy=greedily)
-        if drawn:
-            drawn, unknown = False, _unknown(slates.article_id)
-    elif config.greedy:
-        slates = greedy(logits, shortlist, slate_size)
+        slates = ruled_slates(rng, rules, catalogue, draw, live_ids)
+        unknown = None if draw.all_greedy else _unknown(slates.article_id)
+    elif draw.all_greedy:
+        slates = greedy(draw)
     else:
-        slates = sample_slates(rng, logits, shortlist, live_ids, slate_size, config.epsilon, check=False)
+        slates = draw_slates(rng, draw, live_ids)
     return Served(
-        slates=slates,
-        shortlist_size=np.count_nonzero(shortlist >= 0, axis=1),
-        num_live=len(live_ids),
-        epsilon=0.0 if config.greedy else config.epsilon,
+        **vars(slates),
+        draw=draw,
         temperature=config.temperature,
-        greedy=config.greedy,
         policy_version=policy_version,
-        drawn_from=(logits, shortlist) if drawn else None,
-        logged=unknown,
+        given_marginals=unknown,
         num_unfilled=_unfilled(slates.article_id, len(catalogue)) if catalogue is not None else 0,
     )
 
@@ -162,9 +171,10 @@ def _nothing(num_visits: int, slate_size: int) -> Slates:
     )
 
 
-def greedy(logits: Doubles, shortlist: Ints, slate_size: int) -> Slates:
+def greedy(draw: Draw) -> Slates:
     """The K best by logit; propensity 1, and no draw, so that draw weights are NaN."""
-    article_id = greedy_slates(logits, shortlist, slate_size)
+    logits, shortlist = draw.logits, draw.shortlist
+    article_id = greedy_slates(logits, shortlist, draw.slate_size)
     shown = article_id >= 0
     # The logit that goes with each served id: its column is where the shortlist holds it.
     column = np.argmax(shortlist[:, None, :] == article_id[:, :, None], axis=2)

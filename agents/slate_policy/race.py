@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from feedgym.agents.slate_policy.draw_weights import DrawWeights, Ints, columns_in_shortlist, repeats_earlier
+from feedgym.agents.slate_policy.draw_weights import DrawWeights, columns_in_shortlist, repeats_earlier
+from feedgym.env.arrays import Ints
 
 _SCARCE_TAIL = 4
 """Below this many tail articles per article wanted, rejection would redraw too often: permute instead."""

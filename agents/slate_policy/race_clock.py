@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feedgym.agents.slate_policy.draw_weights import Doubles, DrawWeights, Ints
+from feedgym.agents.slate_policy.draw_weights import DrawWeights
+from feedgym.env.arrays import Doubles, Ints
 
 LATE = 1e-8
 """Chance, at most about, of fewer than K arrivals by the end of the integrals: what they leave out."""

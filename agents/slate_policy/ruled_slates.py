@@ -14,7 +14,8 @@ from __future__ import annotations
 import numpy as np
 
 from feedgym.agents.editorial import Cells, Rules, Shares, make_caps, make_cells, pinned_articles
-from feedgym.agents.slate_policy.draw_weights import as_epsilon, as_shortlist, columns_in_shortlist, draw_weights
+from feedgym.agents.slate_policy.draw import Draw
+from feedgym.agents.slate_policy.draw_weights import columns_in_shortlist, draw_weights
 from feedgym.agents.slate_policy.slates import Slates
 from feedgym.env.arrays import Bools, Doubles, Ints
 from feedgym.env.feed import Catalogue
@@ -89,30 +90,16 @@ class _Left:
             self._shares.take(position, rows, cell)
 
 
-def ruled_slates(
-    rng: np.random.Generator,
-    rules: Rules,
-    catalogue: Catalogue,
-    logits: Doubles,
-    shortlist: Ints,
-    live_ids: Ints,
-    slate_size: int,
-    epsilon: float,
-    *,
-    greedy: bool = False,
-) -> Slates:
+def ruled_slates(rng: np.random.Generator, rules: Rules, catalogue: Catalogue, draw: Draw, live_ids: Ints) -> Slates:
     """Slates that keep the rules, with the exact chance of each position given those above it.
 
     Args:
         rng: the agent's own stream.
         rules: of the site; what it excludes has to be gone already.
         catalogue: whose categories the rules look at.
-        logits: float64 (B, M), after temperature and boosts.
-        shortlist: int64 (B, M), eligible articles, distinct in a row; -1 pads.
+        draw: from eligible articles. Where all of it is greedy: the best allowed by logit at each position (of equals
+            the smaller id), propensity 1.
         live_ids: int64 (N,), eligible articles, N >= 1.
-        slate_size: K.
-        epsilon: share of uniform exploration over the eligible articles.
-        greedy: the best allowed by logit at each position (of equals the smaller id): propensity 1.
 
     Returns:
         Of a pinned article ``slot_propensity`` is 1, ``logit`` and ``log_weight`` are NaN: it was not drawn. An
@@ -121,16 +108,15 @@ def ruled_slates(
     Raises:
         ValueError: rules that slates of K positions cannot keep.
     """
+    scores, listed, slate_size, greedy = draw.logits, draw.shortlist, draw.slate_size, draw.all_greedy
     rules.check(slate_size)
-    scores, listed = as_shortlist(logits, shortlist, check=False)
     num_rows, width = listed.shape
     if greedy:
         order = np.lexsort((listed, -np.where(listed >= 0, scores, -np.inf)), axis=1)
         scores, listed = np.take_along_axis(scores, order, axis=1), np.take_along_axis(listed, order, axis=1)
         log_listed, log_tail = np.where(listed >= 0, scores, -np.inf), np.full(num_rows, -np.inf)
     else:
-        num_live = np.full(num_rows, len(live_ids), dtype=np.int64)
-        weights = draw_weights(scores, listed, num_live, as_epsilon(epsilon, num_rows))
+        weights = draw_weights(draw)
         log_listed, log_tail = weights.log_listed, weights.log_tail
     left = _Left(rules, make_cells(rules, catalogue, live_ids), listed, log_listed, log_tail, slate_size)
 

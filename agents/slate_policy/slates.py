@@ -16,25 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from feedgym.agents.slate_policy.draw_weights import (
-    Bools,
-    Doubles,
-    Ints,
-    as_epsilon,
-    as_ids,
-    as_num_live,
-    as_shortlist,
-    columns_in_shortlist,
-    draw_weights,
-    log_rest,
-    refuse_rows,
-    repeats_earlier,
-)
-from feedgym.agents.slate_policy.inclusion import SlateMarginals as SlateMarginals
+from feedgym.agents.slate_policy.draw import Draw, as_ids, as_shortlist, check_slate_size, refuse_rows
+from feedgym.agents.slate_policy.draw_weights import columns_in_shortlist, draw_weights, log_rest, repeats_earlier
 from feedgym.agents.slate_policy.inclusion import inclusion_probability as inclusion_probability
-from feedgym.agents.slate_policy.inclusion import slate_marginals as slate_marginals
 from feedgym.agents.slate_policy.inclusion import slot_marginal as slot_marginal
 from feedgym.agents.slate_policy.race import draw_tail, run_race
+from feedgym.env.arrays import Bools, Doubles, Ints
 from feedgym.env.checks import require
 
 
@@ -83,21 +70,25 @@ def sample_slates(
     Raises:
         ValueError: what does not fit, naming the argument and the first bad row.
     """
-    scores, listed = as_shortlist(logits, shortlist, check=check)
     live = as_ids(live_ids, "live_ids", 1)
-    _check_slate_size(slate_size)
     require(len(live) > 0, "live_ids", "no article", "at least one live article")
+    draw = Draw.of(logits, shortlist, len(live), epsilon, slate_size, check=check)
     if check:
-        _check_live(listed, live)
-    num_rows, num_columns = listed.shape
-    num_live = np.full(num_rows, len(live), dtype=np.int64)
-    weights = draw_weights(scores, listed, num_live, as_epsilon(epsilon, num_rows))
+        _check_live(draw.shortlist, live)
+    return draw_slates(rng, draw, live)
 
-    winner = run_race(rng, weights, slate_size)  # (B, K)
+
+def draw_slates(rng: np.random.Generator, draw: Draw, live_ids: Ints) -> Slates:
+    """:func:`sample_slates` of a checked record; ``live_ids`` (N,) are as many as it says."""
+    scores, listed = draw.logits, draw.shortlist
+    num_columns = listed.shape[1]
+    weights = draw_weights(draw)
+
+    winner = run_race(rng, weights, draw.slate_size)  # (B, K)
     in_shortlist: Bools = (winner >= 0) & (winner < num_columns)
     from_tail = winner >= num_columns
     num_tail_taken: Ints = from_tail.sum(axis=1)
-    tail = draw_tail(rng, listed, live, num_tail_taken)  # (B, T)
+    tail = draw_tail(rng, listed, live_ids, num_tail_taken)  # (B, T)
 
     visit, position = np.nonzero(in_shortlist)
     column = winner[visit, position]
@@ -144,12 +135,15 @@ def slate_log_propensity(
         ``log_propensity`` float64 (B,), natural log of the joint propensity, and ``slot`` float64 (B, K), the
         conditional propensities ``q_k`` whose product it is (not their logs).
     """
-    scores, listed = as_shortlist(logits, shortlist, check=check)
     shown = as_ids(slates, "slates", 2)
-    num_rows = len(listed)
-    require(len(shown) == num_rows, "slates", shown.shape, f"{num_rows} rows, as the shortlist has")
-    live = as_num_live(num_live, num_rows)
-    weights = draw_weights(scores, listed, live, as_epsilon(epsilon, num_rows))
+    draw = Draw.of(logits, shortlist, num_live, epsilon, max(shown.shape[1], 1), check=check)
+    return slate_chances(shown, draw)
+
+
+def slate_chances(shown: Ints, draw: Draw) -> tuple[Doubles, Doubles]:
+    """:func:`slate_log_propensity` of a checked record, of slates (B, K)."""
+    require(len(shown) == len(draw), "slates", shown.shape, f"{len(draw)} rows, as the shortlist has")
+    listed, weights = draw.shortlist, draw_weights(draw)
 
     column = columns_in_shortlist(shown, listed)
     repeated = repeats_earlier(shown)
@@ -187,7 +181,7 @@ def greedy_slates(logits: npt.ArrayLike, shortlist: npt.ArrayLike, slate_size: i
         Article ids, int64 (B, K); -1 where the shortlist has nothing left.
     """
     scores, listed = as_shortlist(logits, shortlist, check=True)
-    _check_slate_size(slate_size)
+    check_slate_size(slate_size)
     masked = np.where(listed >= 0, scores, -np.inf)
     unordered: Bools = ~(masked < np.inf)
     refuse_rows(
@@ -219,11 +213,6 @@ def _slot_log_propensity(log_weight: Doubles, log_unshown: Doubles, padded: Bool
     log_slot: Doubles = np.where(possible, 0.0 - np.logaddexp(0.0, ratio), -np.inf)
     log_slot[padded & (left_after == -np.inf)] = 0.0
     return log_slot
-
-
-def _check_slate_size(slate_size: int) -> None:
-    whole = isinstance(slate_size, int | np.integer) and not isinstance(slate_size, bool)
-    require(whole and slate_size >= 1, "slate_size", slate_size, "an integer >= 1")
 
 
 def _check_live(shortlist: Ints, live_ids: Ints) -> None:

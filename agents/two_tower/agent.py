@@ -165,13 +165,13 @@ class TwoTowerAgent:
         """What was drawn for these readers, less what has expired since, or may not be shown at this age."""
         assert self.serving.ahead is not None
         acted = self.serving.ahead.of(visits.rows, visits.now)
-        drawn = acted.served.slates
+        drawn = acted.served
         stays, allowed = self.store.are_live(drawn.article_id), eligible(self.config.policy, catalogue)
         if allowed is not None:
             stays &= np.isin(drawn.article_id, catalogue.article_id[allowed])
         left = without_expired(drawn, stays)
         self.serving.cost.expired += int(np.count_nonzero(left.article_id != drawn.article_id))
-        return replace(acted, served=replace(acted.served, slates=left, drawn=drawn))
+        return replace(acted, served=left)
 
     def _follow(self, catalogue: Catalogue) -> None:
         if len(self.store) == 0 and len(catalogue.arrived) and self.policy_version == 0:
@@ -277,7 +277,7 @@ class TwoTowerAgent:
                 subscribed=outcome.subscribed,
                 slot_propensity=acted.served.slot_propensity.astype(np.float32),
                 history_minutes=acted.history_minutes,
-                shortlist=self._padded(acted.shortlist) if self._keeps_shortlists else None,
+                shortlist=self._padded(acted.served.draw.shortlist) if self._keeps_shortlists else None,
             )
         )
 

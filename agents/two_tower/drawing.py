@@ -78,7 +78,8 @@ class Drawer:
                 shortlist, logits = only_eligible(shortlist, logits, live, self.shortlist_size)
             logits = logits + boosts(policy, catalogue, shortlist)
         self.serving.cost.slates += n
-        served = serve(self.rng, policy, logits, shortlist, live, self.slate_size, version, catalogue)
+        drawn_from = policy.draw(logits, shortlist, len(live), self.slate_size)
+        served = serve(self.rng, policy, drawn_from, live, version, catalogue)
         return Acted(
             now=now,
             row=requests.row,
@@ -87,8 +88,6 @@ class Drawer:
             history_minutes=requests.history_minutes.copy() if needs_minutes(self.learning.model.config) else None,
             queries=users,
             offset=offset,
-            shortlist=shortlist,
-            logits=logits,
             # The catalogue's own array changes with the next tick.
             live=live.copy(),
             served=served,

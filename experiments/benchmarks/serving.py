@@ -93,10 +93,10 @@ class Bench:
         tally.act_seconds += time.process_time() - start
         tally.training_seconds += cost.training_seconds - trained
         tally.visits += len(visits)
-        if served.first_visit is not None:
+        if served.ahead is not None:
             default = np.broadcast_to(served.greedy, len(visits))
             tally.default_slates += int(np.count_nonzero(default))
-            tally.repeated_slates += int(np.count_nonzero((visits.visit > served.first_visit) & ~default))
+            tally.repeated_slates += int(np.count_nonzero((visits.visit > served.ahead.first_visit) & ~default))
         agent.learn(feed.serve(served.article_id))
 
     @property

@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 
 from feedgym.agents.retrieval import SlotArrayIndex
-from feedgym.agents.slate_policy import sample_slates, slate_marginals
+from feedgym.agents.slate_policy import Draw, sample_slates, slate_marginals
 from feedgym.env.arrays import Floats
 from feedgym.experiments.benchmarks.retrieval import per_call
 
@@ -51,7 +51,7 @@ def measure(live: int, batch: int, logit_sd: float, rounds: int) -> SlateFigures
 
     def everything(queries: Floats) -> None:
         slates = sample_slates(rng, z, shortlist, ids, size, EPSILON)
-        slate_marginals(slates.article_id, z, shortlist, live, EPSILON, size)
+        slate_marginals(slates.article_id, Draw.of(z, shortlist, live, EPSILON, size))
 
     tries: dict[str, Callable[[Floats], object]] = {
         "retrieval": lambda queries: index.search(queries, k),

@@ -50,7 +50,7 @@ def reward_on_logged_states(
             before = feed.snapshot()
             reward = feed.serve(served.article_id).reward.astype(np.float64)
             feed.restore(before)
-            if served.made_hours is not None:
+            if served.ahead is not None:
                 # Drawn ahead: estimates leave out the one slate of readers who were unknown.
                 sampled = ~(site.logged.greedy | served.greedy)
                 reward = reward[sampled]

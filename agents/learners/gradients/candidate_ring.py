@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from feedgym.agents.learners.ring import Ring
 from feedgym.agents.serving import Acted
-from feedgym.agents.slate_policy import columns_in_shortlist, inclusion_time, slot_marginal
+from feedgym.agents.slate_policy import columns_in_shortlist, inclusion_time, slate_marginals
 from feedgym.env.arrays import Arrays, Bools, Floats, Ints
 
 
@@ -75,7 +75,7 @@ def candidates_of(
         return single
 
     head_id: Ints = np.full((n, shortlist_size + shown.shape[1]), -1, dtype=np.int64)
-    head_id[:, : acted.shortlist.shape[1]] = acted.shortlist
+    head_id[:, : served.draw.shortlist.shape[1]] = served.draw.shortlist
     explored = (shown >= 0) & ~served.in_shortlist
     head_id[:, shortlist_size:] = np.where(explored, shown, -1)
 
@@ -105,15 +105,14 @@ def candidates_of(
         "slot_propensity": served.slot_propensity,
         "slot_marginal": np.ones(shown.shape),
     }
-    if served.logged is not None:
-        columns["time"] = served.logged.inclusion_time
+    if served.given_marginals is not None:
+        columns["time"] = served.given_marginals.inclusion_time
         if with_marginals:
-            columns["slot_marginal"] = served.logged.slot_marginal
+            columns["slot_marginal"] = served.given_marginals.slot_marginal
     elif n and len(live):
-        policy = (acted.logits, acted.shortlist, len(live), served.epsilon)
-        columns["time"] = inclusion_time(*policy, shown.shape[1])
+        columns["time"] = inclusion_time(served.draw)
         if with_marginals:
-            columns["slot_marginal"] = slot_marginal(shown, *policy, shown.shape[1])
+            columns["slot_marginal"] = slate_marginals(shown, served.draw).slot_marginal
     return columns
 
 

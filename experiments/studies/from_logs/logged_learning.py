@@ -19,8 +19,8 @@ import numpy as np
 
 from feedgym.agents.off_policy import effective_sample_size
 from feedgym.agents.registry import parse_agent
-from feedgym.agents.slate_policy import slate_marginals
-from feedgym.env.arrays import AnyArray, Doubles
+from feedgym.agents.slate_policy import Draw, slate_marginals
+from feedgym.env.arrays import Doubles, Ints
 from feedgym.env.checks import require
 from feedgym.experiments.commands import LogConfig, make_log
 from feedgym.experiments.runs import cores, file_name, load_run, one_torch_thread, read_json, write_json
@@ -171,27 +171,26 @@ def relive(agent: "TwoTowerAgent", site: "LoggedSite", feed: "Feed", until_hours
     Returns:
         :func:`weights_summary` of what was logged.
     """
-    seen: list[tuple[AnyArray, ...]] = []
+    seen: list[tuple[Draw, Ints, Doubles]] = []
+    epsilon = agent.config.policy.epsilon
     while not site.done and site.now < until_hours - 1e-9:
         served, logged = agent.act(feed.visits, feed.catalogue), site.logged
         same = np.array_equal(site.visits.rows, feed.visits.rows) and site.tick == feed.tick
         require(same, "log", f"other visits at {site.now:g} h", "those of the world that it came from")
-        if served.drawn_from is not None and len(site.visits):
-            seen.append((*served.drawn_from, logged.article_id, logged.inclusion, logged.num_live))
+        drawn = not served.draw.all_greedy and served.given_marginals is None and len(site.catalogue) > 0
+        if drawn and len(site.visits):
+            draw = dataclasses.replace(served.draw, num_live=logged.num_live, epsilon=epsilon)
+            seen.append((draw, logged.article_id, logged.inclusion))
         feed.serve(logged.article_id)
         site.advance()
-    return weights_summary(*_inclusions(seen, agent.config.policy.epsilon))
+    return weights_summary(*_inclusions(seen))
 
 
-def _inclusions(ticks: Sequence[tuple[AnyArray, ...]], epsilon: float) -> tuple[Doubles, Doubles]:
+def _inclusions(ticks: Sequence[tuple[Draw, Ints, Doubles]]) -> tuple[Doubles, Doubles]:
     """Chance of each logged impression to be shown, under the agent and under the logger, (R,) each."""
-    # With fewer live articles than a shortlist holds its rows are narrower: padded, as any.
-    width = max(tick[0].shape[1] for tick in ticks)
-    pad = [((0, 0), (0, width - tick[0].shape[1])) for tick in ticks]
-    logits = np.concatenate([np.pad(tick[0], p) for tick, p in zip(ticks, pad, strict=True)])
-    shortlist = np.concatenate([np.pad(tick[1], p, constant_values=-1) for tick, p in zip(ticks, pad, strict=True)])
-    article_id, beta, num_live = (np.concatenate([tick[k] for tick in ticks]) for k in (2, 3, 4))
-    pi = slate_marginals(article_id, logits, shortlist, num_live, epsilon, article_id.shape[1]).inclusion
+    draws, slates, chances = zip(*ticks, strict=True)
+    article_id, beta = np.concatenate(slates), np.concatenate(chances)
+    pi = slate_marginals(article_id, Draw.joined(draws)).inclusion
     shown = article_id >= 0
     return pi[shown], beta[shown]
 

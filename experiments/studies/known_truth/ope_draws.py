@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from feedgym.agents.ope import LoggedSlates, ModelValues, TargetPropensities, slot_expectation
-from feedgym.agents.slate_policy import slate_log_propensity, slate_marginals
-from feedgym.env.arrays import AnyArray, Doubles, Floats, Ints
+from feedgym.agents.slate_policy import Draw, draw_slates, slate_chances, slate_marginals
+from feedgym.env.arrays import AnyArray, Doubles, Floats, Ints, rows_of
 from feedgym.env.noise import Noise
 from feedgym.env.readers import CascadeReader, NewsReader, NewsReaderConfig, SlateView
 from feedgym.experiments.measures import examination_of, expected_slate_reward
-from feedgym.experiments.studies.known_truth.ope_states import LOGGER, Choice, States, TickStates
+from feedgym.experiments.studies.known_truth.ope_states import LOGGER, States, TickStates
 
 READERS = ("article", "position", "cascade")
 """A click follows from the article alone; from article and position; from the articles above as well."""
@@ -53,7 +53,7 @@ class Scored:
 
     def select(self, rows: Ints) -> Scored:
         """Of some rows."""
-        return Scored(self.weight[rows], self.mean[rows], self.at_position[rows])
+        return rows_of(self, rows)
 
 
 @dataclass(frozen=True)
@@ -137,20 +137,20 @@ def _draw_tick(
     seed: int,
 ) -> dict[tuple[str, str], AnyArray]:
     """A slate and its outcomes for visits ``row`` (b,) of one tick, which are ``number`` (b,) of the log."""
-    chosen, num_live = tick.choices[LOGGER].at(row), len(tick.live)
-    slates = chosen.slates(rng, tick.live, states.slate_size)
+    chosen = tick.choices[LOGGER].rows(row)
+    slates = draw_slates(rng, chosen, tick.live).article_id
     found: dict[tuple[str, str], AnyArray] = {
         ("article_id", LOGGER): slates,
-        ("epsilon", LOGGER): chosen.epsilon,
-        ("num_live", LOGGER): np.full(len(row), num_live),
+        ("epsilon", LOGGER): np.broadcast_to(chosen.epsilon, len(row)),
+        ("num_live", LOGGER): np.full(len(row), len(tick.live)),
         ("made_hours", LOGGER): np.full(len(row), tick.now),
         ("score", LOGGER): tick.score[row[:, None], tick.columns(slates)].astype(np.float64),
     }
     for name in (LOGGER, *targets):
-        chances = propensities(tick.choices[name].at(row), slates, num_live)
+        chances = propensities(tick.choices[name].rows(row), slates)
         found |= {(chance, name): values for chance, values in zip(CHANCES, chances, strict=True)}
     for name in targets:
-        found["mean", name] = _mean_score(tick, tick.choices[name].at(row), row)
+        found["mean", name] = _mean_score(tick, tick.choices[name].rows(row), row)
     view = SlateView(states.archive, slates, np.ones(slates.shape, dtype=np.bool_), tick.now)
     for kind, model in models.items():
         # Draws are keyed by their number in this log: each has luck of its own, the same for all kinds.
@@ -160,11 +160,10 @@ def _draw_tick(
     return found
 
 
-def propensities(choice: Choice, slates: Ints, num_live: int) -> Doubles:
+def propensities(choice: Draw, slates: Ints) -> Doubles:
     """Slot propensities, slot marginals and inclusions of slates (b, K), float64 (3, b, K)."""
-    args = (slates, choice.logits, choice.shortlist, num_live, choice.epsilon)
-    _, slot = slate_log_propensity(*args, check=False)
-    found = slate_marginals(*args, slates.shape[1], check=False)
+    _, slot = slate_chances(slates, choice)
+    found = slate_marginals(slates, choice)
     # A quadrature may leave 1 by its own error.
     return np.stack([slot, np.minimum(found.slot_marginal, 1.0), np.minimum(found.inclusion, 1.0)])
 
@@ -177,7 +176,7 @@ def draw_weight_of(slot: Doubles) -> Doubles:
     return weight
 
 
-def _mean_score(tick: TickStates, choice: Choice, row: Ints) -> Doubles:
+def _mean_score(tick: TickStates, choice: Draw, row: Ints) -> Doubles:
     """Mean score of an article drawn once, (b,): ``sum over live a of w_a s_a``."""
     listed = choice.shortlist >= 0
     logits = np.where(listed, choice.logits, -np.inf)
@@ -199,8 +198,8 @@ def truth_of(states: States, models: Mapping[str, NewsReader], name: str, num_sl
         for start in range(0, len(tick.reader), max(1, _BLOCK // num_slates)):
             row = np.arange(start, min(start + max(1, _BLOCK // num_slates), len(tick.reader)))
             each = np.repeat(row, num_slates)
-            chosen = tick.choices[name].at(each)
-            shown = (each[:, None], tick.columns(chosen.slates(rng, tick.live, states.slate_size)))
+            slates = draw_slates(rng, tick.choices[name].rows(each), tick.live).article_id
+            shown = (each[:, None], tick.columns(slates))
             click, minutes = tick.click[shown].astype(np.float64), tick.minutes[shown].astype(np.float64)
             score[first + row] = tick.score[shown].reshape(len(row), num_slates, -1).mean(axis=1)
             for kind, model in models.items():

@@ -16,9 +16,9 @@ from typing import cast
 import numpy as np
 
 from feedgym.agents.registry import parse_agent
-from feedgym.agents.slate_policy import sample_slates
+from feedgym.agents.slate_policy import Draw
 from feedgym.agents.two_tower import TwoTowerAgent
-from feedgym.env.arrays import Arrays, Doubles, Floats, Ints
+from feedgym.env.arrays import Arrays, Floats, Ints
 from feedgym.env.feed import Feed
 from feedgym.env.newsroom import Archive
 from feedgym.env.readers import NewsReader, PackedState
@@ -66,26 +66,6 @@ class StatesConfig:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What a policy draws from at the visits of one tick."""
-
-    logits: Doubles
-    """float64 (n, M)."""
-    shortlist: Ints
-    """int64 (n, M); -1 pads."""
-    epsilon: Doubles
-    """float64 (n,)."""
-
-    def at(self, row: Ints) -> Choice:
-        """Of some visits."""
-        return Choice(self.logits[row], self.shortlist[row], self.epsilon[row])
-
-    def slates(self, rng: np.random.Generator, live: Ints, slate_size: int) -> Ints:
-        """A slate for each visit, (n, K)."""
-        return sample_slates(rng, self.logits, self.shortlist, live, slate_size, self.epsilon, check=False).article_id
-
-
-@dataclass(frozen=True)
 class TickStates:
     """The visits of one tick."""
 
@@ -96,8 +76,8 @@ class TickStates:
     """Who came, (n,)."""
     state: Arrays
     """Their rows of the reader model's state, latent."""
-    choices: Mapping[str, Choice]
-    """Of each policy, by name."""
+    choices: Mapping[str, Draw]
+    """What each policy draws from, by name."""
     click: Floats
     """Chance of a click once examined, latent, (n, N)."""
     minutes: Floats
@@ -154,10 +134,7 @@ def logged_states(config: StatesConfig, seed: int) -> States:
     while not feed.done:
         served = {name: agent.act(feed.visits, feed.catalogue) for name, agent in policies.items()}
         if feed.now >= config.warm_up_hours and len(feed.visits):
-            choices = {}
-            for name, one in served.items():
-                assert one.drawn_from is not None
-                choices[name] = Choice(*one.drawn_from, np.broadcast_to(one.epsilon, len(feed.visits)).astype(float))
+            choices = {name: one.draw for name, one in served.items()}
             kept.append(_kept(feed, policies[LOGGER], choices))
         feed.serve(served[LOGGER].article_id)
     reader = np.concatenate([tick.reader for tick in kept])
@@ -168,7 +145,7 @@ def logged_states(config: StatesConfig, seed: int) -> States:
     return States(tuple(kept), archive, feed.config.slate_size, feed.newsroom.centers, by_reader)
 
 
-def _kept(feed: Feed, logger: TwoTowerAgent, choices: dict[str, Choice]) -> TickStates:
+def _kept(feed: Feed, logger: TwoTowerAgent, choices: dict[str, Draw]) -> TickStates:
     visits, order = feed.visits, np.argsort(feed.catalogue.article_id)
     live = feed.catalogue.article_id[order]
     model = cast(NewsReader, feed.reader_model)

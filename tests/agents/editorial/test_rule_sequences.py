@@ -324,7 +324,7 @@ class Site:
             if kept is not None:
                 listed, logits = only_eligible(listed, logits, live, policy.shortlist_size)
             logits = logits + boosts(policy, stand, listed)
-        served = serve(self.rng, policy, logits, listed, live, SIZE, 0, stand)
+        served = serve(self.rng, policy, policy.draw(logits, listed, len(live), SIZE), live, 0, stand)
         check_slates(served, policy.editorial, topic_publisher_author, live.tolist(), listed, logits)
         self.shown += int((served.article_id >= 0).sum())
         self.ruled += len(live) < len(ids) or policy.editorial.reshapes
@@ -342,7 +342,7 @@ def check_slates(
     served: Served, rules: Rules, kind: Kind, live: list[int], listed: np.ndarray, logits: np.ndarray
 ) -> None:
     """Slates as they were drawn from these shortlists (n, M): rules and chances."""
-    slates = served.slates if served.drawn is None else served.drawn
+    slates = served.as_drawn
     np.testing.assert_allclose(np.log(slates.slot_propensity).sum(axis=1), slates.log_propensity, atol=1e-9)
     epsilon, greedy = (np.broadcast_to(v, len(listed)) for v in (served.epsilon, served.greedy))
     for row, slate in enumerate(slates.article_id.tolist()):
@@ -415,11 +415,12 @@ def test_agents_keep_rules_that_change_and_say_at_which_chance(kind: str, mode: 
             assert all(age[a] >= 0 and expires[a] > feed.now for a in live)
             allowed = plain_eligible(rules_of(rules), kinds.__getitem__, age)
         assert set(acted.live.tolist()) == allowed
-        check_slates(served, rules_of(rules), kinds.__getitem__, acted.live.tolist(), acted.shortlist, acted.logits)
+        listed, logits = served.draw.shortlist, served.draw.logits
+        check_slates(served, rules_of(rules), kinds.__getitem__, acted.live.tolist(), listed, logits)
         assert set(served.article_id.ravel().tolist()) <= {-1, *live}
-        if served.drawn is not None:
+        if served.ahead is not None:
             # What is excluded only now that it has aged is not shown either.
-            drawn, stays = served.drawn.article_id, plain_eligible(rules_of(rules), kinds.__getitem__, age)
+            drawn, stays = served.ahead.drawn.article_id, plain_eligible(rules_of(rules), kinds.__getitem__, age)
             np.testing.assert_array_equal(served.article_id, np.where(np.isin(drawn, list(stays)), drawn, -1))
         slates.append(served.article_id)
         agent.learn(feed.serve(served.article_id))

@@ -12,7 +12,7 @@ import torch
 from feedgym.agents.logged.behaviour import FittedBehaviour, chances, fit_behaviour
 from feedgym.agents.logged.policy import BehaviourConfig, slate_log_likelihood
 from feedgym.agents.logged.site import LoggedSite
-from feedgym.agents.slate_policy.slates import sample_slates, slate_log_propensity, slate_marginals
+from feedgym.agents.slate_policy import Draw, sample_slates, slate_log_propensity, slate_marginals
 from feedgym.env import read_impressions
 from feedgym.experiments.commands.log import LogConfig, make_log
 
@@ -50,7 +50,7 @@ def test_chances_are_those_of_the_slate_policy() -> None:
     live, logits, slates = a_policy(60, 40)
     listed = np.tile(live, (60, 1))
     _, expected = slate_log_propensity(slates, logits, listed, 40, 0.2)
-    marginals = slate_marginals(slates, logits, listed, 40, 0.2, 4)
+    marginals = slate_marginals(slates, Draw.of(logits, listed, 40, 0.2, 4))
     slot, found = chances(slates, live, logits, 0.2, listed=40)
     np.testing.assert_allclose(slot, expected, rtol=1e-9)
     np.testing.assert_allclose(found.slot_marginal, marginals.slot_marginal, rtol=1e-5)

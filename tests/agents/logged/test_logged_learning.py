@@ -11,10 +11,10 @@ from feedgym.agents.logged.learning import learn_from_log
 from feedgym.agents.logged.site import LoggedSite
 from feedgym.agents.registry.plans import parse_agent
 from feedgym.agents.serving.logged_slates import log_draw_weights
-from feedgym.agents.slate_policy.draw_weights import Bools, Doubles
-from feedgym.agents.slate_policy.slates import sample_slates
+from feedgym.agents.slate_policy import sample_slates
 from feedgym.agents.two_tower.agent import TwoTowerAgent
 from feedgym.env import Feed, FeedConfig, NewsReader
+from feedgym.env.arrays import Bools, Doubles
 from feedgym.env.log.writer import ImpressionLog, write_articles
 from feedgym.env.readers.protocol import Outcome
 from feedgym.env.worlds import WORLDS

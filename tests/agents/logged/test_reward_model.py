@@ -15,7 +15,7 @@ from feedgym.agents.logged.reward_model import PositionSums, RewardModel, fit_re
 from feedgym.agents.logged.site import LoggedSite
 from feedgym.agents.ope import cascade_dr, iips, iips_dr, rips, sniips, sniips_dr
 from feedgym.agents.registry.plans import parse_agent
-from feedgym.agents.slate_policy.slates import sample_slates, slate_log_propensity, slate_marginals
+from feedgym.agents.slate_policy import Draw, sample_slates, slate_log_propensity, slate_marginals
 from feedgym.agents.two_tower.agent import TwoTowerAgent
 from feedgym.env.feed.feed import Feed
 from feedgym.env.log.reader import LogReader
@@ -39,9 +39,8 @@ def toy_model() -> RewardModel:
 def values_of(slates: Any, draws: int = 400, seed: int = 0) -> Any:
     n = len(slates)
     rows = [np.repeat(a, n, axis=0) for a in (G, LOGITS, LISTED)]
-    return model_values(
-        toy_model(), rows[0], LIVE, slates, rows[1], rows[2], EPSILON, np.random.default_rng(seed), draws
-    )
+    draw = Draw.of(rows[1], rows[2], len(LIVE), EPSILON, K)
+    return model_values(toy_model(), rows[0], LIVE, slates, draw, np.random.default_rng(seed), draws)
 
 
 def chance_of(slates: Any) -> Any:
@@ -144,7 +143,7 @@ def test_any_model_leaves_the_cascade_unbiased() -> None:
     # So narrow that a wrong expectation of the model would be seen.
     assert estimate.standard_error < 0.02
     marginal = slate_marginals(
-        logged.article_id, np.repeat(LOGITS, n, 0), np.repeat(LISTED, n, 0), len(LIVE), EPSILON, K
+        logged.article_id, Draw.of(np.repeat(LOGITS, n, 0), np.repeat(LISTED, n, 0), len(LIVE), EPSILON, K)
     )
     independent = (rng.random((n, K)) < truth_of[np.searchsorted(LIVE, logged.article_id)]).astype(float)
     other = iips_dr(marginal.slot_marginal * len(LIVE), independent, found.slot_q, found.slot_q_pi)

@@ -23,7 +23,7 @@ from feedgym.agents.ope import (
     rips,
     target_propensities,
 )
-from feedgym.agents.slate_policy.slates import sample_slates, slate_marginals
+from feedgym.agents.slate_policy import Draw, sample_slates, slate_marginals
 
 LIVE = np.arange(12)
 LISTED, LOGGER, TARGET = [1, 3, 4, 6], [1.0, 0.2, -0.5, 0.7], [0.0, 0.7, 0.5, 0.7]
@@ -36,7 +36,7 @@ def a_log(n: int = 2000, epsilon: float = 0.3) -> LoggedSlates:
     rng = np.random.default_rng(1)
     logits, listed = np.tile(LOGGER, (n, 1)), np.tile(LISTED, (n, 1))
     served = sample_slates(rng, logits, listed, LIVE, 3, epsilon)
-    found = slate_marginals(served.article_id, logits, listed, len(LIVE), epsilon, 3)
+    found = slate_marginals(served.article_id, Draw.of(logits, listed, len(LIVE), epsilon, 3))
     return LoggedSlates(
         reader_id=rng.integers(0, 300, n),
         article_id=served.article_id,
@@ -80,7 +80,7 @@ def run(log: LoggedSlates, target: TargetPropensities | None, *args: Any, **opti
 
 def truth() -> float:
     """Of the target: independent readers, so inclusion probabilities times mu."""
-    every = slate_marginals(LIVE[:, None], [TARGET] * 12, [LISTED] * 12, 12, 0.1, 3)
+    every = slate_marginals(LIVE[:, None], Draw.of([TARGET] * 12, [LISTED] * 12, 12, 0.1, 3))
     return float(every.inclusion[:, 0] @ MU)
 
 

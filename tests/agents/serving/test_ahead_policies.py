@@ -1,5 +1,6 @@
 """Batch under each policy: greedy, rules, sites with little or nothing to show; what is told of the draw."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,14 +34,15 @@ def ticks(agent: Any, feed: Feed) -> Iterator[tuple[Any, Any]]:
 
 def test_greedy_slates_are_the_best_for_everybody() -> None:
     agent, feed = start(greedy=True)
-    for served, acted in ticks(agent, feed):
+    for served, _ in ticks(agent, feed):
         drawn = served.as_drawn
-        best = np.take_along_axis(acted.shortlist, np.argsort(-acted.logits, axis=1, kind="stable"), axis=1)[:, :4]
+        order = np.argsort(-served.draw.logits, axis=1, kind="stable")
+        best = np.take_along_axis(served.draw.shortlist, order, axis=1)[:, :4]
         np.testing.assert_array_equal(drawn.article_id, best)
         assert served.greedy.all()
         assert not served.log_propensity.any()
         assert not served.epsilon.any()
-        assert drawn.drawn_from is None
+        assert drawn.draw.all_greedy
         assert (drawn.inclusion == 1).all()
 
 
@@ -58,10 +60,10 @@ def test_without_exploration_slates_are_of_the_shortlist() -> None:
 def test_what_the_log_says_of_a_draw_is_what_a_recount_from_its_logits_says() -> None:
     agent, feed = start(epsilon=0.1, temperature=0.7)
     known = 0
-    for served, acted in ticks(agent, feed):
+    for served, _ in ticks(agent, feed):
         drawn, sampled = served.as_drawn, ~served.greedy
         size = drawn.num_live
-        plain = slate_marginals(drawn.article_id, acted.logits, acted.shortlist, size, 0.1, 4)
+        plain = slate_marginals(drawn.article_id, dataclasses.replace(served.draw, num_live=size, epsilon=0.1))
         for name, values in plain._asdict().items():
             np.testing.assert_allclose(getattr(drawn, name)[sampled], values[sampled], rtol=1e-9)
         assert (drawn.inclusion[~sampled] == 1).all()
@@ -124,7 +126,7 @@ def test_rules_hold_at_the_draw_and_what_they_leave_empty_is_told() -> None:
         assert set(ids.ravel().tolist()) - {-1} <= eligible
         assert served.num_live == len(eligible)
         assert (feed.catalogue.categories_of(ids[ids >= 0])[:, 0] > 1).all()
-        made = served.made_hours[0]
+        made = served.ahead.made_hours[0]
         assert (feed.catalogue.published_hours_of(ids[ids >= 0]) >= made - 6).all()
         assert served.num_unfilled == (ids < 0).sum()  # enough is live, but not eligible
         unfilled += served.num_unfilled

@@ -56,7 +56,7 @@ def test_newcomers_are_found_from_the_next_refresh_on_and_the_expired_never(mode
         held = {a for a in live if arrived_at[a] > refreshed}
         assert set(agent.store.held.tolist()) == held
         assert set(agent.store.index.ids.tolist()) == live - held
-        for row in acted.shortlist.tolist():
+        for row in acted.served.draw.shortlist.tolist():
             # The shortlist is longer than the catalogue: it holds all that a search can find.
             assert set(row) - {-1} == live - held
             listed_late += any(refreshed - every < arrived_at[a] < refreshed for a in row if a >= 0)
@@ -73,8 +73,8 @@ def test_newcomers_are_found_from_the_next_refresh_on_and_the_expired_never(mode
 def test_a_logit_is_a_score_of_the_mean_and_deviation_of_what_can_be_found() -> None:
     agent, feed = start(item_refresh_hours=6.0, shortlist_size=500, sharpness=2.0)
     for _, acted in ticks(agent, feed, until=17.0):
-        listed = acted.shortlist >= 0
-        for logits, kept in zip(acted.logits, listed, strict=True):
+        listed = acted.served.draw.shortlist >= 0
+        for logits, kept in zip(acted.served.draw.logits, listed, strict=True):
             assert logits[kept].mean() == pytest.approx(0.0, abs=1e-3)
             assert logits[kept].std() == pytest.approx(2.0, rel=1e-3)
     assert len(agent.store.held) > 5
@@ -92,7 +92,7 @@ def test_where_the_index_is_empty_the_newest_stand_in() -> None:
         drive(agent, feed, until=feed.now + 0.1)
     served = agent.act(feed.visits, feed.catalogue)
     newest = np.sort(feed.catalogue.article_id)[::-1][:10]
-    assert (acted_of(agent).shortlist == newest).all()
+    assert (acted_of(agent).served.draw.shortlist == newest).all()
     assert (served.article_id >= 0).all()
     assert np.isneginf(agent.score_all(feed.visits, feed.catalogue)).all()
 

@@ -107,7 +107,7 @@ def check(agent: Any, served: Any, watch: Watch, rules: str | None) -> tuple[int
         shown = [a for a in slate if a >= 0]
         assert len(set(shown)) == len(shown)
         assert set(shown) <= set(eligible)
-        listed = [a for a in acted.shortlist[i].tolist() if a >= 0]
+        listed = [a for a in acted.served.draw.shortlist[i].tolist() if a >= 0]
         assert len(set(listed)) == len(listed)
         # Only what had been released; where no search found what the rules leave, the newest stand in.
         assert set(listed) <= at["found"] - out or listed == newest[: len(listed)]
@@ -115,9 +115,9 @@ def check(agent: Any, served: Any, watch: Watch, rules: str | None) -> tuple[int
             kinds = [at["topic"][a] for a in shown]
             assert max((kinds.count(t) for t in kinds), default=0) <= (1 if rules == "cap(topic,1)" else 2)
         elif not greedy[i] and listed:
-            logits = {
-                a: z for a, z in zip(acted.shortlist[i].tolist(), acted.logits[i].tolist(), strict=True) if a >= 0
-            }
+            draw = acted.served.draw
+            pairs = zip(draw.shortlist[i].tolist(), draw.logits[i].tolist(), strict=True)
+            logits = {a: z for a, z in pairs if a >= 0}
             chances = plain_chances(slate, logits, eligible, float(epsilon[i]))
             np.testing.assert_allclose(drawn.slot_propensity[i], chances, rtol=1e-6)
             counted += 1

@@ -124,7 +124,7 @@ def test_retrieves_by_the_score_and_serves_and_logs_the_module_s_logit(
     expected = (SHARPNESS / TEMPERATURE) * (module_logit - mean) / sd
     live = feed.catalogue.article_id.copy()
     served = agent.act(feed.visits, feed.catalogue)
-    logits, shortlist = served.drawn_from
+    logits, shortlist = served.draw.logits, served.draw.shortlist
     column = {int(a): j for j, a in enumerate(live)}
     listed = np.array([[column[a] for a in row] for row in shortlist.tolist()])
     first = np.take_along_axis(score, listed, axis=1)
@@ -158,7 +158,7 @@ def test_the_top_slot_follows_the_module(made: Callable[..., Made]) -> None:
     live = feed.catalogue.article_id.copy()
     served = agent.act(repeated(feed.visits, 20_000), feed.catalogue)
     observed = (served.article_id[:, 0, None] == live).sum(axis=0)
-    listed = np.isin(live, served.drawn_from[1][0])
+    listed = np.isin(live, served.draw.shortlist[0])
     assert listed.sum() == SIZE
 
     def p_value(by: np.ndarray) -> float:
@@ -198,7 +198,7 @@ def test_positions_count_in_training_and_are_the_top_when_serving(module: str, m
     with torch.no_grad():
         columns[..., -(SITE.slate_size - 1) :] += 3.0
     again = other.act(same.visits, same.catalogue)
-    assert np.array_equal(again.drawn_from[0], served.drawn_from[0])
+    assert np.array_equal(again.draw.logits, served.draw.logits)
     changed = learner_of(other).loss(learning_of(other), np.random.default_rng(0))
     assert abs(changed.item() - loss.item()) > 0.01
 

@@ -51,9 +51,7 @@ def test_the_logged_logit_is_the_boosted_one_and_propensities_follow_it(name: st
         plain.act(feed.visits, feed.catalogue)
         feed.serve(boosted.act(feed.visits, feed.catalogue).article_id)
     before, after = plain.act(feed.visits, feed.catalogue), boosted.act(feed.visits, feed.catalogue)
-    assert before.drawn_from is not None
-    assert after.drawn_from is not None
-    (z, listed), (y, same) = before.drawn_from, after.drawn_from
+    z, listed, y, same = before.draw.logits, before.draw.shortlist, after.draw.logits, after.draw.shortlist
     assert len(z) > 0
     one, two = np.argsort(listed, axis=1), np.argsort(same, axis=1)
     gained = np.take_along_axis(y, two, axis=1) - np.take_along_axis(z, one, axis=1)
@@ -74,10 +72,9 @@ def test_new_articles_are_served_as_often_as_their_boosted_logits_say(feed: Feed
     first, cells, num = [], {}, 0
     for _ in range(1500):
         served = agent.act(feed.visits, feed.catalogue)
-        assert served.drawn_from is not None
         first += served.article_id[:, 0].tolist()
         num += len(served.article_id)
-    (z, listed), live = served.drawn_from, feed.catalogue.article_id.tolist()
+    z, listed, live = served.draw.logits, served.draw.shortlist, feed.catalogue.article_id.tolist()
     # The definition, from the article's age: softmax over the shortlist, mixed with uniform over what is live.
     old = make_agent("popular", **config | {"new_boost": 0.0}).start(feed)
     logits: Any = old._logits(feed.catalogue)  # type: ignore[attr-defined]

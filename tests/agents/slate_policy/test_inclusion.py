@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feedgym.agents.slate_policy.draw import Draw
 from feedgym.agents.slate_policy.inclusion import (
     cheap_inclusion,
     inclusion_probability,
@@ -69,7 +70,7 @@ def test_published_values_of_the_toy() -> None:
 
 
 def test_published_time_and_the_cheap_version() -> None:
-    time = inclusion_time(**TOY)
+    time = inclusion_time(Draw.of(**TOY))
     assert time == pytest.approx([5.57573755], abs=1e-7)
     w = weights([1.0, 0.2, -0.5, 0.7], [1, 3, 4, 6], 8, 0.1)
     assert cheap_inclusion(w[None], time).sum() == pytest.approx(3.0, rel=1e-12)
@@ -89,7 +90,7 @@ def test_published_values_at_real_size(spread: float, expected: list[float], tai
     found = inclusion_probability([[0, 1, 2, 3, 4999]], logits, shortlist, 5000, 0.05, 10)[0]
     assert found[:4] == pytest.approx(expected, rel=1e-6)
     assert found[4] == pytest.approx(tail, rel=1e-6)
-    assert inclusion_time(logits, shortlist, 5000, 0.05, 10) == pytest.approx([time], abs=1e-8)
+    assert inclusion_time(Draw.of(logits, shortlist, 5000, 0.05, 10)) == pytest.approx([time], abs=1e-8)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -198,7 +199,7 @@ def test_peaked_and_long_slates_against_plain_counting(
         (asked[:few] + padding, range(few)),
         (padding + asked[:few][::-1], range(slate_size - 1, slate_size - 1 - few, -1)),
     ):
-        marginal = slate_marginals([slate], *policy)
+        marginal = slate_marginals([slate], Draw.of(*policy))
         place = [slate.index(a) for a in asked[:few]]
         truth = plain[range(few), list(slots)]
         np.testing.assert_allclose(marginal.slot_marginal[0, place], truth, rtol=1e-6, atol=1e-12)
@@ -209,9 +210,9 @@ def test_sixteen_nodes_are_not_enough_where_logits_are_far_apart() -> None:
     rng = np.random.default_rng(1)
     logits, shortlist = 8.0 * rng.standard_normal((4, 100)), np.tile(np.arange(100), (4, 1))
     slates = np.argsort(-logits, axis=1)[:, :10]
-    fine = slate_marginals(slates, logits, shortlist, 900, 0.001, 10, nodes=200)
-    few = slate_marginals(slates, logits, shortlist, 900, 0.001, 10, nodes=16)
-    own = slate_marginals(slates, logits, shortlist, 900, 0.001, 10)
+    fine = slate_marginals(slates, Draw.of(logits, shortlist, 900, 0.001, 10), nodes=200)
+    few = slate_marginals(slates, Draw.of(logits, shortlist, 900, 0.001, 10), nodes=16)
+    own = slate_marginals(slates, Draw.of(logits, shortlist, 900, 0.001, 10))
     assert np.abs(few.slot_marginal / fine.slot_marginal - 1).max() > 1e-4
     np.testing.assert_allclose(own.slot_marginal, fine.slot_marginal, rtol=1e-6)
     np.testing.assert_allclose(own.inclusion, fine.inclusion, rtol=1e-7)
@@ -229,32 +230,33 @@ def test_one_pass_gives_what_the_single_functions_give() -> None:
     rng = np.random.default_rng(8)
     z, shortlist = 3 * rng.standard_normal((40, 30)), np.tile(np.arange(30), (40, 1))
     slates = sample_slates(rng, z, shortlist, np.arange(200), 6, 0.2).article_id
-    both = slate_marginals(slates, z, shortlist, 200, 0.2, 6)
+    both = slate_marginals(slates, Draw.of(z, shortlist, 200, 0.2, 6))
     assert np.array_equal(both.inclusion, inclusion_probability(slates, z, shortlist, 200, 0.2, 6))
     assert np.array_equal(both.slot_marginal, slot_marginal(slates, z, shortlist, 200, 0.2, 6))
-    assert np.array_equal(both.inclusion_time, inclusion_time(z, shortlist, 200, 0.2, 6))
+    assert np.array_equal(both.inclusion_time, inclusion_time(Draw.of(z, shortlist, 200, 0.2, 6)))
 
 
 def test_an_article_that_is_asked_for_twice_gets_one_answer() -> None:
     once = [slot_marginal([[1, 6, 0]], **TOY)[0], slot_marginal([[6, 1, 0]], **TOY)[0]]
-    twice = slate_marginals([[1, 1, 0]], **TOY)
+    twice = slate_marginals([[1, 1, 0]], Draw.of(**TOY))
     assert twice.slot_marginal[0] == pytest.approx([once[0][0], once[1][1], once[0][2]], rel=1e-9)
     assert twice.inclusion[0, 0] == twice.inclusion[0, 1]
 
 
 def test_pure_exploration_has_a_closed_form() -> None:
     nothing, none = np.zeros((1, 0)), np.zeros((1, 0), dtype=np.int64)
-    found = slate_marginals([[3, 9, 5]], nothing, none, 40, 1.0, 3)
+    found = slate_marginals([[3, 9, 5]], Draw.of(nothing, none, 40, 1.0, 3))
     assert found.slot_marginal.tolist() == [[1 / 40] * 3]
     assert found.inclusion.tolist() == [[3 / 40] * 3]
     assert found.inclusion_time[0] == pytest.approx(-40 * np.log1p(-3 / 40), rel=1e-9)
-    nearly = slate_marginals([[3, 9, 5]], np.zeros((1, 40)), np.arange(40)[None], 40, 0.5, 3)
+    nearly = slate_marginals([[3, 9, 5]], Draw.of(np.zeros((1, 40)), np.arange(40)[None], 40, 0.5, 3))
     assert nearly.slot_marginal[0] == pytest.approx([1 / 40] * 3, rel=1e-7)
     assert nearly.inclusion[0] == pytest.approx([3 / 40] * 3, rel=1e-7)
     # Rows of both kinds in one batch.
-    mixed = slate_marginals([[3, 9, 5]] * 2, np.zeros((2, 40)), [list(range(40))] * 2, 40, [0.5, 1.0], 3)
+    both = Draw.of(np.zeros((2, 40)), [list(range(40))] * 2, 40, [0.5, 1.0], 3)
+    mixed = slate_marginals([[3, 9, 5]] * 2, both)
     assert mixed.inclusion[0] == pytest.approx(mixed.inclusion[1], rel=1e-7)
-    full = slate_marginals([[1, 0, -1]], nothing, none, 2, 1.0, 3)
+    full = slate_marginals([[1, 0, -1]], Draw.of(nothing, none, 2, 1.0, 3))
     assert full.inclusion.tolist() == [[1.0] * 3]
     assert full.slot_marginal.tolist() == [[0.5, 0.5, 1.0]]
 
@@ -280,7 +282,7 @@ def test_rows_do_not_depend_on_the_batch() -> None:
 
 
 def test_bad_arguments_are_named() -> None:
-    with pytest.raises(ValueError, match="slate_size: got 0, needs >= 1"):
+    with pytest.raises(ValueError, match="slate_size: got 0, needs an integer >= 1"):
         inclusion_probability([[1]], **{**TOY, "slate_size": 0})
     with pytest.raises(ValueError, match=r"slates: got \(2, 1\), needs 1 rows, as the shortlist"):
         inclusion_probability([[1], [2]], **TOY)

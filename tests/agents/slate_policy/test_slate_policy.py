@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feedgym.agents.slate_policy.draw import Draw
 from feedgym.agents.slate_policy.draw_weights import draw_weights
 from feedgym.agents.slate_policy.slates import greedy_slates, sample_slates, slate_log_propensity
 
@@ -62,7 +63,7 @@ def plain_slots(slate: Sequence[int], weights: dict[int, float]) -> list[float]:
 
 
 def test_weights() -> None:
-    weights = draw_weights(np.array([LOGITS]), np.array([SHORTLIST]), np.array([N]), np.array([EPSILON]))
+    weights = draw_weights(Draw.of([LOGITS], [SHORTLIST], N, EPSILON, 1))
     np.testing.assert_allclose(
         np.exp(weights.log_listed[0]), [0.385436829, 0.180071319, 0.095713454, 0.288778398], **EXACT
     )

@@ -130,11 +130,13 @@ def test_no_reader_notices_another(option: str, trained: Callable[..., Any]) -> 
     # Those who have clicked most, and one of the others.
     chosen = np.argsort(-(visits.history_id >= 0).sum(axis=1), kind="stable")[[0, 1, -1]]
     alone = [copy.deepcopy((agent, feed.catalogue)) for _ in chosen]
-    logits, shortlist = agent.act(visits, feed.catalogue).drawn_from
+    together = agent.act(visits, feed.catalogue).draw
+    logits, shortlist = together.logits, together.shortlist
     for i, (single, catalogue) in zip(chosen.tolist(), alone, strict=True):
         columns = ("rows", "reader_id", "visit", "gap_hours", "features")
         row = {name: getattr(visits, name)[i : i + 1] for name in columns}
-        got, listed = single.act(dataclasses.replace(visits, _history=None, **row), catalogue).drawn_from
+        draw = single.act(dataclasses.replace(visits, _history=None, **row), catalogue).draw
+        got, listed = draw.logits, draw.shortlist
         assert np.array_equal(np.sort(listed[0]), np.sort(shortlist[i]))
         own, among = np.argsort(listed[0]), np.argsort(shortlist[i])
         np.testing.assert_allclose(got[0][own], logits[i][among], atol=2e-4)

@@ -260,7 +260,7 @@ def test_the_best_of_all_scores_are_what_retrieval_returns(agent: str) -> None:
     while feed.tick < 16:
         served = one.act(feed.visits, feed.catalogue)
         score = one.score_all(feed.visits, feed.catalogue)
-        shortlist, live = acted_of(one).shortlist, feed.catalogue.article_id
+        shortlist, live = acted_of(one).served.draw.shortlist, feed.catalogue.article_id
         for row in range(len(feed.visits)):
             best = live[np.argsort(-score[row])[:20]]
             assert len(np.intersect1d(best, shortlist[row])) >= 19  # float32 may swap the last two

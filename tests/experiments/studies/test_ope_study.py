@@ -177,10 +177,10 @@ def test_what_the_reward_model_is_fed_with(states: States, models: dict[str, Any
     """Draw weights of all live articles, one by one."""
     drawn = draw(states, models, {"near": truths["near"]}, np.array([0]), np.array([0]), seed=1)
     tick, choice = states.ticks[0], states.ticks[0].choices["near"]
-    weight = dict.fromkeys(tick.live.tolist(), choice.epsilon[0] / len(tick.live))
+    weight = dict.fromkeys(tick.live.tolist(), choice.epsilon / len(tick.live))
     mass = np.exp(choice.logits[0]).sum()
     for article, logit in zip(choice.shortlist[0].tolist(), choice.logits[0], strict=True):
-        weight[article] += (1.0 - choice.epsilon[0]) * np.exp(logit) / mass
+        weight[article] += (1.0 - choice.epsilon) * np.exp(logit) / mass
     assert sum(weight.values()) == pytest.approx(1.0)
     score = dict(zip(tick.live.tolist(), tick.score[0].tolist(), strict=True))
     scored = drawn.scored["near"]

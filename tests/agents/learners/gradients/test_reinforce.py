@@ -52,16 +52,16 @@ def test_serves_the_prior_plus_the_correction() -> None:
         slates = agent.act(feed.visits, feed.catalogue)
         acted = acted_of(agent)
         width = agent.model.augmented_dim
-        stored = agent.store.augmented[acted.shortlist]
+        stored = agent.store.augmented[acted.served.draw.shortlist]
         prior = np.einsum("nd,nmd->nm", acted.queries[:, :width], stored[..., :width]) - acted.offset[:, None]
-        ids = acted.shortlist
+        ids = acted.served.draw.shortlist
         with torch.no_grad():
             numeric, categorical = learning_of(agent).features(ids.ravel())
             columns = learner_of(agent).policy.correction.articles(numeric, categorical).numpy().reshape(*ids.shape, -1)
             readers = learner_of(agent).policy.correction.readers(torch.from_numpy(acted.reader)).numpy()
         own = np.einsum("nx,nmx->nm", readers, columns)
         assert np.abs(own).max() > 0.01  # it has learned something
-        np.testing.assert_allclose(acted.logits, prior + own, rtol=1e-3, atol=2e-3)
+        np.testing.assert_allclose(acted.served.draw.logits, prior + own, rtol=1e-3, atol=2e-3)
         # The prior is the regression's z-score, `sharpness` wide over the live catalogue.
         everyone = agent.store.augmented[acted.live][:, :width]
         scores = acted.queries[:, :width] @ everyone.T - acted.offset[:, None]
@@ -256,5 +256,5 @@ def test_plain_mode_trains_the_towers_and_nothing_else() -> None:
     # Its logits are the scores themselves, less a constant: no z-score widens them.
     agent.act(feed.visits, feed.catalogue)
     acted = acted_of(agent)
-    scores = np.einsum("nd,nmd->nm", acted.queries, agent.store.augmented[acted.shortlist])
-    np.testing.assert_allclose(acted.logits, scores, rtol=1e-4, atol=1e-5)
+    scores = np.einsum("nd,nmd->nm", acted.queries, agent.store.augmented[acted.served.draw.shortlist])
+    np.testing.assert_allclose(acted.served.draw.logits, scores, rtol=1e-4, atol=1e-5)
