@@ -28,7 +28,7 @@ from feedgym.experiments.logs import (
     start,
     with_estimates,
 )
-from feedgym.experiments.runs import RunConfig, one_torch_thread, save_arrays, write_json
+from feedgym.experiments.runs import RunConfig, one_thread, save_arrays, write_json
 
 if TYPE_CHECKING:
     from feedgym.agents.logged import LoggedSite
@@ -103,7 +103,7 @@ def run(
     Raises:
         ValueError: whatever is wrong in the log; a deployment that was asked for and cannot be.
     """
-    with one_torch_thread():
+    with one_thread("torch", "faiss"):
         return _run(config, report)
 
 

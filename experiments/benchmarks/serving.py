@@ -19,7 +19,7 @@ from feedgym.agents.serving import ServingCost
 from feedgym.agents.two_tower import TwoTowerAgent
 from feedgym.env.checks import require
 from feedgym.env.feed import Feed
-from feedgym.experiments.runs import RunConfig, one_torch_thread
+from feedgym.experiments.runs import RunConfig, one_thread
 
 MODES = ("realtime", "streaming", "batch")
 SIZES = (1_000, 10_000)
@@ -140,7 +140,7 @@ def measure(
     require(len(agents) > 0, "agents", agents, "at least one")
     require(days >= 1, "days", days, ">= 1")
     run = RunConfig(world=world, readers=readers, days=float(warm_days + days))
-    with one_torch_thread():
+    with one_thread("torch", "faiss"):
         benches = [_bench(name, run, seed) for name in agents]
         for day in range(warm_days + days):
             for bench in benches:

@@ -15,7 +15,8 @@ from feedgym.experiments.runs.live import LiveProgress
 from feedgym.experiments.runs.messages import Failed, Finished, Message
 from feedgym.experiments.runs.run_config import RunConfig, horizon, load_reader_model
 from feedgym.experiments.runs.run_log import RunLog, run_folders
-from feedgym.experiments.runs.runner import Report, load_run, one_torch_thread, run
+from feedgym.experiments.runs.runner import Report, load_run, run
+from feedgym.experiments.runs.threads import one_thread
 from feedgym.experiments.runs.workers import Task, cores, run_tasks
 
 __all__ = [
@@ -36,7 +37,7 @@ __all__ = [
     "load_reader_model",
     "load_run",
     "make_drive",
-    "one_torch_thread",
+    "one_thread",
     "read_json",
     "run",
     "run_folders",

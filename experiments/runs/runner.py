@@ -4,11 +4,9 @@ State is saved at the end of simulated days, after the day's part of the log. A 
 ends with the same bytes as one that was not: log, curves and all.
 """
 
-import contextlib
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +43,7 @@ from feedgym.experiments.runs.embeddings import save_embeddings
 from feedgym.experiments.runs.logged_marginals import LoggedMarginals
 from feedgym.experiments.runs.messages import Progress
 from feedgym.experiments.runs.run_config import RunConfig
+from feedgym.experiments.runs.threads import one_thread
 
 CHECKPOINT_SHARE = 10.0
 """Time between two checkpoints, at least, in times that the last one took."""
@@ -74,9 +73,11 @@ def run(
     with locked(folder):
         was_finished = (folder / DONE).exists()
         if not was_finished:
-            runner = _Runner(config, folder, tensorboard, report)
-            with one_torch_thread():
-                runner.run()
+            with one_thread():
+                runner = _Runner(config, folder, tensorboard, report)
+                # Again: the agent has loaded its libraries meanwhile.
+                with one_thread():
+                    runner.run()
         # Also after a run that was killed between its last two steps.
         (folder / CHECKPOINT).unlink(missing_ok=True)
         finished = load_run(folder)
@@ -95,21 +96,6 @@ def load_run(folder: Path) -> Run:
     curves = read_curves(folder / "curves.csv", done)
     parts = (done["evaluation"], done.get("editor"), done.get("serving"))
     return Run(done["agent"], done["seed"], done["is_oracle"], curves, *parts)
-
-
-@contextlib.contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """The same sums in this process as in a worker, whatever the number of cores."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Runner:

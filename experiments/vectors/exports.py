@@ -14,7 +14,7 @@ from feedgym.env.arrays import Bools, Floats, Ints
 from feedgym.env.checks import require
 from feedgym.env.config import RewardConfig
 from feedgym.env.readers import Outcome
-from feedgym.experiments.runs import RunConfig, make_drive
+from feedgym.experiments.runs import RunConfig, make_drive, one_thread
 
 
 class Exported(NamedTuple):
@@ -39,6 +39,7 @@ def run_config_of(settings: dict[str, Any]) -> RunConfig:
     return RunConfig(**{name: settings[name] for name in names} | {"reward": RewardConfig(**settings["reward"])})
 
 
+@one_thread("torch", "faiss")
 def replay(config: RunConfig, export_every_hours: float, seed: int) -> tuple[Ints, Exported]:
     """Live through a run again, and look up each impression's vectors in the last export before it.
 

@@ -23,7 +23,7 @@ from feedgym.agents.slate_policy import Draw, slate_marginals
 from feedgym.env.arrays import Doubles, Ints
 from feedgym.env.checks import require
 from feedgym.experiments.commands import LogConfig, make_log
-from feedgym.experiments.runs import cores, file_name, load_run, one_torch_thread, read_json, write_json
+from feedgym.experiments.runs import cores, file_name, load_run, one_thread, read_json, write_json
 
 if TYPE_CHECKING:
     from feedgym.agents.logged import LoggedSite
@@ -142,7 +142,7 @@ def learn_and_deploy(agent: str, log: LogConfig, sizes: Sizes) -> Learned:
     def opened() -> LoggedSite:
         return LoggedSite(log.out, category_sizes=feed.catalogue.category_sizes)
 
-    with one_torch_thread():
+    with one_thread("torch", "faiss"):
         site = opened()
         trained = plan.start(cast("Feed", site))
         require(isinstance(trained, TwoTowerAgent), "agent", agent, "one of the learned agents")

@@ -17,7 +17,7 @@ from feedgym.experiments.commands import LogConfig, make_log
 from feedgym.experiments.logs import Kept, feed_of, start, with_estimates
 from feedgym.experiments.offline import OfflineResult, simulated_run
 from feedgym.experiments.reports import paired_difference
-from feedgym.experiments.runs import kept_result, one_torch_thread
+from feedgym.experiments.runs import kept_result, one_thread
 
 SEEDS = tuple(range(200, 208))
 LOGGERS = ("popular:epsilon=0.2", "regression-dwell:epsilon=0.2")
@@ -38,7 +38,7 @@ def one(logger: str, seed: int, out: Path) -> Mapping[str, Any]:
 
     def both() -> dict[str, Any]:
         make_log(log)
-        with one_torch_thread():
+        with one_thread("torch", "faiss"):
             made = zip(("logged", "estimated"), _both(log.out), strict=True)
             return {how: dataclasses.asdict(result) for how, result in made}
 

@@ -21,7 +21,7 @@ from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Doubles
 from feedgym.experiments.benchmarks import LIVE_AT_400_PER_DAY, Stopwatch
 from feedgym.experiments.reports import Paired, interval, markdown_table, paired_difference
-from feedgym.experiments.runs import file_name, kept_result
+from feedgym.experiments.runs import file_name, kept_result, one_thread
 from feedgym.experiments.studies.indexes.index_plot import save_plot
 
 AGENT = "regression-dwell"
@@ -100,6 +100,7 @@ class IndexRun:
         return 1e6 * self.refresh_seconds / self.visits
 
 
+@one_thread("torch", "faiss")
 def measure(kind: str, size: Size, seed: int) -> IndexRun:
     """Run the agent through one index."""
     newsroom = NewsroomConfig(articles_per_day=size.articles_per_day)

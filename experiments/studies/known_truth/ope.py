@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from feedgym.experiments.runs import load_arrays, one_torch_thread, save_arrays
+from feedgym.experiments.runs import load_arrays, one_thread, save_arrays
 from feedgym.experiments.studies.known_truth.ope_draws import READERS
 from feedgym.experiments.studies.known_truth.ope_replications import STUDIED, ReplicationConfig, SeedResult, replicate
 from feedgym.experiments.studies.known_truth.ope_report import (
@@ -38,7 +38,7 @@ SIZES = (1, 2, 5, 10, 20, 50, 100)
 
 def run(out: Path) -> str:
     """All seeds, those that are there already read back; then the tables, and the picture beside them."""
-    with one_torch_thread():
+    with one_thread("torch", "faiss"):
         results = [_of_seed(out, seed) for seed in SEEDS]
     targets = tuple(CONFIG.states.policies)[1:]
     found = scores(results, CONFIG.cells, SIZES)
