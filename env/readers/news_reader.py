@@ -56,7 +56,7 @@ class NewsReader:
     Args:
         config: weights, half-lives, switches.
         centers: centres of the topics, float32 (T, D); the Feed passes its newsroom's through ``enter``.
-        effects: further effects of a reader's past on clicks, after the config's own (docs/readers.md).
+        effects: further effects of a reader's past on clicks, after the config's own (docs/guide/readers.md).
     """
 
     def __init__(

@@ -16,7 +16,7 @@ from feedgym.env import Feed, FeedConfig, check_reader_model
 from feedgym.experiments import compare
 from feedgym.experiments.commands import check_reader
 
-PAGE = (Path(__file__).parents[1] / "docs" / "guide" / "readers.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "guide" / "readers.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 GALLERY = {found.group(1): block for block in BLOCKS if (found := re.match(r"# (\w+)\.py\n", block))}
 READERS = {"night_owl": "NightOwl", "headline_skimmer": "HeadlineSkimmer", "loyal_subscriber": "LoyalSubscriber"}

@@ -10,7 +10,7 @@ from feedgym.agents import parse_agent
 from feedgym.agents.serving.clocks import PRESETS
 from feedgym.agents.serving.serving_cost import ServingCost
 
-PAGE = (Path(__file__).parents[1] / "docs" / "guide" / "serving.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "guide" / "serving.md").read_text()
 
 
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ from feedgym.towers.negatives import NEGATIVES, NegativeContext, make_negatives,
 from feedgym.towers.prediction import PREDICTIONS
 from feedgym.towers.rerankers import RERANKERS
 
-PAGE = (Path(__file__).parents[1] / "docs" / "guide" / "towers.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "guide" / "towers.md").read_text()
 MODULE, NOTEBOOK = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 TABLES: tuple[dict[str, Any], ...] = (HISTORY_ENCODERS, PREDICTIONS, CONTRASTS, NEGATIVES)
 SHIPPED = tuple(tuple(table) for table in TABLES)

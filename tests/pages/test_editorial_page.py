@@ -10,7 +10,7 @@ from feedgym.agents.editorial import rules as editorial
 from feedgym.agents.editorial.syntax import rules_of
 from feedgym.experiments.measures.editor_sums import NAMES
 
-PAGE = (Path(__file__).parents[1] / "docs" / "guide" / "editorial.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "guide" / "editorial.md").read_text()
 TABLE = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|", PAGE, flags=re.MULTILINE)
 
 

@@ -1,5 +1,6 @@
 """The pages: an index names all of them, a summary stands on top of each study, make and CONTRIBUTING agree."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 STUDIES = sorted((DOCS / "studies").glob("*.md"))
@@ -33,6 +34,19 @@ def test_a_study_begins_with_five_lines(page: Path) -> None:
     points = re.split(r"^- ", summary.split("\n\n")[0], flags=re.MULTILINE)[1:]
     assert len(points) == 5
     assert max(len(point) for point in points) < 400
+
+
+def test_what_pages_import_of_feedgym_is_there() -> None:
+    """Also of examples that are too slow, or lack a file, to be run by a test of their own page."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+            lines = [node for node in ast.parse(block).body if isinstance(node, ast.ImportFrom)]
+            for node in lines:
+                if (node.module or "").startswith("feedgym"):
+                    exec(ast.unparse(node), {})
+                    found.append(node.module)
+    assert len(found) > 20
 
 
 def test_pictures_stand_beside_their_pages() -> None:

@@ -9,7 +9,7 @@ import pytest
 from feedgym.agents import AGENTS
 from feedgym.experiments.compare import CompareConfig, run, split_agents
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+README = (Path(__file__).parents[2] / "README.md").read_text()
 QUICK_START, READER = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -81,7 +81,7 @@ def test_the_agents_named_exist_and_all_are_named() -> None:
 
 
 def test_pages_and_pictures_that_it_links_to_exist() -> None:
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     links = re.findall(r"\]\(((?!http)[^)#]+)\)", README)
     assert links
     assert [link for link in links if not (root / link).exists()] == []
