@@ -2,46 +2,15 @@
 
 import dataclasses
 import math
-import sys
 from collections import Counter
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import pytest
 
-from feedgym.agents import make_agent
-from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig, NewsroomConfig, Outcome, RewardConfig
-from feedgym.env.feed.catalogue import Catalogue
-from feedgym.env.newsroom.synthetic import SyntheticNewsroom
-
-K = 5
-SITE = FeedConfig(num_readers=80, days=2.0, slate_size=K, newsroom=NewsroomConfig(articles_per_day=60.0))
-# Clicks whatever is shown: a click that must not be would be made.
-CLICKERS = NewsReaderConfig(base_log_odds=30.0, position_bias=False, enrolment_share=0.0, gap_median_hours=1.0)
-
-
-def site(model: Any = None, seed: int = 1, **changes: Any) -> Feed:
-    return Feed(dataclasses.replace(SITE, **changes), NewsReader(CLICKERS) if model is None else model, seed)
-
-
-def live(feed: Feed) -> Any:
-    return np.sort(feed.catalogue.article_id)
-
-
-def good_slates(feed: Feed) -> Any:
-    return np.tile(live(feed)[-K:], (len(feed.visits), 1))
-
-
-def to_a_visit(feed: Feed, ticks: int = 0) -> Feed:
-    """Serve until a tick with at least two visits, after so many ticks."""
-    while len(feed.visits) < 2 or feed.tick < ticks:
-        feed.serve(good_slates(feed))
-    return feed
-
-
-# Slates
+from feedgym.env import Feed, FeedConfig, NewsReader, NewsroomConfig, RewardConfig
+from helpers.small_feed import CLICKERS, SITE, K, assert_unmoved, good_slates, live, site, to_a_visit
 
 
 def test_entries_that_show_nothing() -> None:
@@ -109,14 +78,6 @@ def test_strict_names_the_entry(bad: str, message: str) -> None:
         feed.serve(slates)
     assert_unmoved(feed, before)
     feed.serve(good_slates(feed))  # and goes on
-
-
-def assert_unmoved(feed: Feed, before: dict[str, Any], *, but: str = "\0") -> None:
-    after = feed.snapshot()
-    assert before.keys() == after.keys()
-    for name, value in before.items():
-        if not name.startswith(but):
-            np.testing.assert_array_equal(after[name], value, err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -240,9 +201,6 @@ def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:
         FeedConfig(**settings)
 
 
-# What the site remembers
-
-
 def test_reward_is_the_stated_sum() -> None:
     weights = RewardConfig(click=2.0, dwell_minutes=0.5, subscription=10.0)
     feed = site(NewsReader(dataclasses.replace(CLICKERS, subscribe_hazard=0.2)), reward=weights)
@@ -301,237 +259,3 @@ def test_histories_of_a_served_tick_are_not_read_late() -> None:
     early = kept.history_id
     feed.serve(good_slates(feed))
     assert kept.history_id is early
-
-
-# Reader models that break
-
-
-class Broken(NewsReader):
-    """The default reader, until one of its answers is spoiled."""
-
-    def __init__(
-        self, spoil: dict[str, Callable[[Any], Any]], config: NewsReaderConfig = CLICKERS, **parts: Any
-    ) -> None:
-        super().__init__(config, **parts)
-        self.spoil = spoil
-        self.armed = False
-
-    def enter(self, world: Any) -> "Broken":
-        return Broken(self.spoil, self.config, centers=world.centers)
-
-    def respond(self, *asked: Any) -> Outcome:
-        if self.armed and "raise in respond" in self.spoil:
-            raise ZeroDivisionError("of the reader model's own")
-        outcome = super().respond(*asked)
-        if self.armed:
-            for name in ("clicks", "dwell_minutes", "subscribed"):
-                if name in self.spoil:
-                    setattr(outcome, name, self.spoil[name](np.array(getattr(outcome, name))))
-        return outcome
-
-    def next_visit(self, *asked: Any) -> Any:
-        if self.armed and "raise in next_visit" in self.spoil:
-            raise ZeroDivisionError("of the reader model's own")
-        hours = super().next_visit(*asked)
-        return self.spoil["hours"](hours) if self.armed and "hours" in self.spoil else hours
-
-
-def put(value: Any) -> Callable[[Any], Any]:
-    def spoiled(array: Any) -> Any:
-        array[(1,) * array.ndim] = value
-        return array
-
-    return spoiled
-
-
-SPOILED: list[tuple[str, Callable[[Any], Any], str]] = [
-    ("clicks", lambda a: a.astype(np.float32), "clicks: got dtype.'float32'., needs bool"),
-    ("clicks", lambda a: a.T, r"clicks: got \(5, \d+\), needs \(\d+, 5\)"),
-    ("clicks", lambda a: a | True, "clicks: got 'a click on an entry that shows nothing', needs clicks only where"),
-    ("dwell_minutes", lambda a: a[:, :-1], r"dwell_minutes: got \(\d+, 4\), needs \(\d+, 5\)"),
-    ("dwell_minutes", put(np.nan), "dwell_minutes: got .*nan.*, needs finite minutes >= 0"),
-    ("dwell_minutes", put(-1.0), r"dwell_minutes: got \(-1\.0, .*needs finite minutes >= 0"),
-    ("dwell_minutes", put(np.inf), "dwell_minutes: got .*inf.*, needs finite minutes >= 0"),
-    (
-        "dwell_minutes",
-        lambda a: a + 1.0,
-        "dwell_minutes: got 'minutes on an entry that was not clicked', needs 0 where",
-    ),
-    ("subscribed", lambda a: a.tolist(), "subscribed: got 'list', needs a numpy array"),
-    ("subscribed", lambda a: a.astype(float), r"subscribed: got dtype\('float64'\), needs bool"),
-    ("subscribed", lambda a: a[:-1], r"subscribed: got \(\d+,\), needs \(\d+,\)"),
-    ("hours", lambda a: a[:, None], r"next_visit: got \(\d+, 1\), needs \(\d+,\)"),
-    ("hours", put(-0.5), "next_visit: got -0.5, needs hours >= 0, or inf"),
-    ("hours", put(np.nan), "next_visit: got nan, needs hours >= 0, or inf"),
-    ("hours", put(-np.inf), "next_visit: got -inf, needs hours >= 0, or inf"),
-]
-
-
-@pytest.mark.parametrize(("part", "spoil", "message"), SPOILED)
-def test_what_a_reader_model_must_not_return(part: str, spoil: Callable[[Any], Any], message: str) -> None:
-    feed = to_a_visit(site(Broken({part: spoil})), ticks=30)
-    slates = good_slates(feed)
-    slates[:, -1] = -1  # where nothing may be clicked or read
-    before = feed.snapshot()
-    feed.reader_model.armed = True  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match=message):
-        feed.serve(slates)
-    # The Feed stands where it stood; what the model has done to its own state is the model's.
-    assert_unmoved(feed, before, but="state/")
-    feed.reader_model.armed = False  # type: ignore[attr-defined]
-    feed.serve(slates)
-    assert feed.tick == int(before["tick"]) + 1
-
-
-@pytest.mark.parametrize("where", ["raise in respond", "raise in next_visit"])
-def test_an_exception_of_a_reader_model_propagates_and_the_tick_is_not_served(where: str) -> None:
-    feed, twin = (to_a_visit(site(Broken({where: put(0)})), ticks=30) for _ in range(2))
-    before, rows = feed.snapshot(), feed.visits.rows.copy()
-    feed.reader_model.armed = True  # type: ignore[attr-defined]
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError, match="of the reader model's own"):
-            feed.serve(good_slates(feed))
-    assert_unmoved(feed, before, but="state/")
-    np.testing.assert_array_equal(feed.visits.rows, rows)
-    assert feed.visits.history_id.shape == (len(rows), 50)  # still readable
-    feed.reader_model.armed = False  # type: ignore[attr-defined]
-    # From the snapshot of before the tick it goes on as if nothing had been.
-    feed.restore(before)
-    for _ in range(40):
-        one, other = feed.serve(good_slates(feed)), twin.serve(good_slates(twin))
-        np.testing.assert_array_equal(one.dwell_minutes, other.dwell_minutes)
-    assert_unmoved(feed, twin.snapshot())
-
-
-class BadBirth(NewsReader):
-    def __init__(self, how: str, **parts: Any) -> None:
-        super().__init__(CLICKERS, **parts)
-        self.how = how
-
-    def enter(self, world: Any) -> "BadBirth":
-        return BadBirth(self.how, centers=world.centers)
-
-    def spawn(self, *asked: Any) -> Any:
-        state = super().spawn(*asked)
-        if self.how == "rows":
-            state["trust"] = state["trust"][:-1]
-        if self.how == "objects":
-            state["trust"] = np.array([None] * len(state["trust"]))
-        return state
-
-    def first_visit(self, *asked: Any) -> Any:
-        hours = super().first_visit(*asked)
-        return hours - 100.0 if self.how == "hours" else hours
-
-
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ("rows", r"spawn\['trust'\]: got \(79,\), needs an array with 80 rows"),
-        ("objects", r"spawn\['trust'\]: got dtype.'O'., needs numbers or booleans"),
-        ("hours", "first_visit: got -.*, needs hours >= 0, or inf"),
-    ],
-)
-def test_bad_births_are_named(how: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        site(BadBirth(how))
-
-
-# No Python loop over visits, readers or articles: lines executed, counted
-
-
-def lines_of(call: Callable[[], Any]) -> int:
-    """Python lines executed by ``call``, in all frames."""
-    count = 0
-
-    def local(frame: FrameType, event: str, arg: Any) -> Any:
-        nonlocal count
-        count += event == "line"
-        return local
-
-    old = sys.gettrace()
-    sys.settrace(lambda frame, event, arg: local)
-    try:
-        call()
-    finally:
-        sys.settrace(old)
-    return count
-
-
-def crowded(num_readers: int, agent: str = "recent", **settings: Any) -> tuple[Feed, Any]:
-    """A feed after some ticks, at one where every reader asks for a slate."""
-    # Nobody leaves, habits do not vary: all readers come at each tick.
-    model = NewsReader(NewsReaderConfig(gap_median_hours=1e-6, gap_log_sd=0.0, leaving=False, enrolment_share=0.0))
-    feed = Feed(FeedConfig(num_readers=num_readers, tick_hours=1.0, days=3.0), model, seed=2)
-    started = make_agent(agent, **settings).start(feed)
-    for _ in range(4):
-        started.learn(feed.serve(started.act(feed.visits, feed.catalogue).article_id))
-    assert len(feed.visits) == num_readers
-    return feed, started
-
-
-def test_the_count_sees_a_loop() -> None:
-    def loop(n: int) -> int:
-        total = 0
-        for i in range(n):
-            total += i
-        return total
-
-    assert lines_of(lambda: loop(2000)) > 5 * lines_of(lambda: loop(200))
-
-
-# Both sizes take one block of visits and, of articles, one position at a time: below 1,025 visits several positions
-# are read at once, which is fewer passes over the batch, not a loop over visits.
-FEW, MANY = 1200, 4000
-
-
-def test_serving_three_times_the_visits_runs_as_many_lines() -> None:
-    lines = []
-    for n in (FEW, MANY):
-        feed, agent = crowded(n)
-        slates = agent.act(feed.visits, feed.catalogue).article_id
-        lines.append(lines_of(lambda feed=feed, slates=slates: feed.serve(slates)))  # type: ignore[misc]
-    assert lines[0] > 100
-    assert abs(lines[1] / lines[0] - 1.0) < 0.03, lines
-
-
-def test_visits_are_read_without_a_loop() -> None:
-    lines = []
-    for n in (200, 2000):
-        feed, _ = crowded(n)
-        lines.append(lines_of(lambda feed=feed: feed.visits.history_id))  # type: ignore[misc]
-    assert lines[0] == lines[1]
-
-
-@pytest.mark.parametrize("name", ["random", "recent", "popular", "regression"])
-def test_agents_act_and_learn_without_a_loop_over_visits(name: str) -> None:
-    # A training comes at every sixth hour and takes so many steps at most.
-    settings = {"train_every_hours": 6.0, "max_steps": 1} if name == "regression" else {}
-    lines = []
-    for n in (FEW, FEW, MANY):  # the first one imports what torch imports late
-        feed, agent = crowded(n, name, **settings)
-
-        def three_ticks(feed: Feed = feed, agent: Any = agent) -> None:
-            for _ in range(3):  # hours 4, 5 and 6: with a training
-                served = agent.act(feed.visits, feed.catalogue)
-                agent.learn(feed.serve(served.article_id))
-
-        lines.append(lines_of(three_ticks))
-        if name == "regression":
-            assert agent.policy_version == 1
-    assert lines[1] > 100
-    assert abs(lines[2] / lines[1] - 1.0) < 0.1, lines
-
-
-def test_a_catalogue_of_a_hundred_times_the_articles_runs_as_many_lines() -> None:
-    lines = []
-    for per_day in (40.0, 400.0, 4000.0):
-        catalogue = Catalogue(SyntheticNewsroom(NewsroomConfig(articles_per_day=per_day), 1), 4)
-        for tick in range(20):
-            catalogue.advance(tick, 6.0 * tick)
-        lines.append(lines_of(lambda c=catalogue: [c.advance(t, 6.0 * t) for t in range(20, 52)]))  # type: ignore[misc]
-        assert len(catalogue) > per_day
-    # Few articles leave some ticks and days without any that is due, and the calendar has a list for each.
-    assert lines[0] > 100
-    assert abs(lines[2] / lines[1] - 1.0) < 0.1, lines
-    assert abs(lines[2] / lines[0] - 1.0) < 0.25, lines

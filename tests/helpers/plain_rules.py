@@ -1,0 +1,236 @@
+"""What rules allow, by the words of the page, and random rules to try."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from feedgym.agents.editorial.rules import COLUMNS, CapPerCategory, Exclude, MinimumShare, Pin, Rule, Rules
+from feedgym.agents.editorial.syntax import rules_of
+from feedgym.agents.slate_policy.served import Served
+
+SIZE, DIM, TOPICS, PUBLISHERS = 4, 4, 4, 3
+
+
+KINDS = (
+    "exact",
+    "age-shards:shard_hours=6",
+    "ivf:nlist=5+nprobe=2",
+    "ivf-sq8:nprobe=4",
+    "hnsw:m=4+ef=20",
+    "auto:ivf_above=12+sq8_above=24",
+)
+"""Each kind, at sizes at which few articles have cells, tombstones and switches."""
+
+
+Kind = Callable[[int], Sequence[int]]
+"""Topic, publisher and author of an article."""
+
+
+# ---- the plain version ----
+class Plain:
+    """What rules allow, one position after the other, for one reader; by the words of docs/editorial.md.
+
+    Args:
+        rules: of which ``exclude`` has been taken out of ``live`` already.
+        kind: of each article.
+        live: ids.
+        logits: of the shortlist, by id.
+        epsilon: share of exploration.
+        size: positions of a slate.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        kind: Kind,
+        live: Sequence[int],
+        logits: dict[int, float],
+        epsilon: float,
+        size: int = SIZE,
+    ) -> None:
+        self.rules, self.kind, self.size = rules, kind, size
+        top = max(logits.values(), default=0.0)
+        soft = {a: math.exp(z - top) for a, z in logits.items()}
+        mass = sum(soft.values())
+        self.weight = {a: epsilon / len(live) + (1 - epsilon) * soft.get(a, 0.0) / (mass or 1.0) for a in live}
+        self.pinned: dict[int, int] = {}
+        for pin in sorted(rules.pins, key=lambda pin: pin.position):
+            if pin.article_id in self.weight:
+                standing = {**self.pinned, pin.position: int(str(pin.article_id))}
+                if all(self.count(standing.values(), c) <= c.most for c in self.caps_on(standing[pin.position])):
+                    self.pinned = standing
+
+    def is_of(self, article: int, column: str | None, category: int | None) -> bool:
+        return self.kind(article)[COLUMNS.index(str(column))] == category
+
+    def caps_on(self, article: int) -> list[CapPerCategory]:
+        """The caps that count an article, each for its own category."""
+        found = []
+        for cap in self.rules.caps:
+            own = self.kind(article)[COLUMNS.index(cap.column)]
+            if cap.category in (None, own):
+                found.append(CapPerCategory(cap.column, cap.most, own))
+        return found
+
+    def count(self, articles: Any, of: Any) -> int:
+        return sum(self.is_of(a, of.column, of.category) for a in articles)
+
+    def waiting(self, position: int, column: str | None, category: int | None) -> int:
+        """Positions further down that are kept for a category."""
+        return sum(p.position > position and (p.column, p.category) == (column, category) for p in self.rules.pins)
+
+    def allowed(self, above: list[int]) -> list[int]:
+        """Articles that may stand below ``above`` (-1: empty), where no article is pinned."""
+        k, shown = len(above), [a for a in above if a >= 0]
+        later = [a for position, a in self.pinned.items() if position > k]
+        own = next((p for p in self.rules.pins if p.position == k and p.category is not None), None)
+        left = [a for a, w in self.weight.items() if w > 0 and a not in shown and a not in self.pinned.values()]
+
+        def may(article: int) -> bool:
+            for cap in self.caps_on(article):
+                if self.count(shown + later, cap) + self.waiting(k, cap.column, cap.category) >= cap.most:
+                    return False
+            if own is not None and not self.is_of(article, own.column, own.category):
+                return False
+            # The last articles of a pinned category are kept for its positions.
+            for pin in self.rules.pins:
+                same = own is not None and (own.column, own.category) == (pin.column, pin.category)
+                to_come = pin.category is not None and pin.position > k and not same
+                scarce = to_come and self.count(left, pin) <= self.waiting(k, pin.column, pin.category)
+                if scarce and self.count([article], pin):
+                    return False
+            return True
+
+        found = [a for a in left if may(a)]
+        return found if own is not None else self.shared(found, above, later)
+
+    def shared(self, found: list[int], above: list[int], later: list[int]) -> list[int]:
+        """Those of ``found`` that minimum shares let pass at a position that is not pinned."""
+        of_pin = {p.position: (p.column, p.category) for p in self.rules.pins if p.category is not None}
+        wanted = {}
+        for share in self.rules.shares:
+            kind = (share.column, share.category)
+            counted = [a for k, a in enumerate(above) if a >= 0 and of_pin.get(k) != kind] + later
+            promised = sum(each == kind for each in of_pin.values())
+            wanted[kind] = max(share.places(self.size) - promised - self.count(counted, share), 0)
+        free = [k for k in range(len(above), self.size) if k not in self.pinned and k not in of_pin]
+        if 0 < sum(wanted.values()) >= len(free):
+            return [a for a in found if any(n and self.is_of(a, *kind) for kind, n in wanted.items())]
+        return found
+
+    def slates(self, above: list[int], chance: float) -> Iterator[tuple[tuple[int, ...], float]]:
+        """Every slate that begins so, and its chance."""
+        if len(above) == self.size:
+            yield tuple(above), chance
+            return
+        pinned = self.pinned.get(len(above))
+        allowed = self.allowed(above) if pinned is None else [pinned]
+        mass = sum(self.weight[a] for a in allowed)
+        for a in allowed or [-1]:
+            yield from self.slates([*above, a], chance * (self.weight[a] / mass if pinned is None and allowed else 1.0))
+
+    def check(self, slate: list[int], propensity: Sequence[float], greedy: bool, logits: dict[int, float]) -> None:
+        """A slate's positions are served at their chances, or are the best allowed."""
+        for k, article in enumerate(slate):
+            if k in self.pinned:
+                assert (article, propensity[k]) == (self.pinned[k], 1.0)
+                continue
+            allowed = self.allowed(slate[:k])
+            if greedy:
+                listed = sorted((-logits[a], a) for a in allowed if a in logits)
+                assert (article, propensity[k]) == (listed[0][1] if listed else -1, 1.0)
+            elif article < 0:
+                assert (allowed, propensity[k]) == ([], 1.0)
+            else:
+                assert article in allowed
+                chance = self.weight[article] / sum(self.weight[a] for a in allowed)
+                assert propensity[k] == pytest.approx(chance, rel=1e-6)
+
+
+def plain_eligible(rules: Rules, kind: Kind, age: dict[int, float]) -> set[int]:
+    """Of articles of these ages in hours: those that no rule excludes."""
+    left = set(age)
+    for rule in rules.exclude:
+        if rule.article_id is not None:
+            left.discard(rule.article_id)
+        elif rule.category is not None:
+            left = {a for a in left if kind(a)[COLUMNS.index(str(rule.column))] != rule.category}
+        else:
+            left = {a for a in left if age[a] <= float(str(rule.above))}
+    return left
+
+
+def check_rules(rules: Rules, kind: Kind, slate: list[int], live: set[int]) -> None:
+    """What an editor would look at, whatever was drawn how."""
+    shown = [a for a in slate if a >= 0]
+    assert len(set(shown)) == len(shown)
+    assert set(shown) <= live
+    of = lambda rule, a: kind(a)[COLUMNS.index(rule.column)]
+    for cap in rules.caps:
+        kinds = [of(cap, a) for a in shown]
+        assert all(kinds.count(c) <= cap.most for c in set(kinds) if cap.category in (None, c))
+    for pin in rules.pins:
+        if pin.category is not None and slate[pin.position] >= 0:
+            assert of(pin, slate[pin.position]) == pin.category
+        if pin.article_id in live and not rules.caps:
+            assert slate[pin.position] == pin.article_id
+    for share in rules.shares:
+        assert sum(of(share, a) == share.category for a in shown) + slate.count(-1) >= share.places(SIZE)
+
+
+def kept_logits(listed: np.ndarray, logits: np.ndarray) -> dict[int, float]:
+    return {int(a): float(z) for a, z in zip(listed, logits, strict=True) if a >= 0}
+
+
+def some_rules(rng: np.random.Generator, ids: np.ndarray) -> tuple[Rule, ...]:
+    """Up to five rules that a slate can hold, about these articles among others, and mostly about one topic."""
+    while True:
+        made = makers(rng, ids, int(rng.integers(TOPICS)))
+        rules = tuple(made[i]() for i in rng.choice(len(made), rng.integers(2, 6), replace=False))
+        try:
+            rules_of(rules).check(SIZE)
+        except ValueError:
+            continue
+        return rules
+
+
+def makers(rng: np.random.Generator, ids: np.ndarray, favourite: int) -> list[Callable[[], Rule]]:
+    place, some = lambda: int(rng.integers(SIZE)), lambda: int(rng.choice(ids))
+    topic = lambda: favourite if rng.random() < 0.7 else int(rng.integers(TOPICS))
+    return [
+        lambda: Exclude(article_id=some()),
+        lambda: Exclude(column="topic", category=int(rng.integers(TOPICS))),
+        lambda: Exclude(column="age_hours", above=float(rng.integers(1, 8))),
+        lambda: CapPerCategory(str(rng.choice(COLUMNS)), int(rng.integers(1, 3))),
+        lambda: CapPerCategory("topic", int(rng.integers(1, 3)), topic()),
+        lambda: CapPerCategory("topic", int(rng.integers(1, 3))),
+        lambda: Pin(position=place(), article_id=some()),
+        lambda: Pin(position=place(), article_id=some()),
+        lambda: Pin(position=place(), column="topic", category=topic()),
+        lambda: Pin(position=place(), column="topic", category=topic()),
+        lambda: Pin(position=place(), column="publisher", category=int(rng.integers(PUBLISHERS))),
+        lambda: MinimumShare("topic", topic(), float(rng.choice([0.25, 0.5]))),
+        lambda: MinimumShare("publisher", int(rng.integers(PUBLISHERS)), 0.3),
+    ]
+
+
+# ---- an index and the slate policy under any sequence ----
+def topic_publisher_author(article: int) -> tuple[int, int, int]:
+    return article * 7 % 11 % TOPICS, article * 5 % 7 % PUBLISHERS, article % 2
+
+
+def check_slates(
+    served: Served, rules: Rules, kind: Kind, live: list[int], listed: np.ndarray, logits: np.ndarray
+) -> None:
+    """Slates as they were drawn from these shortlists (n, M): rules and chances."""
+    slates = served.slates if served.drawn is None else served.drawn
+    np.testing.assert_allclose(np.log(slates.slot_propensity).sum(axis=1), slates.log_propensity, atol=1e-9)
+    epsilon, greedy = (np.broadcast_to(v, len(listed)) for v in (served.epsilon, served.greedy))
+    for row, slate in enumerate(slates.article_id.tolist()):
+        check_rules(rules, kind, slate, set(live))
+        own = kept_logits(listed[row], logits[row])
+        plain = Plain(rules, kind, live, own, 0.0 if greedy[row] else float(epsilon[row]))
+        plain.check(slate, slates.slot_propensity[row].tolist(), bool(greedy[row]), own)
