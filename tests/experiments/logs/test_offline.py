@@ -16,40 +16,17 @@ from feedgym.agents.logged.learning import learn_from_log
 from feedgym.agents.logged.policy import BehaviourConfig
 from feedgym.agents.logged.site import LoggedSite
 from feedgym.agents.registry.plans import parse_agent
-from feedgym.env import RewardConfig, read_impressions
 from feedgym.env.log.reader import LogReader
 from feedgym.experiments import offline
-from feedgym.experiments.commands.log import LogConfig, make_log
 from feedgym.experiments.logs.logged_truth import reward_on_logged_states
-from feedgym.experiments.logs.offline_plot import draw_estimates
-from feedgym.experiments.logs.offline_result import OfflineResult, result_text
+from feedgym.experiments.logs.offline_result import result_text
 from feedgym.experiments.logs.offline_world import fresh_feed
 from feedgym.experiments.offline import OfflineConfig, simulated_run
 from feedgym.experiments.runs.checkpoint import load_arrays
 from feedgym.experiments.runs.drive import make_drive
 from feedgym.experiments.runs.run_config import RunConfig
 from feedgym.experiments.runs.runner import load_run
-
-QUICK = "regression-dwell:max_steps=10,train_every_hours=12.0"
-REWARD = RewardConfig(click=0.5, dwell_minutes=1.0, subscription=3.0)
-SETTINGS: dict[str, Any] = {"readers": 40, "days": 2.0, "tick_hours": 1.0, "seed": 5, "reward": REWARD}
-
-
-@pytest.fixture(scope="module")
-def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("log")
-    make_log(LogConfig(**SETTINGS, out=folder))
-    return folder
-
-
-def copied(logged: Path, folder: Path, settings: dict[str, Any] | None) -> Path:
-    """The log as one part with other settings; None: as a site's own."""
-    table = read_impressions(logged / "impressions")
-    metadata = {} if settings is None else table.schema.metadata | {b"feedgym_config": json.dumps(settings).encode()}
-    folder.mkdir()
-    pq.write_table(table.replace_schema_metadata(metadata), folder / "day.parquet")
-    (folder / "articles.parquet").write_bytes((logged / "articles.parquet").read_bytes())
-    return folder
+from helpers.offline_logs import QUICK, SETTINGS, copied
 
 
 def test_the_truth_beside_what_the_log_earned(logged: Path, tmp_path: Path) -> None:
@@ -270,128 +247,6 @@ def test_deployment_on_fresh_luck_is_not_paired(logged: Path) -> None:
 def test_settings_that_cannot_be(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         OfflineConfig(log=Path("x"), **change)
-
-
-def a_result(**changes: Any) -> OfflineResult:
-    rows = [
-        ("sniips", 1.1, 0.8, 1.5, 300.0, "", False),
-        ("snrips", -170.0, -580.0, -9.0, 1.2, "effective sample size 1.2 of 900 visits, below 100: explore", False),
-        ("snsips", float("nan"), float("nan"), float("nan"), 0.0, "mean weight 0 is far from 1", False),
-        ("dm", 2.0, 1.9, 2.1, 900.0, "", True),
-    ]
-    names = ("estimator", "value", "low", "high", "effective_sample_size", "warnings", "extrapolates")
-    fixed = {"mean_weight": 1.0, "unbiased_when": "always", "truth": 1.2}
-    values: dict[str, Any] = {
-        "agent": "reinforce",
-        "num_visits": 900,
-        "num_impressions": 7200,
-        "propensities": "logged",
-        "why_unsupported": None,
-        "estimates": tuple(dict(zip(names, row, strict=True)) | fixed for row in rows),
-        "logged_visit_reward": 0.9,
-        "truth_error": 0.05,
-    }
-    return OfflineResult(**values | changes)
-
-
-def test_the_picture_shows_what_can_be_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The axis is that of the sound estimates, whatever the others say; those are grey, and the model's word apart."""
-    from matplotlib.figure import Figure
-
-    drawn: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: drawn.append(self))
-    draw_estimates(a_result(), tmp_path / "a.png")
-    axes = drawn[0].axes[0]
-    low, high = axes.get_xlim()
-    assert -2.0 < low < 0.8
-    assert 2.1 < high < 4.0
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["dm", "snsips", "snrips", "sniips"]
-    colours = {line.get_ydata()[0]: line.get_color() for line in axes.lines if len(line.get_ydata()) == 2}
-    assert (colours[0], colours[1], colours[2], colours[3]) == ("#d55e00", "#9a9a9a", "#9a9a9a", "#0072b2")
-    texts = " ".join(text.get_text() for text in axes.texts)
-    assert "1.100  [0.800, 1.500]" in texts
-    assert "effective sample 1, mean weight 1.00 - see warnings" in texts
-    assert "the model's word alone: extrapolates" in texts
-    legend = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert legend == ["truth (simulator): 1.200", "logged policy: 0.900"]
-    # Small rewards keep their digits, estimated propensities are said in the title, notes stand below.
-    small = a_result(logged_visit_reward=0.0042, propensities="estimated", notes=("dm extrapolates",))
-    draw_estimates(small, tmp_path / "b.png")
-    assert "by estimated propensities" in str(drawn[1]._suptitle.get_text())  # type: ignore[attr-defined]
-    assert "Note: dm extrapolates." in str(drawn[1]._supxlabel.get_text())  # type: ignore[attr-defined]
-    assert "logged policy: 0.00420" in str(drawn[1].axes[0].get_legend().get_texts()[1].get_text())
-
-
-@pytest.mark.parametrize(("agent", "why"), [("recent:greedy=True", "greedily"), ("recent:epsilon=0.0", "epsilon = 0")])
-def test_a_log_without_exploration_has_the_models_word_alone(agent: str, why: str, tmp_path: Path) -> None:
-    make_log(LogConfig(**SETTINGS | {"agent": agent}, allow_unsupported=True, out=tmp_path))
-    options: dict[str, Any] = {"log": tmp_path, "agent": QUICK, "estimate_days": 1.0, "deploy": False}
-    result = offline.run(OfflineConfig(**options, reward_model=QUICK))
-    assert [(row["estimator"], row["extrapolates"]) for row in result.estimates] == [("dm", True)]
-    assert why in result.notes[-1]
-    assert f"By the log's own propensities no other policy can be estimated: {result.why_unsupported}." in (
-        result_text(result)
-    )
-    # Estimating chances does not make possible what was not.
-    for propensities in ("auto", "estimated"):
-        with pytest.raises(ValueError, match=rf"log: got .*{why}.*, needs a log by a policy that explores"):
-            offline.run(OfflineConfig(**options, reward_model="none", propensities=propensities))
-
-
-def with_column(table: pa.Table, name: str, values: Any) -> pa.Table:
-    return table.set_column(table.column_names.index(name), name, pa.array(values))
-
-
-HOSTILE: dict[str, tuple[Any, str]] = {
-    "an older schema": (
-        lambda t: t.replace_schema_metadata(t.schema.metadata | {b"feedgym_schema_version": b"0"}),
-        "schema version.*got '?0'?, needs 1",
-    ),
-    "foreign": (lambda t: pa.table({"price": [1.0], "day": ["monday"]}), "needs also .*'reader_id'"),
-    "chances above 1": (
-        lambda t: with_column(t, "slot_propensity", np.full(len(t), 1.5)),
-        "column 'slot_propensity': got 1.5, needs a chance above 0, at most 1",
-    ),
-    "NaN chances": (
-        lambda t: with_column(t, "slot_propensity", np.full(len(t), np.nan)),
-        "column 'slot_propensity': got nan, needs a chance",
-    ),
-    "negative times": (
-        lambda t: with_column(t, "time_hours", np.full(len(t), -3.0)),
-        "column 'time_hours': got -3.0, needs hours",
-    ),
-    "a wrong type": (
-        lambda t: with_column(t, "article_id", ["x"] * len(t)),
-        "column 'article_id': got type string, needs int64",
-    ),
-    "a huge count": (
-        lambda t: with_column(t, "num_live", np.full(len(t), 2**50)),
-        "column 'num_live': got 1125899906842624, needs a count",
-    ),
-    "unknown articles": (
-        lambda t: with_column(t, "article_id", np.full(len(t), 10**9)),
-        "column 'article_id': got 1000000000, needs an article of",
-    ),
-    "no rows": (lambda t: t.slice(0, 0), "a log without a row"),
-}
-
-
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_a_bad_file_ends_the_command_with_one_line(kind: str, logged: Path, tmp_path: Path) -> None:
-    change, message = HOSTILE[kind]
-    folder = copied(logged, tmp_path / "log", RunConfig(**SETTINGS).settings())
-    pq.write_table(change(pq.read_table(folder / "day.parquet")), folder / "day.parquet")
-    with pytest.raises(SystemExit, match=message) as stopped:
-        offline.main(["--log", str(folder), "--agent", QUICK, "--deploy", "False"])
-    assert str(stopped.value).startswith("feedgym offline: ")
-    assert "\n" not in str(stopped.value)
-
-
-def test_a_log_without_live_sets_is_refused(logged: Path, tmp_path: Path) -> None:
-    folder = copied(logged, tmp_path / "log", None)
-    (folder / "articles.parquet").unlink()
-    with pytest.raises(SystemExit, match=r"feedgym offline: log: got .*, needs articles.parquet beside it"):
-        offline.main(["--log", str(folder), "--agent", QUICK])
 
 
 def test_agents_that_cannot_learn_are_refused() -> None:
