@@ -8,6 +8,7 @@ from torch import Tensor
 
 from feedgym.towers.losses import bce_loss
 from feedgym.towers.rerankers import RERANKERS, LogisticReranker, MlpReranker, Reranker, num_features, rerank_features
+from helpers.towers import lively
 
 every_reranker = pytest.mark.parametrize("name", RERANKERS)
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -18,15 +19,6 @@ def make(name: str, dim: int = 3, num_positions: int = 4) -> Reranker:
     if name == "mlp":  # small, for speed
         return MlpReranker(dim, num_positions, generator, widths=(8,))
     return RERANKERS[name](dim, num_positions, generator)
-
-
-def lively(module: Reranker) -> Reranker:
-    """Parameters away from their start, where most are zero."""
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return module
 
 
 def inputs(dtype: torch.dtype = torch.float32) -> Inputs:
@@ -56,12 +48,12 @@ def test_starts_at_the_first_stage(name: str) -> None:
     assert torch.equal(RERANKERS[name](3, 4, torch.Generator().manual_seed(1))(score, *rest), score)
     assert torch.equal(make(name)(score, *rest), score)
     assert torch.equal(make(name)(score, *rest, torch.arange(4)), score)
-    assert not torch.allclose(lively(make(name))(score, *rest), score)
+    assert not torch.allclose(lively(make(name), 2)(score, *rest), score)
 
 
 @every_reranker
 def test_serving_is_position_0(name: str) -> None:
-    module = lively(make(name))
+    module = lively(make(name), 2)
     served = module(*inputs())
     assert torch.equal(served, module(*inputs(), torch.zeros(5, 4, dtype=torch.int64)))
     placed = module(*inputs(), torch.arange(4))
@@ -72,7 +64,7 @@ def test_serving_is_position_0(name: str) -> None:
 
 @every_reranker
 def test_a_batch_of_one_equals_its_row_and_order_does_not_matter(name: str) -> None:
-    module = lively(make(name))
+    module = lively(make(name), 2)
     place = torch.randint(4, (5, 4), generator=torch.Generator().manual_seed(4))
     together = module(*inputs(), place)
     for row in range(5):
@@ -85,7 +77,7 @@ def test_a_batch_of_one_equals_its_row_and_order_does_not_matter(name: str) -> N
 
 @every_reranker
 def test_gradients_reach_score_both_vectors_and_all_parameters(name: str) -> None:
-    module = lively(make(name)).double()
+    module = lively(make(name), 2).double()
     tensors = [x.requires_grad_() for x in inputs(torch.float64)]
     place = torch.arange(4)
     assert torch.autograd.gradcheck(lambda *x: module(*x[:4], place), (*tensors, *module.parameters()))
@@ -97,7 +89,7 @@ def test_gradients_reach_score_both_vectors_and_all_parameters(name: str) -> Non
 
 @every_reranker
 def test_awkward_inputs_stay_finite(name: str) -> None:
-    module = lively(make(name))
+    module = lively(make(name), 2)
     user, item = torch.zeros(2, 3, requires_grad=True), torch.zeros(2, 4, 3, requires_grad=True)
     age = torch.tensor([-5.0, 0.0, 1e4, 1e7]).expand(2, 4)  # a clock that is behind; the archive
     logits = module(torch.zeros(2, 4), user, item, age)
@@ -117,7 +109,7 @@ def test_start_depends_on_the_generator_alone_and_state_is_the_parameters(name: 
     for key, tensor in make(name).state_dict().items():
         assert torch.equal(tensor, first.state_dict()[key])
     other = make(name)
-    other.load_state_dict(lively(first).state_dict())
+    other.load_state_dict(lively(first, 2).state_dict())
     assert torch.equal(other(*inputs()), first(*inputs()))
 
 

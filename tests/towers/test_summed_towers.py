@@ -5,6 +5,7 @@ import torch
 
 from feedgym.towers import SummedTowers, TwoTowerConfig
 from feedgym.towers.features import CategoryConfig, ItemFeaturesConfig
+from helpers.towers import lively
 
 T_REF = 490_000.0
 ITEM = ItemFeaturesConfig(num_numeric=5, categories=(CategoryConfig(name="topic", size=6, dim=4),))
@@ -12,12 +13,7 @@ ITEM = ItemFeaturesConfig(num_numeric=5, categories=(CategoryConfig(name="topic"
 
 def make(decay: str) -> SummedTowers:
     config = TwoTowerConfig(item=ITEM, reader_numeric=3, widths=(16,), dim=8, age_decay=decay)
-    model = SummedTowers(config, torch.Generator().manual_seed(7))
-    generator = torch.Generator().manual_seed(8)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return model
+    return lively(SummedTowers(config, torch.Generator().manual_seed(7)))
 
 
 def inputs(seed: int) -> tuple[torch.Tensor, ...]:

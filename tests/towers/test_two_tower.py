@@ -8,6 +8,7 @@ import torch
 from feedgym.towers import TwoTower, TwoTowerConfig, UserOutput, dot_score, losses
 from feedgym.towers.age_decay import ExponentialSum, LinearDecay, NoDecay
 from feedgym.towers.features import CategoryConfig, ItemFeaturesConfig
+from helpers.towers import lively
 
 T_REF = 490_000.0  # hours since 1970, about: float32 would see steps of .03 h
 ITEM = ItemFeaturesConfig(num_numeric=5, categories=(CategoryConfig(name="topic", size=6, dim=4),))
@@ -22,15 +23,6 @@ DECAYS = [
 def make(**settings: object) -> TwoTower:
     config = TwoTowerConfig(item=ITEM, reader_numeric=3, **{"widths": (16,), "dim": 8, **settings})
     return TwoTower(config, torch.Generator().manual_seed(7))
-
-
-def lively(model: TwoTower) -> TwoTower:
-    """Parameters away from their start, where much is zero."""
-    generator = torch.Generator().manual_seed(8)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return model
 
 
 def articles(model: TwoTower, count: int = 30) -> tuple[torch.Tensor, torch.Tensor]:

@@ -20,6 +20,7 @@ from feedgym.towers.encoders import HISTORY_ENCODERS
 from feedgym.towers.features import rows_of
 from feedgym.towers.id_bags import IdBags
 from feedgym.towers.prediction import PREDICTIONS
+from helpers.towers import lively
 
 T_REF = 490_000.0  # hours since 1970, about
 AUTHOR = CategoryConfig(name="author", size=7, dim=3, hashed=True)
@@ -32,13 +33,7 @@ CLICKS = ((3, True, 2.0), (10**12, True, 0.5), (3, True, 0.0)), ((5, True, 0.2),
 
 def make(**settings: object) -> TwoTower:
     config = TwoTowerConfig(item=ITEM, reader_numeric=3, **{"widths": (12,), "dim": 8, **settings})  # type: ignore[arg-type]
-    model = TwoTower(config, torch.Generator().manual_seed(7))
-    generator = torch.Generator().manual_seed(8)
-    with torch.no_grad():
-        # Away from the start, where much is zero.
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return model
+    return lively(TwoTower(config, torch.Generator().manual_seed(7)))
 
 
 def features(count: int = 30) -> tuple[torch.Tensor, torch.Tensor]:

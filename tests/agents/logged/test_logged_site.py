@@ -15,23 +15,9 @@ from feedgym.env import Feed, FeedConfig, RewardConfig
 from feedgym.env.log.writer import ImpressionLog, write_articles
 from feedgym.env.readers.news_reader import NewsReader
 from feedgym.env.worlds import WORLDS
+from helpers.small_log import Slates
 
 CONFIG = FeedConfig(num_readers=60, tick_hours=1.0, days=2, slate_size=4)
-
-
-@dataclass
-class Slates:
-    article_id: Any
-    logit: Any
-    in_shortlist: Any
-    slot_propensity: Any
-    log_propensity: Any
-    shortlist_size: Any = 30
-    num_live: Any = 700
-    epsilon: Any = 0.05
-    temperature: Any = 0.5
-    greedy: Any = False
-    policy_version: Any = 2
 
 
 @dataclass

@@ -1,17 +1,15 @@
 """What holds for every agent of ``AGENTS``: it serves what is live, resumes byte for byte, and minds its own luck."""
 
-import io
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from feedgym.agents import AGENTS, Agent, AgentPlan, make_agent
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from helpers.driving import drive, served_bytes
 from helpers.inside import replay_of
+from helpers.resuming import check_resuming, no_global_luck
 
 SHARED = ("recent", "popular")
 LEARNED = [name for name in AGENTS if name.startswith(("regression", "contrastive"))]
@@ -66,19 +64,9 @@ def test_tiny_newsrooms(name: str, site: str, greedy: bool) -> None:
     assert min(lengths) < 12
 
 
-@pytest.fixture
-def quiet_torch() -> Iterator[None]:
-    """Neither torch's nor numpy's global generator is drawn from."""
-    before = torch.get_rng_state().clone(), repr(np.random.get_state())  # noqa: NPY002
-    yield
-    assert torch.equal(before[0], torch.get_rng_state())
-    assert before[1] == repr(np.random.get_state())  # noqa: NPY002
-
-
 RESUMED = FeedConfig(num_readers=40, days=2.5, tick_hours=0.5, newsroom=NewsroomConfig(articles_per_day=100))
 
 
-@pytest.mark.usefixtures("quiet_torch")
 @pytest.mark.parametrize("name", AGENTS)
 def test_resumes_byte_for_byte_from_a_file_without_pickle(name: str) -> None:
     # A small ring, so that it has wrapped when the snapshot is taken.
@@ -88,23 +76,9 @@ def test_resumes_byte_for_byte_from_a_file_without_pickle(name: str) -> None:
         feed = Feed(RESUMED, seed=3)
         return plan.start(feed), feed
 
-    agent, feed = start()
-    drive(agent, feed, until=35.0)  # an hour before a training
-    files = [io.BytesIO(), io.BytesIO()]
-    np.savez(files[0], **agent.snapshot())
-    np.savez(files[1], **feed.snapshot())
-    rest = drive(agent, feed)
-
-    again, other = start()
-    for file, part in zip(files, (again, other), strict=True):
-        file.seek(0)
-        part.restore(dict(np.load(file, allow_pickle=False)))
-    resumed = drive(again, other)
-    assert served_bytes(resumed) == served_bytes(rest)
-    assert [o.clicks.tobytes() for _, o in resumed] == [o.clicks.tobytes() for _, o in rest]
-    one, two = agent.snapshot(), again.snapshot()
-    assert one.keys() == two.keys()
-    assert {k for k in one if one[k].tobytes() != two[k].tobytes()} == set()
+    with no_global_luck():
+        resumed = check_resuming(start, at=35.0)  # an hour before a training
+    agent, rest = resumed.agent, resumed.rest
     if name in LEARNED:
         assert rest[-1][0].policy_version - rest[0][0].policy_version >= 2
         # The ring of 100 is full before the snapshot; how many visits there are depends on the processor's last digits.

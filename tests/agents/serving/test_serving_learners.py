@@ -1,6 +1,5 @@
 """Every learner in every mode: it serves, learns from what was served, is evaluated, and resumes byte for byte."""
 
-import io
 from typing import Any
 
 import numpy as np
@@ -9,8 +8,9 @@ import pytest
 from feedgym.agents import make_agent
 from feedgym.agents.registry import KINDS
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
-from helpers.driving import drive, served_bytes
+from helpers.driving import drive
 from helpers.inside import replay_of, ring_of
+from helpers.resuming import check_resuming
 
 SITE = FeedConfig(num_readers=80, days=1.1, tick_hours=0.5, slate_size=4, newsroom=NewsroomConfig(articles_per_day=70))
 MODES: dict[str, dict[str, Any]] = {
@@ -53,20 +53,8 @@ RUNS = [(o, m) for i, o in enumerate(LEARNED) for j, m in enumerate(MODES) if o 
 
 @pytest.mark.parametrize(("option", "mode"), RUNS)
 def test_serves_learns_and_resumes(option: str, mode: str) -> None:
-    agent, feed = start(option, mode)
-    drive(agent, feed, until=19.0)  # amid all periods
-    files = [io.BytesIO(), io.BytesIO()]
-    for file, part in zip(files, (agent, feed), strict=True):
-        np.savez(file, **part.snapshot())
-    rest = drive(agent, feed)
-    again, other = start(option, mode)
-    for file, part in zip(files, (again, other), strict=True):
-        file.seek(0)
-        part.restore(dict(np.load(file, allow_pickle=False)))
-    assert served_bytes(drive(again, other)) == served_bytes(rest)
-    one, two = agent.snapshot(), again.snapshot()
-    assert one.keys() == two.keys()
-    assert {k for k in one if one[k].tobytes() != two[k].tobytes()} == set()
+    resumed = check_resuming(lambda: start(option, mode), at=19.0)  # amid all periods
+    agent, rest = resumed.agent, resumed.rest
     assert agent.policy_version == {"streaming": 4, "batch": 3}[mode]
     found = agent.metrics()
     assert all(np.isfinite(value) for value in found.values())

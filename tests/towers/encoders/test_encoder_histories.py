@@ -11,6 +11,7 @@ from feedgym.towers.encoders.history import HistoryConfig
 from feedgym.towers.encoders.pooling import AdditivePooling
 from feedgym.towers.encoders.self_attention import SelfAttention
 from helpers.draws import seeded
+from helpers.towers import lively
 
 NAMES = list(HISTORY_ENCODERS)
 ORDERED = ("gru", "sasrec", "bert4rec")
@@ -19,12 +20,7 @@ LENGTHS = torch.tensor([7, 4, 1, 0, 6])
 
 def make(name: str, in_dim: int = 6, out_dim: int = 8, **settings) -> HistoryEncoder:
     """An encoder whose parameters are all away from zero."""
-    encoder = make_history_encoder(name, in_dim, out_dim, generator=seeded(3), **settings)
-    generator = seeded(4)
-    with torch.no_grad():
-        for parameter in encoder.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return encoder
+    return lively(make_history_encoder(name, in_dim, out_dim, generator=seeded(3), **settings), 4)
 
 
 def histories(length: int = 7, in_dim: int = 6) -> tuple[Tensor, Tensor]:

@@ -6,17 +6,14 @@ from torch import Tensor
 
 from feedgym.towers.encoders import HISTORY_ENCODERS, BERT4Rec, CausalEncoder, make_history_encoder
 from helpers.draws import seeded
+from helpers.towers import lively
 
 LENGTHS = torch.tensor([6, 4, 1, 0])
 CAUSAL = ("gru", "sasrec")
 
 
 def make(name: str, **settings) -> CausalEncoder | BERT4Rec:
-    encoder = make_history_encoder(name, 5, 8, generator=seeded(3), **settings)
-    generator = seeded(4)
-    with torch.no_grad():
-        for parameter in encoder.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    encoder = lively(make_history_encoder(name, 5, 8, generator=seeded(3), **settings), 4)
     assert isinstance(encoder, CausalEncoder | BERT4Rec)
     return encoder
 

@@ -17,17 +17,7 @@ import torch
 from torch import Tensor
 
 from feedgym.towers.losses import in_batch_softmax_loss
-
-P = torch.tensor(
-    [
-        [0.50, 0.20, 0.10, 0.10, 0.05, 0.05],
-        [0.40, 0.05, 0.30, 0.05, 0.10, 0.10],
-        [0.45, 0.05, 0.05, 0.35, 0.05, 0.05],
-    ],
-    dtype=torch.float64,
-)
-Q = P.mean(dim=0)
-READERS, ARTICLES = P.shape
+from helpers.towers import ARTICLES, READERS, P, Q
 
 
 def multisets(size: int, chances: Tensor = Q) -> tuple[Tensor, Tensor]:

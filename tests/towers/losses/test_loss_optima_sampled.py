@@ -22,34 +22,9 @@ from feedgym.towers.losses import (
     sampled_softmax_loss,
     softmax_loss,
 )
+from helpers.towers import ARTICLES, READERS, P, Q, minimise
 
-P = torch.tensor(
-    [
-        [0.50, 0.20, 0.10, 0.10, 0.05, 0.05],
-        [0.40, 0.05, 0.30, 0.05, 0.10, 0.10],
-        [0.45, 0.05, 0.05, 0.35, 0.05, 0.05],
-    ],
-    dtype=torch.float64,
-)
-Q = P.mean(dim=0)
-READERS, ARTICLES = P.shape
 UNIFORM = torch.full_like(Q, 1 / ARTICLES)
-
-
-def minimise(loss: Callable[[Tensor], Tensor], start: Tensor | None = None) -> Tensor:
-    table = (torch.zeros_like(P) if start is None else start.clone()).requires_grad_()
-    optimiser = torch.optim.LBFGS(
-        [table], max_iter=500, tolerance_grad=1e-11, tolerance_change=0, history_size=20, line_search_fn="strong_wolfe"
-    )
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        value = loss(table)
-        value.backward()
-        return value
-
-    optimiser.step(closure)
-    return table.detach()
 
 
 def error(table: Tensor, truth: Tensor) -> float:

@@ -5,8 +5,8 @@ article is on .975, .902, .723, .400 of the slates). A loss sees every (slate, c
 chance; LBFGS starts from zero. Errors are of scores, centred where the loss leaves a constant.
 """
 
+import functools
 import itertools
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -23,9 +23,11 @@ from feedgym.towers.losses import (
     usable_slates,
 )
 from feedgym.towers.losses.examination import LearnedExamination
+from helpers.towers import minimise as minimise_from_zero
 
 C = torch.tensor([0.5, 0.3, 0.2, 0.1], dtype=torch.float64)
 LOGIT = C.logit()
+minimise = functools.partial(minimise_from_zero, shape=(4,))
 THETA = torch.tensor([1.0, 0.6, 0.3], dtype=torch.float64)
 ALWAYS = torch.ones_like(THETA)
 LURE = torch.tensor([8.0, 4.0, 2.0, 1.0], dtype=torch.float64)
@@ -54,27 +56,6 @@ def slot_propensity() -> Tensor:
         for position, article in enumerate(slate):
             place[article, position] += chance
     return place
-
-
-def minimise(loss: Callable[[Tensor], Tensor], size: int = 4, others: tuple[Tensor, ...] = ()) -> Tensor:
-    scores = torch.zeros(size, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS(
-        [scores, *others],
-        max_iter=1000,
-        tolerance_grad=1e-11,
-        tolerance_change=0,
-        history_size=20,
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        value = loss(scores)
-        value.backward()
-        return value
-
-    optimiser.step(closure)
-    return scores.detach()
 
 
 def centred(scores: Tensor) -> Tensor:
@@ -153,7 +134,7 @@ def test_an_additive_position_logit_is_close_but_not_exact() -> None:
         shallow = torch.cat([values.new_zeros(1), values[4:]])
         return bce_loss(values[slate] + shallow, clicked, weight=weight)
 
-    rate = minimise(loss, size=6)[:4].sigmoid()
+    rate = minimise(loss, shape=(6,))[:4].sigmoid()
     assert close(rate, torch.tensor([0.489, 0.310, 0.217, 0.114]).double(), 6e-4)
     assert (rate - C).abs().max().item() == pytest.approx(0.017, abs=5e-4)
 

@@ -13,16 +13,8 @@ import torch
 from torch import Tensor
 
 from feedgym.towers.negatives import Hard, Mixed, NegativeContext, NegativeSampler, Popularity, Uniform
+from helpers.towers import P, Q
 
-P = torch.tensor(
-    [
-        [0.50, 0.20, 0.10, 0.10, 0.05, 0.05],
-        [0.40, 0.05, 0.30, 0.05, 0.10, 0.10],
-        [0.45, 0.05, 0.05, 0.35, 0.05, 0.05],
-    ],
-    dtype=torch.float64,
-)
-Q = P.mean(dim=0)
 UNIFORM = torch.full_like(Q, 1 / 6)
 Draws = tuple[Tensor, Tensor]
 """Counts (n, 6) of each article among the negatives, and the chance of each such outcome (n,)."""

@@ -1,6 +1,5 @@
 """The learner `direct`: its gradient is the covariance of docs/mathematics.md 3.4; the agent learns and resumes."""
 
-import io
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,9 @@ from feedgym.agents.learners.gradients.candidates import Candidates
 from feedgym.agents.learners.gradients.direct import set_reward
 from feedgym.env import Feed, FeedConfig, NewsroomConfig, RewardConfig
 from feedgym.env.arrays import Doubles, Ints
-from helpers.driving import drive, served_bytes
+from helpers.driving import drive
 from helpers.inside import learner_of, learning_of, ring_of
+from helpers.resuming import check_resuming
 
 SITE = FeedConfig(num_readers=150, days=3.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
 SMALL = {"max_steps": 8, "shortlist_size": 20, "tail_draws": 16, "policy_batch": 64}
@@ -147,18 +147,7 @@ def started(seed: int = 2, site: FeedConfig = SITE, **settings: Any) -> tuple[An
 
 @pytest.mark.parametrize("settings", [{}, {"correction": "mlp", "use_future": False}])
 def test_resumes_byte_for_byte(settings: dict[str, Any]) -> None:
-    agent, feed = started(**settings)
-    drive(agent, feed, until=21.0)
-    file = io.BytesIO()
-    np.savez(file, **agent.snapshot())
-    site = feed.snapshot()
-    expected = served_bytes(drive(agent, feed, until=32.0))
-    again, other_feed = started(**settings)
-    file.seek(0)
-    with np.load(file, allow_pickle=False) as arrays:
-        again.restore(dict(arrays))
-    other_feed.restore(site)
-    assert served_bytes(drive(again, other_feed, until=32.0)) == expected
+    agent = check_resuming(lambda: started(**settings), at=21.0, until=32.0).agent
     assert any("later" in name for name in agent.snapshot()) == ("use_future" not in settings)
 
 

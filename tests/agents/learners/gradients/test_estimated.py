@@ -1,7 +1,6 @@
 """`reinforce` with ``behaviour=estimated``: nears the logged chances, needs none, and leaves the towers alone."""
 
 import dataclasses
-import io
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Doubles
 from helpers.driving import drive
 from helpers.inside import learner_of, learning_of, ring_of
+from helpers.resuming import check_resuming
 
 SITE = FeedConfig(num_readers=200, days=3.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
 SMALL = {"behaviour": "estimated", "max_steps": 8, "shortlist_size": 20, "tail_draws": 16, "policy_batch": 64}
@@ -130,21 +130,7 @@ def test_the_towers_do_not_feel_it(mode: str) -> None:
 
 @pytest.mark.parametrize("settings", MODES)
 def test_resumes_byte_for_byte(settings: dict[str, Any]) -> None:
-    def served(run: list[tuple[Any, Any]]) -> list[tuple[bytes, ...]]:
-        return [(s.article_id.tobytes(), s.slot_propensity.tobytes(), s.logit.tobytes()) for s, _ in run]
-
-    agent, feed = started(**settings)
-    drive(agent, feed, until=15.0)
-    file = io.BytesIO()
-    np.savez(file, **agent.snapshot())
-    site = feed.snapshot()
-    expected = served(drive(agent, feed, until=26.0))
-    again, other = started(**settings)
-    file.seek(0)
-    with np.load(file, allow_pickle=False) as arrays:
-        again.restore(dict(arrays))
-    other.restore(site)
-    assert served(drive(again, other, until=26.0)) == expected
+    check_resuming(lambda: started(**settings), at=15.0, until=26.0)
 
 
 def test_estimates_are_what_is_learned_with() -> None:

@@ -1,0 +1,53 @@
+"""Models and populations for tests of towers."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from helpers.draws import seeded
+
+M = TypeVar("M", bound=nn.Module)
+P = torch.tensor(
+    [
+        [0.50, 0.20, 0.10, 0.10, 0.05, 0.05],
+        [0.40, 0.05, 0.30, 0.05, 0.10, 0.10],
+        [0.45, 0.05, 0.05, 0.35, 0.05, 0.05],
+    ],
+    dtype=torch.float64,
+)
+"""What three equally frequent readers click of six articles."""
+Q = P.mean(dim=0)
+READERS, ARTICLES = P.shape
+
+
+def lively(module: M, seed: int = 8) -> M:
+    """The module with its parameters away from their start, where much is zero."""
+    generator = seeded(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return module
+
+
+def minimise(loss: Callable[[Tensor], Tensor], shape: Sequence[int] = P.shape, others: Sequence[Tensor] = ()) -> Tensor:
+    """What minimises a loss by LBFGS from zero; the others are moved with it, in place."""
+    table = torch.zeros(*shape, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS(
+        [table, *others],
+        max_iter=1000,
+        tolerance_grad=1e-11,
+        tolerance_change=0,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        value = loss(table)
+        value.backward()
+        return value
+
+    optimiser.step(closure)
+    return table.detach()
