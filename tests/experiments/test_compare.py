@@ -14,8 +14,8 @@ from feedgym.experiments import compare
 from feedgym.experiments.compare import CompareConfig, command_line, reward_label, split_agents
 from feedgym.experiments.runs import runner
 from feedgym.experiments.runs.run_config import RunConfig
+from helpers.paths import EBNERD
 
-EBNERD = Path(__file__).parents[2] / "experiments" / "data" / "ebnerd_articles.csv.gz"
 SMALL: dict[str, Any] = {
     "agents": ("recent", "regression"),
     "seeds": (0, 1),

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from feedgym.agents.agent import Site
 from feedgym.agents.baselines.popularity import BaselineAgent
 from feedgym.agents.editorial.syntax import rules_of
 from feedgym.agents.slate_policy.policy import PolicyConfig
 from feedgym.agents.slate_policy.served import Served
-from helpers.plain_slates import (
+from helpers.chances import p_value
+from helpers.plain.slates import (
     CASES,
     LOGITS,
     PUBLISHER,
@@ -36,22 +36,7 @@ def test_slates_are_served_at_their_stated_chance(case: str, epsilon: float) -> 
     assert abs(sum(exact.values()) - 1) < 1e-9
     served = draw(shelf, CASES[case], SHORTLIST, LOGITS, size, n, epsilon=epsilon)
     check_propensities(served, exact)
-    assert p_value(served, exact) > 1e-4
-
-
-def p_value(served: Served, exact: dict[tuple[int, ...], float]) -> float:
-    """Chi-square of whole slates; 0 where one was served that has no chance, 1 where only one has any."""
-    unique, count = np.unique(served.article_id, axis=0, return_counts=True)
-    found = dict(zip(map(tuple, unique.tolist()), count.tolist(), strict=True))
-    if any(exact.get(slate, 0.0) == 0.0 for slate in found):
-        return 0.0
-    expected = np.array([exact[slate] * count.sum() for slate in exact])
-    seen = np.array([found.get(slate, 0) for slate in exact])
-    small = expected < 5
-    expected = np.append(expected[~small], expected[small].sum())
-    seen = np.append(seen[~small], seen[small].sum())
-    some = expected > 0
-    return float(stats.chisquare(seen[some], expected[some]).pvalue) if some.sum() > 1 else 1.0
+    assert p_value(served.article_id, exact) > 1e-4
 
 
 PARTS = {
@@ -105,12 +90,12 @@ def test_any_mix_of_rules_with_boost_and_temperature_is_served_at_its_stated_cha
     # A seed of its own: under one seed the cases would share one luck.
     served = softened(rules, epsilon, 0.7, 0.6, 10_000, seed=2 * MIXES.index(mix) + (epsilon > 0))
     check_propensities(served, exact)
-    assert p_value(served, exact) > 1e-4
+    assert p_value(served.article_id, exact) > 1e-4
     # Controls: another temperature, no boost, more exploration, or a rule left out is refused wherever it shows.
     others = [plain_softened(rules, *other) for other in ((epsilon, 1.0, 0.6), (epsilon, 0.7, 0.0), (0.4, 0.7, 0.6))]
     fewer = ["+".join(PARTS[each] for each in mix if each != part) for part in mix]
     others += [plain_softened(less, epsilon, 0.7, 0.6) for less in fewer]
-    refused = [p_value(served, other) < 1e-6 for other in others]
+    refused = [p_value(served.article_id, other) < 1e-6 for other in others]
     apart = [10_000 * distance(exact, other) for other in others]
     assert [i for i, each in enumerate(apart) if each > 300 and not refused[i]] == []
     assert sum(refused) >= (3 if len(exact) > 3 else 1)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from feedgym.agents.editorial.rules import COLUMNS, CapPerCategory, Exclude, MinimumShare, Pin
 from feedgym.agents.editorial.syntax import rules_of
 from feedgym.agents.slate_policy.policy import PolicyConfig
-from helpers.plain_slates import CASES, LOGITS, PUBLISHER, SHORTLIST, TOPIC, Shelf, draw, plain_slates
+from helpers.plain.slates import CASES, LOGITS, PUBLISHER, SHORTLIST, TOPIC, Shelf, draw, plain_slates
 
 RULE = st.one_of(
     st.builds(lambda a: Exclude(article_id=a), st.integers(0, 20)),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from feedgym.agents.retrieval.registry import INDEXES, make_index
 from feedgym.agents.slate_policy.policy import PolicyConfig, boosts, eligible, only_eligible, serve
-from helpers.plain_rules import (
+from helpers.plain.rules import (
     DIM,
     KINDS,
     PUBLISHERS,

@@ -1,11 +1,9 @@
 """Agents keep rules that change, at the chances that they state."""
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from feedgym.agents import make_agent
 from feedgym.agents.editorial.rules import Rule
@@ -13,8 +11,9 @@ from feedgym.agents.editorial.syntax import rules_of
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Ints
 from feedgym.experiments.measures.evaluation import visits_at
+from helpers.chances import p_value, pooled
 from helpers.inside import acted_of
-from helpers.plain_rules import KINDS, PUBLISHERS, SIZE, TOPICS, Plain, check_slates, plain_eligible, some_rules
+from helpers.plain.rules import KINDS, PUBLISHERS, SIZE, TOPICS, Plain, check_slates, plain_eligible, some_rules
 
 # ---- agents through a run whose rules change ----
 SITE = FeedConfig(
@@ -141,19 +140,7 @@ def test_an_agents_slates_follow_the_joint_chance_that_its_scores_state(rules: s
     stated = joint(1.6, 0.7)
     chance = [stated[tuple(slate)] for slate in served.article_id.tolist()]
     np.testing.assert_allclose(np.exp(served.log_propensity), chance, rtol=1e-3)  # towers are float32
+    assert len(pooled(served.article_id, stated)[0]) > 5
     assert p_value(served.article_id, stated) > 1e-4
     assert p_value(served.article_id, joint(1.0, 0.7)) < 1e-6
     assert p_value(served.article_id, joint(1.6, 0.0)) < 1e-6
-
-
-def p_value(slates: np.ndarray, stated: dict[tuple[int, ...], float]) -> float:
-    """Chi-square of whole slates; cells that are expected fewer than five times are one."""
-    seen = Counter(map(tuple, slates.tolist()))
-    expected = {slate: chance * len(slates) for slate, chance in stated.items()}
-    large = [slate for slate in expected if expected[slate] >= 5]
-    counts, means = [seen[s] for s in large], [expected[s] for s in large]
-    rest = len(slates) - sum(means)
-    if rest > 1e-6 * len(slates):
-        counts, means = [*counts, len(slates) - sum(counts)], [*means, rest]
-    assert len(means) > 5
-    return float(stats.chisquare(counts, means).pvalue)

@@ -16,7 +16,7 @@ from feedgym.towers.negatives import NEGATIVES
 from helpers.draws import Recorder
 from helpers.driving import drive
 from helpers.inside import learning_of, replay_of
-from helpers.plain_contrasts import Logged, both_losses, clicks_of, logged_agent, noting_learner, plain_loss, rows_of
+from helpers.plain.contrasts import Logged, both_losses, clicks_of, logged_agent, noting_learner, plain_loss, rows_of
 
 
 @pytest.fixture(scope="module")

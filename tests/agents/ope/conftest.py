@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.toy_world import LISTED, LOGGER, TARGET, World, weights
+from helpers.plain.toy_world import LISTED, LOGGER, TARGET, World, weights
 
 
 @pytest.fixture(scope="session")

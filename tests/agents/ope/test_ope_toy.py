@@ -21,7 +21,19 @@ from feedgym.agents.ope import (
     slot_expectation,
     target_propensities,
 )
-from helpers.toy_world import EXACT, LISTED, LOGGER, MU, READERS, TABLE, TARGET, TRUTH, World, small_world, weights
+from helpers.plain.toy_world import (
+    EXACT,
+    LISTED,
+    LOGGER,
+    MU,
+    READERS,
+    TABLE,
+    TARGET,
+    TRUTH,
+    World,
+    small_world,
+    weights,
+)
 
 
 @pytest.mark.parametrize("column", range(3))

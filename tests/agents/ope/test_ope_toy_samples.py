@@ -13,7 +13,7 @@ from feedgym.agents.ope import (
     slot_expectation,
 )
 from feedgym.env.arrays import Doubles
-from helpers.toy_world import READERS, TABLE, World, cascade, independent, looks_ahead, small_world
+from helpers.plain.toy_world import READERS, TABLE, World, cascade, independent, looks_ahead, small_world
 
 
 @pytest.mark.parametrize("reader", list(READERS))

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from feedgym.agents import make_agent
 from feedgym.agents.slate_policy.served import Served
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
+from helpers.chances import Joint, p_value
 from helpers.driving import drive
 
 NEWSROOM = NewsroomConfig(articles_per_day=14, max_age_hours=16.0, num_topics=4)
@@ -39,7 +39,6 @@ POLICIES: dict[str, dict[str, Any]] = {
     },
 }
 DRAWS = 30_000
-Joint = dict[tuple[int, ...], float]
 
 
 def moment(mode: str, **settings: Any) -> tuple[Any, Feed]:
@@ -120,21 +119,6 @@ def joint_of(weight: dict[int, float], topic: dict[int, int], cap: int, pinned: 
                 yield from grow((*slate, -1), chance)
 
     return dict(grow((), 1.0))
-
-
-def p_value(slates: np.ndarray, joint: Joint) -> float:
-    """Cells that expect fewer than 5 are pooled; a slate that cannot be is 0."""
-    seen, counts = np.unique(slates, axis=0, return_counts=True)
-    count_of = dict(zip(map(tuple, seen.tolist()), counts.tolist(), strict=True))
-    if not set(count_of) <= set(joint):
-        return 0.0
-    expected = np.array(list(joint.values())) * len(slates)
-    observed = np.array([count_of.get(slate, 0) for slate in joint])
-    rare = expected < 5
-    if rare.any():
-        observed, expected = (np.append(v[~rare], v[rare].sum()) for v in (observed, expected))
-    keep = expected > 0
-    return float(stats.chisquare(observed[keep], expected[keep]).pvalue)
 
 
 @pytest.mark.parametrize("policy", POLICIES)

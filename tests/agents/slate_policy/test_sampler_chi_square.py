@@ -6,16 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from feedgym.agents.slate_policy.race import draw_tail
 from feedgym.agents.slate_policy.slates import Slates, sample_slates, slate_log_propensity
+from helpers.chances import Joint, p_value, pooled
 
 SHORTLIST, LOGITS = (
     (1, 3, 4, 6),
     (1.0, 0.2, -0.5, 0.7),
-)  # the toy of docs/mathematics.md 10.2: N = 8, K = 3, epsilon = .1
-Joint = dict[tuple[int, ...], float]
+)  # the toy of algorithms.md 6.2: N = 8, K = 3, epsilon = .1
 
 
 def weights_of(
@@ -37,26 +36,6 @@ def joint_of(weights: dict[int, float], slate_size: int) -> Joint:
             left -= weights[article]
         joint[slate + (-1,) * (slate_size - shown)] = chance
     return joint
-
-
-def pooled(slates: np.ndarray, joint: Joint) -> tuple[np.ndarray, np.ndarray]:
-    """Observed and expected counts of each slate; cells that expect fewer than 5 become one."""
-    seen, counts = np.unique(slates, axis=0, return_counts=True)
-    count_of = dict(zip(map(tuple, seen.tolist()), counts.tolist(), strict=True))
-    assert set(count_of) <= set(joint)
-    expected = np.array(list(joint.values())) * len(slates)
-    observed = np.array([count_of.get(slate, 0) for slate in joint])
-    rare = expected < 5
-    if not rare.any():
-        return observed, expected
-    return (
-        np.append(observed[~rare], observed[rare].sum()),
-        np.append(expected[~rare], expected[rare].sum()),
-    )
-
-
-def p_value(slates: np.ndarray, joint: Joint) -> float:
-    return float(stats.chisquare(*pooled(slates, joint)).pvalue)
 
 
 def draw(

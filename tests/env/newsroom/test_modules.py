@@ -15,8 +15,8 @@ from feedgym.env.log.modules import write_modules
 from feedgym.env.newsroom import module_editions
 from feedgym.env.newsroom.articles import Archive, ArticleTable
 from feedgym.env.newsroom.modules import ModuleNewsroom
+from helpers.paths import EBNERD
 
-SHIPPED = Path(__file__).parents[3] / "experiments" / "data" / "ebnerd_articles.csv.gz"
 T, P = 4, 3
 SMALL = NewsroomConfig(articles_per_day=60.0, num_topics=T, num_publishers=P, dim=6)
 MODULES = ModuleConfig(size=3, refresh_hours=1.0, pick_hours=8.0)
@@ -253,7 +253,7 @@ def test_a_large_newsroom_is_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
 
 # ---- replay and the log ----
 def test_a_real_sites_articles_in_modules() -> None:
-    base = ReplayNewsroom(SHIPPED, seed=1)
+    base = ReplayNewsroom(EBNERD, seed=1)
     feed = Feed(FeedConfig(num_readers=40, days=2.0, slate_size=4, modules=ModuleConfig()), newsroom=base, seed=1)
     # The file's opening stock stands at hour 0: so do the modules.
     assert len(feed.catalogue) == 56

@@ -11,8 +11,8 @@ from scipy import stats
 from feedgym.env import Feed, FeedConfig, NewsroomConfig, ReplayNewsroom
 from feedgym.env.newsroom.articles import ArticleTable
 from feedgym.env.newsroom.replay_newsroom import appeal_of, article_keys, opening_stock_at_hour_0, quality_of
+from helpers.paths import EBNERD
 
-SHIPPED = Path(__file__).parents[3] / "experiments" / "data" / "ebnerd_articles.csv.gz"
 ALL_DAYS = range(-1, 40)
 
 
@@ -37,7 +37,7 @@ def small(num: int = 40, **columns: object) -> dict[str, object]:
 
 
 def test_the_shipped_file_is_3080_articles_over_28_days() -> None:
-    newsroom = ReplayNewsroom(SHIPPED, seed=3)
+    newsroom = ReplayNewsroom(EBNERD, seed=3)
     counts = [len(newsroom.plan_day(day)) for day in ALL_DAYS]
     assert sum(counts) == len(newsroom) == 3080
     assert newsroom.days == 28
@@ -57,14 +57,14 @@ def test_the_shipped_file_is_3080_articles_over_28_days() -> None:
 
 
 def test_the_shipped_licence_names_its_holder() -> None:
-    notice = SHIPPED.with_name("ebnerd_articles.LICENSE").read_text()
+    notice = EBNERD.with_name("ebnerd_articles.LICENSE").read_text()
     assert "MIT License" in notice
     assert "Copyright (c) 2024 Ekstra Bladet" in notice
     assert "Permission is hereby granted, free of charge" in notice
 
 
 def test_the_live_catalogue_follows_the_file() -> None:
-    newsroom = ReplayNewsroom(SHIPPED, seed=0)
+    newsroom = ReplayNewsroom(EBNERD, seed=0)
     times = np.concatenate([newsroom.plan_day(d).published_hours for d in ALL_DAYS])
     expires = np.concatenate([newsroom.plan_day(d).expires_hours for d in ALL_DAYS])
     feed = Feed(FeedConfig(num_readers=30, tick_hours=1.0, days=30, slate_size=4), newsroom=newsroom, seed=1)
@@ -80,9 +80,9 @@ def test_the_live_catalogue_follows_the_file() -> None:
 
 
 def test_a_day_is_the_same_whenever_it_is_asked_for() -> None:
-    newsroom = ReplayNewsroom(SHIPPED, seed=3)
+    newsroom = ReplayNewsroom(EBNERD, seed=3)
     later = newsroom.plan_day(5)
-    assert not different(later, ReplayNewsroom(SHIPPED, seed=3).plan_day(5))
+    assert not different(later, ReplayNewsroom(EBNERD, seed=3).plan_day(5))
 
 
 def test_other_rows_change_nothing_of_what_is_drawn_for_an_article() -> None:
@@ -109,7 +109,7 @@ def test_other_rows_change_nothing_of_what_is_drawn_for_an_article() -> None:
 
 
 def test_rows_of_the_shipped_file_keep_what_is_drawn() -> None:
-    table = pacsv.read_csv(SHIPPED).select(["article_id", "published_at"])
+    table = pacsv.read_csv(EBNERD).select(["article_id", "published_at"])
     whole = published(ReplayNewsroom(table, seed=1))
     half = published(ReplayNewsroom(table.take(np.arange(0, 3080, 2)), seed=1))
     assert len(half) == 1540

@@ -10,7 +10,7 @@ import pytest
 from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig
 from feedgym.env.noise import Noise
 from feedgym.env.readers.protocol import SlateView
-from helpers.plain_reader import CONFIGS, EAGER, MODERN, SEED, SITE, site_of, slates_for
+from helpers.plain.reader import CONFIGS, EAGER, MODERN, SEED, SITE, site_of, slates_for
 
 
 def used_feed(base: NewsReaderConfig = EAGER, **settings: Any) -> Feed:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from feedgym.env import Feed, NewsReader, NewsReaderConfig
-from helpers.plain_reader import CONFIGS, EAGER, MODERN, SEED, SITE, PlainReader, site_of, slates_for
+from helpers.plain.reader import CONFIGS, EAGER, MODERN, SEED, SITE, PlainReader, site_of, slates_for
 
 FORMS = ("only_examined_tire", "last_click_sates")
 """Two forms of a mechanism: no switches."""

@@ -15,7 +15,7 @@ from feedgym.experiments.measures.repeats import Repeats
 from feedgym.experiments.reports.curves import Curves, Run
 from feedgym.experiments.reports.editor_report import editor_csv_names, mean_days, mean_editor
 from feedgym.experiments.reports.ranking import rank, ranking_csv
-from feedgym.experiments.reports.report import write_report
+from helpers.folders import report_of
 
 
 # ---- the measures ----
@@ -73,13 +73,6 @@ def viewed_run(agent: str, seed: int, level: float) -> Run:
     if seed == 0:
         values["click_rate/over_24_h"] = 0.25
     return Run(agent, seed, False, Curves(10, 2.0, 24.0, totals), None, {"followed_readers": 256, "values": values})
-
-
-def report_of(runs: list[Run], folder: Path) -> str:
-    path = write_report(
-        folder, runs, rank(runs), config_text="", notes=[], command="", tensorboard_dir=folder / "tensorboard"
-    )
-    return path.read_text()
 
 
 def test_the_report_and_the_csv_show_means_over_seeds(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from feedgym.experiments.measures.evaluation import (
 from feedgym.experiments.reports.curves import Curves, Run
 from feedgym.experiments.reports.evaluation_report import mean_evaluation
 from feedgym.experiments.reports.ranking import rank, ranking_csv
-from feedgym.experiments.reports.report import write_report
+from helpers.folders import report_of
 
 
 # ---- tables ----
@@ -28,13 +28,6 @@ def evaluated_run(agent: str, seed: int, level: float, relevance: str = EXPECTED
     found = {"relevance": relevance, "visits": 100 + seed, "ranking": ranking}
     found["reliability"] = table if agent == "learner" else []
     return Run(agent, seed, False, Curves(10, 2.0, 24.0, totals), found)
-
-
-def report_of(runs: list[Run], folder: Path) -> str:
-    path = write_report(
-        folder, runs, rank(runs), config_text="", notes=[], command="", tensorboard_dir=folder / "tensorboard"
-    )
-    return path.read_text()
 
 
 def test_the_report_and_the_csv_show_means_over_seeds(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Local regret and gap (docs/mathematics.md 4.5): hand-worked slates, the simulator's own mean, and where they show."""
 
 import itertools
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from feedgym.experiments.reports.statistics import paired_difference
 from feedgym.experiments.runs import runner
 from feedgym.experiments.runs.messages import Progress
 from feedgym.experiments.runs.run_config import RunConfig
+from helpers.made_up_runs import fake_runs
 
 REWARD = RewardConfig(click=0.5, dwell_minutes=1.0)
 DEVICES = NewsReaderConfig(
@@ -162,7 +162,7 @@ def with_regret(run: Run, agent: float, oracle: float) -> Run:
     return replace(run, evaluation={"relevance": "", "visits": 0, "ranking": {}, "reliability": [], "regret": regret})
 
 
-def test_regret_and_gap_are_told_apart(fake_runs: Callable[..., list[Run]]) -> None:
+def test_regret_and_gap_are_told_apart() -> None:
     runs = [with_regret(run, 3.0 + run.seed, 5.0 + run.seed + run.seed % 2) for run in fake_runs()]
     ranking = rank(runs)
     heading, table, explained = regret_section(runs, ranking)
@@ -181,7 +181,7 @@ def test_regret_and_gap_are_told_apart(fake_runs: Callable[..., list[Run]]) -> N
     assert "may be negative" in explained
 
 
-def test_the_reference_does_not_plan_where_one_that_does_not_was_run(fake_runs: Callable[..., list[Run]]) -> None:
+def test_the_reference_does_not_plan_where_one_that_does_not_was_run() -> None:
     names = ("popular", "oracle-planning", "oracle-click")
     ranking = rank(fake_runs(names))
     row = reference(ranking)

@@ -1,6 +1,5 @@
 """Event files, read back with TensorBoard's own reader: values, steps once, bands, hparams, Margin charts."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 
-from feedgym.experiments.reports.curves import Run
 from feedgym.experiments.reports.event_files import (
     LiveEvents,
     logdir,
@@ -22,8 +20,7 @@ from feedgym.experiments.reports.event_files import (
 )
 from feedgym.experiments.reports.run_table import run_table
 from feedgym.experiments.reports.statistics import band
-
-FakeRuns = Callable[..., list[Run]]
+from helpers.made_up_runs import fake_runs
 
 
 def read(folder: Path) -> Any:
@@ -40,7 +37,7 @@ def event_files(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_file() and path.stat().st_size > 0]
 
 
-def test_a_runs_curves_come_back(fake_runs: FakeRuns, tmp_path: Path) -> None:
+def test_a_runs_curves_come_back(tmp_path: Path) -> None:
     (run,) = fake_runs(agents=["popular"], seeds=[2])
     folder = write_run_events(tmp_path, run, {})
     assert folder == tmp_path / "seeds" / "popular" / "seed-2"
@@ -53,7 +50,7 @@ def test_a_runs_curves_come_back(fake_runs: FakeRuns, tmp_path: Path) -> None:
     assert values["readers_lost_percent/cumulative"][-1][1] == pytest.approx(run.curves.totals["left"].sum())
 
 
-def test_writing_again_leaves_each_step_once(fake_runs: FakeRuns, tmp_path: Path) -> None:
+def test_writing_again_leaves_each_step_once(tmp_path: Path) -> None:
     runs = fake_runs()
     for _ in range(2):
         folder = write_run_events(tmp_path, runs[0], {"lr": 0.1})
@@ -65,7 +62,7 @@ def test_writing_again_leaves_each_step_once(fake_runs: FakeRuns, tmp_path: Path
             assert steps == sorted(set(steps))
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(fake_runs: FakeRuns, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     (run,) = fake_runs(agents=["popular"], seeds=[0])
     points = run_points(run.curves)
     whole = LiveEvents(tmp_path / "whole")
@@ -115,7 +112,7 @@ def test_a_running_tensorboard_drops_what_was_rewritten(tmp_path: Path) -> None:
     assert [(e.step, e.value) for e in running.Scalars("x")] == [(6, 1.0)]
 
 
-def test_summary_is_mean_and_band_over_seeds(fake_runs: FakeRuns, tmp_path: Path) -> None:
+def test_summary_is_mean_and_band_over_seeds(tmp_path: Path) -> None:
     runs = fake_runs()
     write_summary_events(tmp_path, runs)
     assert sorted(p.name for p in (tmp_path / "summary").iterdir()) == [
@@ -134,7 +131,7 @@ def test_summary_is_mean_and_band_over_seeds(fake_runs: FakeRuns, tmp_path: Path
     assert [step for step, _ in values["daily_reward/mean"]] == [24, 48, 72]
 
 
-def test_margin_charts_stand_in_one_run_and_name_tags_that_exist(fake_runs: FakeRuns, tmp_path: Path) -> None:
+def test_margin_charts_stand_in_one_run_and_name_tags_that_exist(tmp_path: Path) -> None:
     root = write_summary_events(tmp_path, fake_runs())
     layouts = []
     for folder in sorted(root.iterdir()):
@@ -149,7 +146,7 @@ def test_margin_charts_stand_in_one_run_and_name_tags_that_exist(fake_runs: Fake
     assert {tag for s in series for tag in (s.value, s.lower, s.upper)} == tags
 
 
-def test_hparams_are_in_the_runs_own_file(fake_runs: FakeRuns, tmp_path: Path) -> None:
+def test_hparams_are_in_the_runs_own_file(tmp_path: Path) -> None:
     (run,) = fake_runs(agents=["oracle-dwell"], seeds=[3])
     folder = write_run_events(tmp_path, run, {"learning_rate": 0.01, "world": "vivid", "greedy": True})
     assert folder == run_folder(tmp_path, "oracle-dwell", 3, True)
@@ -166,7 +163,7 @@ def test_hparams_are_in_the_runs_own_file(fake_runs: FakeRuns, tmp_path: Path) -
     assert event_files(folder)[0].read_bytes() == before
 
 
-def test_agents_that_are_gone_disappear_and_nothing_else(fake_runs: FakeRuns, tmp_path: Path) -> None:
+def test_agents_that_are_gone_disappear_and_nothing_else(tmp_path: Path) -> None:
     write_summary_events(tmp_path, fake_runs())
     own = tmp_path / "summary" / "random" / "notes.txt"
     own.write_text("mine")
@@ -175,7 +172,7 @@ def test_agents_that_are_gone_disappear_and_nothing_else(fake_runs: FakeRuns, tm
     assert event_files(own.parent) == [own]
 
 
-def test_one_seed_draws_a_band_of_no_width(fake_runs: FakeRuns, tmp_path: Path) -> None:
+def test_one_seed_draws_a_band_of_no_width(tmp_path: Path) -> None:
     write_summary_events(tmp_path, fake_runs(agents=["popular"], seeds=[0]))
     values = scalars(tmp_path / "summary" / "popular")
     assert values["cumulative_reward/lower"] == values["cumulative_reward/mean"]
@@ -183,7 +180,7 @@ def test_one_seed_draws_a_band_of_no_width(fake_runs: FakeRuns, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("days", "bin_hours"), [(1.5, 0.5), (2.0, 5.0), (1.3, 6.0)])
-def test_steps_are_whole_hours_and_unique_for_any_bins(fake_runs: FakeRuns, days: float, bin_hours: float) -> None:
+def test_steps_are_whole_hours_and_unique_for_any_bins(days: float, bin_hours: float) -> None:
     (run,) = fake_runs(agents=["popular"], seeds=[0], days=days, bin_hours=bin_hours)
     points = run_points(run.curves)
     steps = [step for step, _ in points]

@@ -1,6 +1,5 @@
 """The picture: same runs, same bytes; colours by name; labels that do not touch; bands where they belong."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ from feedgym.experiments.reports.curves import Run
 from feedgym.experiments.reports.plots import ORACLE_COLOUR, PALETTE, _draw, line_styles, plot_curves, spread
 from feedgym.experiments.reports.run_table import run_table
 from feedgym.experiments.reports.statistics import band
-
-FakeRuns = Callable[..., list[Run]]
+from helpers.made_up_runs import fake_runs
 
 
 def drawn(runs: list[Run]) -> Any:
@@ -25,7 +23,7 @@ def drawn(runs: list[Run]) -> Any:
     return figure
 
 
-def test_same_runs_give_the_same_picture_and_other_runs_another(fake_runs: FakeRuns, tmp_path: Path) -> None:
+def test_same_runs_give_the_same_picture_and_other_runs_another(tmp_path: Path) -> None:
     names = ("a.png", "b.png", "c.png")
     for name, runs in zip(names, (fake_runs(), fake_runs()[::-1], fake_runs(seeds=[1, 2, 3])), strict=True):
         plot_curves(runs, tmp_path / name, "dwell minutes")
@@ -37,7 +35,7 @@ def test_same_runs_give_the_same_picture_and_other_runs_another(fake_runs: FakeR
     assert b"tEXt" not in first  # no version, no date
 
 
-def test_the_users_own_matplotlib_settings_stay_out(fake_runs: FakeRuns, tmp_path: Path) -> None:
+def test_the_users_own_matplotlib_settings_stay_out(tmp_path: Path) -> None:
     import matplotlib
 
     plot_curves(fake_runs(), tmp_path / "a.png", "reward")
@@ -46,7 +44,7 @@ def test_the_users_own_matplotlib_settings_stay_out(fake_runs: FakeRuns, tmp_pat
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_lines_are_the_means_and_areas_the_bands(fake_runs: FakeRuns) -> None:
+def test_lines_are_the_means_and_areas_the_bands() -> None:
     runs = fake_runs(agents=["popular"])
     _, lost, total = drawn(runs).axes
     mean, lower, upper = band(run_table(runs).cumulative("popular", "reward"))
@@ -59,13 +57,13 @@ def test_lines_are_the_means_and_areas_the_bands(fake_runs: FakeRuns) -> None:
     assert lost.lines[0].get_ydata()[-1] == pytest.approx(run_table(runs).lost("popular")[:, -1].mean())
 
 
-def test_one_seed_has_lines_without_bands(fake_runs: FakeRuns) -> None:
+def test_one_seed_has_lines_without_bands() -> None:
     figure = drawn(fake_runs(seeds=[0]))
     assert all(axes.lines and not axes.collections for axes in figure.axes)
     assert any("one seed: no bands" in text.get_text() for text in figure.texts)
 
 
-def test_oracles_are_grey_dashed_and_say_so(fake_runs: FakeRuns) -> None:
+def test_oracles_are_grey_dashed_and_say_so() -> None:
     total = drawn(fake_runs()).axes[2]
     (label,) = (text for text in total.texts if "oracle-dwell" in text.get_text())
     assert label.get_text() == "oracle-dwell (oracle, sees latents)"
@@ -75,7 +73,7 @@ def test_oracles_are_grey_dashed_and_say_so(fake_runs: FakeRuns) -> None:
     assert all(line.get_linestyle() != "-" for line in oracle)
 
 
-def test_those_who_compete_have_a_panel_without_oracles(fake_runs: FakeRuns) -> None:
+def test_those_who_compete_have_a_panel_without_oracles() -> None:
     daily, _, total, close = drawn(fake_runs()).axes
     for axes in (daily, close):
         assert all(line.get_color() != ORACLE_COLOUR for line in axes.lines)
@@ -84,14 +82,14 @@ def test_those_who_compete_have_a_panel_without_oracles(fake_runs: FakeRuns) -> 
 
 
 @pytest.mark.parametrize("days", [0.25, 1.0, 1.5])
-def test_short_runs_can_be_drawn(fake_runs: FakeRuns, tmp_path: Path, days: float) -> None:
+def test_short_runs_can_be_drawn(tmp_path: Path, days: float) -> None:
     runs = fake_runs(days=days)
     plot_curves(runs, tmp_path / "short.png", "reward")
     daily = drawn(runs).axes[0]
     assert daily.lines[0].get_xdata()[-1] == pytest.approx(days)
 
 
-def test_names_fit_into_the_picture(fake_runs: FakeRuns) -> None:
+def test_names_fit_into_the_picture() -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure = drawn(fake_runs(agents=["popular", "oracle-planning", "oracle-" + "x" * 40]))

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,8 +10,7 @@ from feedgym.experiments.reports.curves import PARTS, Curves, Run
 from feedgym.experiments.reports.ranking import number, rank, ranking_csv, ranking_markdown, ranking_text
 from feedgym.experiments.reports.run_table import daily_rate, run_table
 from feedgym.experiments.reports.statistics import paired_difference
-
-FakeRuns = Callable[..., list[Run]]
+from helpers.made_up_runs import fake_runs
 
 
 def tiny(agent: str, seed: int, reward: float, left: float = 0.0, is_oracle: bool = False) -> Run:
@@ -92,14 +90,14 @@ def test_agents_are_compared_on_common_seeds_and_it_says_so() -> None:
     assert ranking.remarks[0] in ranking_text(ranking)
 
 
-def test_order_of_runs_changes_nothing(fake_runs: FakeRuns) -> None:
+def test_order_of_runs_changes_nothing() -> None:
     runs = fake_runs()
     mixed = [runs[i] for i in np.random.default_rng(1).permutation(len(runs))]
     assert ranking_text(rank(mixed)) == ranking_text(rank(runs))
     assert ranking_csv(rank(mixed)) == ranking_csv(rank(runs))
 
 
-def test_one_seed_shows_no_interval(fake_runs: FakeRuns) -> None:
+def test_one_seed_shows_no_interval() -> None:
     ranking = rank(fake_runs(seeds=[4]))
     text = ranking_text(ranking)
     assert "nan" not in text + ranking_markdown(ranking) + ranking_csv(ranking)
@@ -108,7 +106,7 @@ def test_one_seed_shows_no_interval(fake_runs: FakeRuns) -> None:
     assert best.endswith("[-]        -")
 
 
-def test_csv_holds_full_precision(fake_runs: FakeRuns) -> None:
+def test_csv_holds_full_precision() -> None:
     ranking = rank(fake_runs())
     rows = list(csv.DictReader(io.StringIO(ranking_csv(ranking))))
     assert [row["agent"] for row in rows] == [row.agent for row in ranking.rows]
@@ -117,7 +115,7 @@ def test_csv_holds_full_precision(fake_runs: FakeRuns) -> None:
         assert read["difference_low"] == ("" if row.versus is None else str(row.versus.low))
 
 
-def test_markdown_has_as_many_cells_in_each_line(fake_runs: FakeRuns) -> None:
+def test_markdown_has_as_many_cells_in_each_line() -> None:
     lines = ranking_markdown(rank(fake_runs())).splitlines()
     assert len(lines) == 2 + 5
     assert len({line.count("|") for line in lines}) == 1

@@ -1,6 +1,5 @@
 """The report: same bytes, the same numbers as the ranking, relative paths only."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,8 +7,7 @@ import pytest
 from feedgym.experiments.reports.curves import Run
 from feedgym.experiments.reports.ranking import rank, ranking_markdown
 from feedgym.experiments.reports.report import pairing_sentence, tensorboard_line, write_report
-
-FakeRuns = Callable[..., list[Run]]
+from helpers.made_up_runs import fake_runs
 
 
 def report(folder: Path, runs: list[Run]) -> str:
@@ -27,7 +25,7 @@ def report(folder: Path, runs: list[Run]) -> str:
     return path.read_bytes().decode()
 
 
-def test_same_runs_give_the_same_bytes_in_any_folder(fake_runs: FakeRuns, tmp_path: Path) -> None:
+def test_same_runs_give_the_same_bytes_in_any_folder(tmp_path: Path) -> None:
     here = report(tmp_path / "here", fake_runs())
     there = report(tmp_path / "deep" / "there", fake_runs()[::-1])
     assert here == there
@@ -35,7 +33,7 @@ def test_same_runs_give_the_same_bytes_in_any_folder(fake_runs: FakeRuns, tmp_pa
     assert "\r" not in here
 
 
-def test_it_holds_what_a_reader_needs(fake_runs: FakeRuns, tmp_path: Path) -> None:
+def test_it_holds_what_a_reader_needs(tmp_path: Path) -> None:
     runs = fake_runs()
     text = report(tmp_path, runs)
     assert ranking_markdown(rank(runs)) in text
@@ -49,15 +47,13 @@ def test_it_holds_what_a_reader_needs(fake_runs: FakeRuns, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("num_seeds", "says"), [(5, "enough for a look"), (9, "enough for a look"), (10, "10 seeds.")])
-def test_the_limit_depends_on_the_number_of_seeds(
-    fake_runs: FakeRuns, tmp_path: Path, num_seeds: int, says: str
-) -> None:
+def test_the_limit_depends_on_the_number_of_seeds(tmp_path: Path, num_seeds: int, says: str) -> None:
     text = report(tmp_path, fake_runs(agents=["random", "popular"], seeds=range(num_seeds)))
     assert says in text.split("## Limits")[1]
     assert "Oracles" not in text
 
 
-def test_pairing_is_printed_as_measured(fake_runs: FakeRuns) -> None:
+def test_pairing_is_printed_as_measured() -> None:
     ranking = rank(fake_runs(agents=["popular", "regression-dwell"]))
     versus = ranking.rows[0].versus
     assert versus is not None
@@ -65,7 +61,7 @@ def test_pairing_is_printed_as_measured(fake_runs: FakeRuns) -> None:
     assert f"differences to popular by {share:.1f} % ({factor:.1f}x)" in pairing_sentence(ranking)
 
 
-def test_one_seed_and_missing_seeds(fake_runs: FakeRuns, tmp_path: Path) -> None:
+def test_one_seed_and_missing_seeds(tmp_path: Path) -> None:
     text = report(tmp_path, fake_runs(seeds=[0]))
     assert "nan" not in text
     assert "Pairing cannot be measured" in text

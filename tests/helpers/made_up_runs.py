@@ -1,9 +1,9 @@
 """Runs with made-up totals: under one seed all agents share their luck."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
-import pytest
 
 from feedgym.experiments.reports.curves import PARTS, Curves, Run
 
@@ -11,6 +11,7 @@ LEVELS = {"random": 0.2, "recent": 0.5, "popular": 2.0, "regression-dwell": 3.0,
 
 
 def fake_run(agent: str, seed: int, days: float = 3.0, num_readers: int = 100, bin_hours: float = 6.0) -> Run:
+    """A run with a level of its own, and the luck of its seed."""
     shared, own = np.random.default_rng(seed), np.random.default_rng([seed, *agent.encode()])
     num_bins = len(Curves(num_readers, days, bin_hours).totals["reward"])
     luck = 1 + 0.2 * shared.standard_normal()
@@ -21,12 +22,7 @@ def fake_run(agent: str, seed: int, days: float = 3.0, num_readers: int = 100, b
     return Run(agent, seed, agent.startswith("oracle"), Curves(num_readers, days, bin_hours, totals))
 
 
-@pytest.fixture
-def fake_runs() -> Callable[..., list[Run]]:
-    """``fake_runs(agents, seeds, **size)``: a run for each agent and seed."""
-
-    def make(agents: Iterable[str] = tuple(LEVELS), seeds: Iterable[int] = (0, 1, 2, 3), **size: float) -> list[Run]:
-        seeds = tuple(seeds)
-        return [fake_run(agent, seed, **size) for agent in agents for seed in seeds]
-
-    return make
+def fake_runs(agents: Iterable[str] = tuple(LEVELS), seeds: Iterable[int] = (0, 1, 2, 3), **size: Any) -> list[Run]:
+    """A run for each agent and seed; ``size`` as of ``fake_run``."""
+    seeds = tuple(seeds)
+    return [fake_run(agent, seed, **size) for agent in agents for seed in seeds]
