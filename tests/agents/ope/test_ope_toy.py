@@ -1,4 +1,4 @@
-"""Off-policy estimators against enumeration: the toy of algorithms.md 6.2 and 6.3, and other tiny worlds.
+"""Off-policy estimators against enumeration: the toy of docs/mathematics.md 10.2 and 10.3, and other tiny worlds.
 
 All slates times all outcomes are the rows of a "log", each with its exact chance: expectations and standard
 deviations are sums. Shapes: S slates, K positions, N articles, n = S 2^K rows.
@@ -100,7 +100,7 @@ def test_estimates_report_these_sizes(toy: World) -> None:
 
 
 def test_no_support_without_exploration() -> None:
-    """Algorithms.md 2.4: the mean weight tells."""
+    """docs/mathematics.md 2.4: the mean weight tells."""
     beta, pi = weights(LISTED, LOGGER, 8, 0.0), weights([1, 3, 4, 7], LOGGER, 8, 0.0)
     slates = np.array(list(permutations(LISTED, 3)))
     world = object.__new__(World)

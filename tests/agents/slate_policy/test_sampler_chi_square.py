@@ -14,7 +14,7 @@ from helpers.chances import Joint, p_value, pooled
 SHORTLIST, LOGITS = (
     (1, 3, 4, 6),
     (1.0, 0.2, -0.5, 0.7),
-)  # the toy of algorithms.md 6.2: N = 8, K = 3, epsilon = .1
+)  # the toy of docs/mathematics.md 10.2: N = 8, K = 3, epsilon = .1
 
 
 def weights_of(

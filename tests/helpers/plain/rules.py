@@ -31,7 +31,7 @@ Kind = Callable[[int], Sequence[int]]
 
 # ---- the plain version ----
 class Plain:
-    """What rules allow, one position after the other, for one reader; by the words of docs/editorial.md.
+    """What rules allow, one position after the other, for one reader; by the words of docs/guide/editorial.md.
 
     Args:
         rules: of which ``exclude`` has been taken out of ``live`` already.
