@@ -118,7 +118,7 @@ class Site:
             if kept is not None:
                 listed, logits = only_eligible(listed, logits, live, policy.shortlist_size)
             logits = logits + boosts(policy, stand, listed)
-        served = serve(self.rng, policy, logits, listed, live, SIZE, 0, stand)
+        served = serve(self.rng, policy, policy.draw(logits, listed, len(live), SIZE), live, 0, stand)
         check_slates(served, policy.editorial, topic_publisher_author, live.tolist(), listed, logits)
         self.shown += int((served.article_id >= 0).sum())
         self.ruled += len(live) < len(ids) or policy.editorial.reshapes

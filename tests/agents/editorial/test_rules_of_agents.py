@@ -61,11 +61,12 @@ def test_agents_keep_rules_that_change_and_say_at_which_chance(kind: str, mode: 
             assert all(age[a] >= 0 and expires[a] > feed.now for a in live)
             allowed = plain_eligible(rules_of(rules), kinds.__getitem__, age)
         assert set(acted.live.tolist()) == allowed
-        check_slates(served, rules_of(rules), kinds.__getitem__, acted.live.tolist(), acted.shortlist, acted.logits)
+        listed, logits = served.draw.shortlist, served.draw.logits
+        check_slates(served, rules_of(rules), kinds.__getitem__, acted.live.tolist(), listed, logits)
         assert set(served.article_id.ravel().tolist()) <= {-1, *live}
-        if served.drawn is not None:
+        if served.ahead is not None:
             # What is excluded only now that it has aged is not shown either.
-            drawn, stays = served.drawn.article_id, plain_eligible(rules_of(rules), kinds.__getitem__, age)
+            drawn, stays = served.ahead.drawn.article_id, plain_eligible(rules_of(rules), kinds.__getitem__, age)
             np.testing.assert_array_equal(served.article_id, np.where(np.isin(drawn, list(stays)), drawn, -1))
         slates.append(served.article_id)
         agent.learn(feed.serve(served.article_id))

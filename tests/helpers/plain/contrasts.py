@@ -40,7 +40,7 @@ def logged_agent() -> Logged:
     shortlists = []
     while feed.now < HOURS:
         served = agent.act(feed.visits, feed.catalogue)
-        shortlists.append(acted_of(agent).shortlist.copy())
+        shortlists.append(acted_of(agent).served.draw.shortlist.copy())
         agent.learn(feed.serve(served.article_id))
     assert replay_of(agent).total > len(replay_of(agent))  # wrapped
     # Who subscribes is rare on so small a site: say that every third visit did.

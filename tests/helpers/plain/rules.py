@@ -226,7 +226,7 @@ def check_slates(
     served: Served, rules: Rules, kind: Kind, live: list[int], listed: np.ndarray, logits: np.ndarray
 ) -> None:
     """Slates as they were drawn from these shortlists (n, M): rules and chances."""
-    slates = served.slates if served.drawn is None else served.drawn
+    slates = served.as_drawn
     np.testing.assert_allclose(np.log(slates.slot_propensity).sum(axis=1), slates.log_propensity, atol=1e-9)
     epsilon, greedy = (np.broadcast_to(v, len(listed)) for v in (served.epsilon, served.greedy))
     for row, slate in enumerate(slates.article_id.tolist()):

@@ -58,7 +58,7 @@ def draw(
     listed, z = np.tile(np.asarray(shortlist), (n, 1)), np.tile(np.asarray(logits, dtype=float), (n, 1))
     if kept is not None:
         listed, z = only_eligible(listed, z, live, listed.shape[1])
-    return serve(np.random.default_rng(seed), config, z, listed, live, size, 0, catalogue)
+    return serve(np.random.default_rng(seed), config, config.draw(z, listed, len(live), size), live, 0, catalogue)
 
 
 def plain_pins(shelf: Shelf, rules: Rules, weight: dict[int, float]) -> dict[int, int]:
