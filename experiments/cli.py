@@ -6,8 +6,9 @@ And what the commands share: reading settings from the command line, and ending 
 import contextlib
 import importlib
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Config = TypeVar("Config")
 
@@ -62,9 +63,22 @@ def parsed(config: type[Config], args: Sequence[str] | None, command: str, descr
 
 @contextlib.contextmanager
 def stopping(command: str) -> Iterator[None]:
-    """End with a message, not with a traceback, on bad input, failed runs and Ctrl-C."""
+    """End with a message, not with a traceback, on bad input, failed runs and Ctrl-C.
+
+    FeedGym's own warnings are lines of the output, without the place in the source.
+    """
+    show = warnings.showwarning
+
+    def plain(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        if category.__module__.startswith("feedgym."):
+            print(f"feedgym {command}: {message}", file=sys.stderr)
+        else:
+            show(message, category, *rest)
+
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = plain  # type: ignore[assignment]
+            yield
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"feedgym {command}: {error}")
     except KeyboardInterrupt:

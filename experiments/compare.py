@@ -22,7 +22,11 @@ from feedgym.experiments.runs import (
     Task,
     cores,
     horizon,
+    of_other_code,
     run_tasks,
+    say,
+    standing,
+    words_of,
     write_bytes,
     write_json,
 )
@@ -68,6 +72,8 @@ class CompareConfig:
     """Visits a day whose ranking of the full live catalogue is evaluated; 0 evaluates nothing, nor calibration."""
     log: bool = True
     """Write each run's log of impressions (about 16 bytes an impression)."""
+    reuse: bool = False
+    """Take finished runs of other code as they are, instead of doing them anew; the report says so."""
 
     def __post_init__(self) -> None:
         """Check everything that can be checked before hours of work."""
@@ -137,7 +143,10 @@ def run(config: CompareConfig, *, quiet: bool = False) -> CompareResult:
     tensorboard = config.out / "tensorboard"
     # The longest first, so that none of them is alone at the end: learning takes most, baselines least.
     order = sorted(configs, key=lambda c: (-_weight(c), configs.index(c)))
-    tasks = [Task(c, config.out / "runs" / c.folder_name(), tensorboard) for c in order]
+    tasks = [Task(c, config.out / "runs" / c.folder_name(), tensorboard, config.reuse) for c in order]
+    words = words_of([standing(task.folder, task.config.settings()) for task in tasks], config.reuse)
+    if words is not None:
+        say(words)
     failures: list[Failed] = []
     names = [f"{c.plan().label} seed {c.seed}" for c in order]
     with LiveProgress(names, order[0].days, costs=[_weight(c) for c in order], quiet=quiet) as live:
@@ -204,7 +213,7 @@ def _report(
         runs,
         ranking,
         config_text=_settings_text(config, configs[0].days),
-        notes=_notes(config, configs[0]),
+        notes=[*_notes(config, configs[0]), *_of_other_code(configs, folders)],
         command=command_line(config),
         tensorboard_dir=shown,
         reward_label=label,
@@ -230,7 +239,7 @@ def command_line(config: CompareConfig) -> str:
         value = getattr(config, f.name)
         flag = "--" + f.name.replace("_", "-")
         default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
-        if value == default or f.name in ("out", "workers"):
+        if value == default or f.name in ("out", "workers", "reuse"):
             continue
         if isinstance(value, RewardConfig):
             for part, weight in dataclasses.asdict(value).items():
@@ -248,7 +257,7 @@ def command_line(config: CompareConfig) -> str:
 def _settings_text(config: CompareConfig, days: float) -> str:
     lines = []
     for f in dataclasses.fields(config):
-        if f.name in ("out", "workers"):
+        if f.name in ("out", "workers", "reuse"):
             continue
         value = days if f.name == "days" else getattr(config, f.name)
         value = value.name if isinstance(value, Path) else value
@@ -269,6 +278,18 @@ def _notes(config: CompareConfig, first: RunConfig) -> list[str]:
     if config.reader_model is not None:
         notes.append(f"Readers: {config.reader_model}.")
     return notes
+
+
+def _of_other_code(configs: Sequence[RunConfig], folders: Sequence[Path]) -> list[str]:
+    """Which of the runs are not of this code: taken with ``--reuse``."""
+    names = [f"{c.plan().label} seed {c.seed}" for c in configs]
+    found = [(standing(f, c.settings()), name) for c, f, name in zip(configs, folders, names, strict=True)]
+    other = [(one.changed, name) for one, name in found if one.state == "finished" and one.changed]
+    if not other:
+        return []
+    parts = sorted({part for changed, _ in other for part in changed})
+    many = f"{len(other)} of {len(found)} runs {'are' if len(other) > 1 else 'is'}"
+    return [f"{of_other_code(many, parts)}, taken with --reuse: {'; '.join(name for _, name in other)}."]
 
 
 def main(args: Sequence[str] | None = None) -> None:

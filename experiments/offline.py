@@ -21,6 +21,7 @@ from feedgym.env.checks import require
 from feedgym.experiments.logs import (
     Kept,
     OfflineResult,
+    changed_world,
     deploy,
     feed_of,
     result_text,
@@ -28,7 +29,7 @@ from feedgym.experiments.logs import (
     start,
     with_estimates,
 )
-from feedgym.experiments.runs import RunConfig, one_thread, save_arrays, write_json
+from feedgym.experiments.runs import RunConfig, of_other_code, one_thread, save_arrays, write_json
 
 if TYPE_CHECKING:
     from feedgym.agents.logged import LoggedSite
@@ -66,6 +67,8 @@ class OfflineConfig:
     propensities: Literal["auto", "logged", "estimated"] = "auto"
     """What estimates weigh by: the log's chances, or those of a model of who logged. ``auto``: the model where the log
     has none for some impressions."""
+    reuse: bool = False
+    """Deploy in today's world also where its code has changed since the log was written; the result says so."""
     out: Path | None = None
     """Folder for the result, its picture and the trained agent; none are written if not given."""
 
@@ -134,6 +137,7 @@ def _run(config: OfflineConfig, report: Callable[[float], None] | None) -> Offli
         propensities="unknown" if summary.num_unknown else "logged",
         why_unsupported=summary.why_unsupported,
         metrics=agent.metrics(),
+        other_code=None if world is None else _other_code(config, world),
         logger_reward=None if logger is None else _per_day(logger.sum(), site, world),
         why_not_deployed=why_not if world is None else None,
     )
@@ -158,11 +162,19 @@ def _world(config: OfflineConfig) -> tuple[RunConfig | None, str]:
         return None, "not asked for"
     asked = bool(config.deploy) or config.deploy_seed is not None
     try:
-        return simulated_run(LogReader(config.log).config, trusted=config.deploy is True), ""
+        return simulated_run(LogReader(config.log).config, trusted=config.deploy is True, reuse=config.reuse), ""
     except (ValueError, OSError) as error:
         if asked:
             raise
         return None, str(error)
+
+
+def _other_code(config: OfflineConfig, world: RunConfig) -> str | None:
+    """What has changed of the log's world since, where it was taken all the same."""
+    from feedgym.env.log import LogReader
+
+    parts = changed_world(LogReader(config.log).config or {}, world)
+    return of_other_code("The log's world is", parts) if parts else None
 
 
 def _write(folder: Path, result: OfflineResult) -> None:

@@ -24,6 +24,8 @@ class TrainConfig(RunConfig):
     """Simulated days; 14 if not given, or those of the file with ``--articles``."""
     out: Path = Path("runs/train")
     """Folder for runs and event files. The same settings and folder go on where they were stopped."""
+    reuse: bool = False
+    """Take a finished run of other code as it is, instead of doing it anew."""
 
     def __post_init__(self) -> None:
         """Fill in the horizon, then check."""
@@ -47,7 +49,11 @@ def main(args: Sequence[str] | None = None) -> None:
         label = one.plan().label
         with LiveProgress([f"{label} seed {one.seed}"], one.days, every_day=True) as live:
             done = run(
-                one, folder, tensorboard=config.out / "tensorboard", report=lambda progress: live.update(0, progress)
+                one,
+                folder,
+                tensorboard=config.out / "tensorboard",
+                report=lambda progress: live.update(0, progress),
+                reuse=config.reuse,
             )
             live.update(0, Finished(0))
     rates = {name: done.curves.per_reader_day(name) for name in ("reward", "clicks", "dwell_minutes", "visits")}

@@ -159,7 +159,7 @@ def output_digests(name: str, folder: Path) -> dict[str, str]:
 def offline_values(result: dict[str, object]) -> Iterator[tuple[str, object]]:
     """What ``feedgym offline`` found, without folders, seconds and the identity of the run."""
     for key, value in sorted(result.items()):
-        if not any(word in key for word in ("second", "folder", "path", "settings", "log")):
+        if not any(word in key for word in ("second", "folder", "path", "settings", "log", "code")):
             yield key, value
 
 

@@ -62,7 +62,7 @@ def opened(log: Path) -> "LoggedSite":
     from feedgym.experiments.runs import make_drive
 
     try:
-        sizes = make_drive(simulated_run(LogReader(log).config)).feed.catalogue.category_sizes
+        sizes = make_drive(simulated_run(LogReader(log).config, reuse=True)).feed.catalogue.category_sizes
     except ValueError:
         sizes = (1, 1, 1)
     return LoggedSite(log, category_sizes=sizes)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from feedgym.agents.registry import AgentPlan, kind_named, make_agent, parse_agent
 from feedgym.env.checks import require
-from feedgym.experiments.runs import Report, RunConfig, horizon, read_json, run
+from feedgym.experiments.runs import Report, RunConfig, horizon, read_json, run, without_code
 
 DEFAULT_EPSILON = 0.1
 
@@ -31,6 +31,8 @@ class LogConfig(RunConfig):
     """Visits a day whose ranking of the full live catalogue is evaluated."""
     out: Path = Path("runs/log")
     """Folder of the log: ``impressions/``, ``articles.parquet``, ``config.json``. It holds one log."""
+    reuse: bool = False
+    """Take a finished log of other code as it is, instead of doing it anew."""
     allow_unsupported: bool = False
     """Log a greedy policy, or one that does not explore, nevertheless: no other policy can be estimated from it."""
 
@@ -89,9 +91,10 @@ def make_log(config: LogConfig, report: Report | None = None) -> str | None:
     """
     one, settings = config.run_config(), config.out / "config.json"
     if settings.exists():
-        same = read_json(settings) == one.settings()
+        # Of other code it is the same log, to be done anew.
+        same = without_code(read_json(settings)) == without_code(one.settings())
         require(same, "out", str(config.out), "an empty folder: this one holds a run with other settings")
-    run(one, config.out, report=report)
+    run(one, config.out, report=report, reuse=config.reuse)
     return why_unsupported(one.plan())
 
 

@@ -7,12 +7,13 @@ from feedgym.experiments.logs.episodes import Episode, episodes_of, steps_of
 from feedgym.experiments.logs.offline_estimates import Kept, start, with_estimates
 from feedgym.experiments.logs.offline_plot import draw_estimates
 from feedgym.experiments.logs.offline_result import OfflineResult, result_text
-from feedgym.experiments.logs.offline_world import deploy, feed_of, simulated_run
+from feedgym.experiments.logs.offline_world import changed_world, deploy, feed_of, simulated_run
 
 __all__ = [
     "Episode",
     "Kept",
     "OfflineResult",
+    "changed_world",
     "deploy",
     "draw_estimates",
     "episodes_of",

@@ -32,6 +32,8 @@ class OfflineResult:
     """Of its 95 % interval, over readers (paired where they are the log's); the newsroom of one seed is taken as it
     is."""
     why_not_deployed: str | None = None
+    other_code: str | None = None
+    """What has changed in the world's code since the log was written, where ``--reuse`` takes today's for it."""
     estimates: tuple[Mapping[str, Any], ...] = ()
     """Reward a visit on the days that were kept back, by each estimator, with its diagnostics, and with ``truth``
     where it is known."""
@@ -63,6 +65,8 @@ def result_text(result: OfflineResult) -> str:
     if result.logger_reward is not None:
         lines.append(f"Logged policy: {result.logger_reward:.3f} per reader per day.")
     lines += _deployment(result)
+    if result.other_code is not None:
+        lines.append(f"{result.other_code}: today's was taken for it (--reuse).")
     if result.estimates:
         lines += _estimates(result)
     return "\n".join(lines)

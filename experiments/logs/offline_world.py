@@ -10,23 +10,26 @@ from feedgym.agents.registry import AgentPlan
 from feedgym.env.arrays import Doubles
 from feedgym.env.checks import require
 from feedgym.env.config import RewardConfig
-from feedgym.experiments.runs import RunConfig
+from feedgym.experiments.runs import RunConfig, changed, of_other_code, say, without_code
 
 if TYPE_CHECKING:
     from feedgym.agents.two_tower import TwoTowerAgent
     from feedgym.env.feed import Feed
 
+NOT_THE_WORLD = ("feedgym.towers", "feedgym.agents", "feedgym.experiments")
+"""Code of who served, and of what was counted."""
 MOST_READERS, MOST_DAYS = 20_000_000, 3650
 """Of a world that is made again from a file's word."""
 
 
-def simulated_run(settings: Mapping[str, Any] | None, *, trusted: bool = False) -> RunConfig:
+def simulated_run(settings: Mapping[str, Any] | None, *, trusted: bool = False, reuse: bool = False) -> RunConfig:
     """The world that a log came from, made again from the log's settings; its agent is not.
 
     Args:
         settings: of the log; None of a site's own.
         trusted: import the reader model that the settings name. A log is a file from anywhere: by itself it may not
             say which code runs.
+        reuse: take the world also where its code, or the reader model's, is not that of the log; this is said.
 
     Raises:
         ValueError: it cannot be, and why.
@@ -48,11 +51,23 @@ def simulated_run(settings: Mapping[str, Any] | None, *, trusted: bool = False) 
         config = RunConfig(**values)
     except TypeError as error:
         raise ValueError(f"settings of the log: got {values}, needs those of a run ({error})") from error
-    now, then = config.settings(), dict(settings)
-    names = (now.keys() | then.keys()) - {"agent", "agent_sha256"}
+    now, then = without_code(config.settings()), without_code(settings)
+    names = (now.keys() | then.keys()) - {"agent"}
     other = sorted(name for name in names if now.get(name) != then.get(name))
     require(not other, "settings of the log", other, "what this version makes of them: another one wrote this log")
+    parts = changed_world(settings, config)
+    if parts:
+        words = of_other_code("the log's world is", parts)
+        require(reuse, "code of the log", words, "this code: --reuse, to take today's world for the log's")
+        say(f"{words}: taken (--reuse)")
     return config
+
+
+def changed_world(settings: Mapping[str, Any], world: RunConfig) -> tuple[str, ...]:
+    """Parts of a log's world whose code has changed since: how the logger chose and learned is no part of it."""
+    own = {name: digest for name, digest in world.code().items() if name not in NOT_THE_WORLD}
+    then = settings.get("code", {})
+    return changed({name: then[name] for name in own.keys() & then.keys()}, own)
 
 
 def feed_of(world: RunConfig) -> "Feed":

@@ -1,12 +1,12 @@
 """Files of a run that survive being killed at any moment.
 
 Everything is written under another name and moved into place, so a file that is there is whole. ``done.json``
-comes last: a folder with it is a finished run and is never touched again.
+comes last: a folder with it is a finished run, and is not touched again unless other code does the run anew.
 """
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from feedgym.env.arrays import Arrays
 from feedgym.env.files import whole_file
+from feedgym.experiments.runs.code import changed, of_other_code, say
 
 CHECKPOINT = "checkpoint.npz"
 DONE = "done.json"
@@ -36,15 +37,28 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def kept_result(path: Path, settings: Any, make: Callable[[], Any]) -> Any:
+def kept_result(
+    path: Path, settings: Any, make: Callable[[], Any], *, code: Mapping[str, str], reuse: bool = False
+) -> Any:
     """What ``make`` returned under these settings, as JSON gives it back: from the file, or made now and written there.
 
-    A file of other settings is replaced.
+    A file of other settings is replaced. One of other code, too, unless it is to be reused; both are said.
+
+    Args:
+        path: of the file.
+        settings: whatever else the result depends on.
+        make: makes the result.
+        code: of what ``make`` executes, see ``code_with``.
+        reuse: take what other code has made.
     """
     settings = json.loads(json.dumps(settings))
     if path.exists() and (found := read_json(path))["settings"] == settings:
-        return found["result"]
-    write_json(path, {"settings": settings, "result": make()})
+        parts = changed(found.get("code"), code)
+        if parts:
+            say(of_other_code(f"{path.name} is", parts) + (": taken (--reuse)" if reuse else ": made anew"))
+        if reuse or not parts:
+            return found["result"]
+    write_json(path, {"settings": settings, "code": dict(code), "result": make()})
     return read_json(path)["result"]
 
 

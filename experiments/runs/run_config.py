@@ -18,9 +18,7 @@ from feedgym.env.newsroom import Newsroom, ReplayNewsroom
 from feedgym.env.readers import NewsReader, ReaderModel
 from feedgym.env.worlds import WORLDS
 from feedgym.experiments.runs.checkpoint import file_name
-
-RUN_FORMAT = 4
-"""Raised when the same settings would give other bytes: old runs are then not taken for new ones."""
+from feedgym.experiments.runs.code import Code, code_of_feedgym, own_modules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,34 +101,37 @@ class RunConfig:
         return ReplayNewsroom(self.articles, WORLDS[self.world].feed.newsroom, self.seed)
 
     def settings(self) -> dict[str, Any]:
-        """Everything that the run's bytes depend on, as JSON takes it; files by their content."""
+        """Everything that the run's bytes depend on, as JSON takes it: files by their content, code by its digests."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=str))
         values["agent"] = self.plan().label
-        values["format"] = RUN_FORMAT
         if self.articles is not None:
             values["articles"] = self.articles.name
             require(self.articles.is_file(), "articles", str(self.articles), "a file that exists")
             state = self.articles.stat()
             values["articles_sha256"] = _file_digest(self.articles, state.st_size, state.st_mtime_ns)
-        if self.reader_model is not None:
-            values["reader_model_sha256"] = _source_digest(type(self.make_reader_model()).__module__)
-        if "." in self.plan().name:
-            values["agent_sha256"] = _source_digest(self.plan().name.rpartition(".")[0])
+        values["code"] = self.code()
         # The same bytes either way: one folder serves both.
         del values["face"]
         return values
 
+    def code(self) -> Code:
+        """Digests of what this run executes: of FeedGym by part, of the user's own by module."""
+        own = [] if self.reader_model is None else [self.reader_model.partition(":")[0]]
+        if self.reader_model is not None:
+            own.append(type(self.make_reader_model()).__module__)
+        if "." in self.plan().name:
+            own.append(self.plan().name.rpartition(".")[0])
+        return {**code_of_feedgym(), **own_modules(own)}
+
     def folder_name(self) -> str:
-        """``<agent>-<hash>/seed-<k>``: a restart with the same settings finds it, other settings do not."""
+        """``<agent>-<hash>/seed-<k>``: a restart with the same settings finds it, other settings do not.
+
+        Code is not in the name: what other code has left there is found, said, and replaced.
+        """
         settings = self.settings()
-        del settings["seed"]
+        del settings["seed"], settings["code"]
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
         return f"{file_name(self.plan().label)}-{digest}/seed-{self.seed}"
-
-
-def _source_digest(module_name: str) -> str:
-    """SHA-256 of the source of an imported module of the user's."""
-    return hashlib.sha256(inspect.getsource(sys.modules[module_name]).encode()).hexdigest()
 
 
 @functools.lru_cache(maxsize=64)

@@ -135,4 +135,4 @@ def _is_run(folder: Path) -> bool:
         settings = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError):
         return False
-    return isinstance(settings, dict) and {"agent", "seed", "format"} <= settings.keys()
+    return isinstance(settings, dict) and {"agent", "seed", "readers"} <= settings.keys()

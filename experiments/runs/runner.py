@@ -38,11 +38,13 @@ from feedgym.experiments.runs.checkpoint import (
     write_bytes,
     write_json,
 )
+from feedgym.experiments.runs.code import say
 from feedgym.experiments.runs.drive import Drive, make_drive
 from feedgym.experiments.runs.embeddings import save_embeddings
 from feedgym.experiments.runs.logged_marginals import LoggedMarginals
 from feedgym.experiments.runs.messages import Progress
 from feedgym.experiments.runs.run_config import RunConfig
+from feedgym.experiments.runs.standing import CONFIG, CURVES, standing, start_over, words_of
 from feedgym.experiments.runs.threads import one_thread
 
 CHECKPOINT_SHARE = 10.0
@@ -58,6 +60,7 @@ def run(
     *,
     tensorboard: Path | None = None,
     report: Report | None = None,
+    reuse: bool = False,
 ) -> Run:
     """Run, or go on with a run that was stopped, or read one that is finished.
 
@@ -66,11 +69,19 @@ def run(
         folder: the run's own folder.
         tensorboard: root of the event files; None writes none.
         report: called at the end of every simulated day.
+        reuse: take a finished run of other code as it is. Without it, and always where it is not finished, the run is
+            done anew; an ``OtherCodeWarning`` says which code has changed.
 
     Returns:
         The finished run.
     """
     with locked(folder):
+        found = standing(folder, config.settings())
+        words = words_of([found], reuse)
+        if words is not None:
+            say(words)
+        if not found.is_taken(reuse):
+            start_over(folder)
         was_finished = (folder / DONE).exists()
         if not was_finished:
             with one_thread():
@@ -93,7 +104,7 @@ def load_run(folder: Path) -> Run:
         FileNotFoundError: the run is not finished, or this is not the folder of a run.
     """
     done = read_json(folder / DONE)
-    curves = read_curves(folder / "curves.csv", done)
+    curves = read_curves(folder / CURVES, done)
     parts = (done["evaluation"], done.get("editor"), done.get("serving"))
     return Run(done["agent"], done["seed"], done["is_oracle"], curves, *parts)
 
@@ -122,7 +133,7 @@ class _Runner:
         self._visits_here = 0
         self._saved: float | None = None
         self._saving_seconds = 0.0
-        write_json(folder / "config.json", self._settings)
+        write_json(folder / CONFIG, self._settings)
         checkpoint = folder / CHECKPOINT
         if checkpoint.exists():
             self._restore(load_arrays(checkpoint))
@@ -227,7 +238,7 @@ class _Runner:
             settings = {name: value for name, value in self._settings.items() if name != "agent"}
             write_articles(folder / ARTICLES_NAME, feed.catalogue.archive, config=settings)
             write_modules(folder / MODULES_NAME, feed, config=settings)
-        write_bytes(folder / "curves.csv", write_curves(self._curves).encode())
+        write_bytes(folder / CURVES, write_curves(self._curves).encode())
         save_embeddings(folder, self._agent, feed)
         done = {
             "agent": plan.label,

@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+from feedgym.experiments.runs.code import OtherCodeWarning
 from feedgym.experiments.runs.messages import Failed, Finished, Message, Progress
 from feedgym.experiments.runs.run_config import RunConfig
 from feedgym.experiments.runs.runner import run
@@ -30,6 +32,8 @@ class Task:
     config: RunConfig
     folder: Path
     tensorboard: Path | None
+    reuse: bool = False
+    """Take a finished run of other code as it is."""
 
 
 def run_tasks(tasks: Sequence[Task], workers: int, tell: Callable[[int, Message], None]) -> None:
@@ -157,7 +161,10 @@ def _work(pipe: Connection) -> None:
 
 def _result(number: int, task: Task, report: Callable[[Progress], None]) -> Finished | Failed:
     try:
-        run(task.config, task.folder, tensorboard=task.tensorboard, report=report)
+        with warnings.catch_warnings():
+            # Whoever hands out tasks says it once for all of them.
+            warnings.simplefilter("ignore", OtherCodeWarning)
+            run(task.config, task.folder, tensorboard=task.tensorboard, report=report, reuse=task.reuse)
     except Exception as error:
         return Failed(number, "".join(traceback.format_exception(error)).rstrip())
     return Finished(number)

@@ -1,5 +1,6 @@
 """``feedgym study NAME``: the studies behind the claims in docs/, from settings that were frozen first."""
 
+import dataclasses
 import importlib
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from feedgym.env.checks import require
 from feedgym.experiments.cli import parsed, stopping
 from feedgym.experiments.compare import CompareConfig, CompareResult, run
 from feedgym.experiments.reports import Run, band, paired_difference, ranking_markdown, ranking_text
-from feedgym.experiments.runs import write_bytes
+from feedgym.experiments.runs import heard, write_bytes
 
 Claims = Sequence[tuple[str, str, str]]
 """(agent, other, what is claimed)"""
@@ -56,6 +57,8 @@ class StudyConfig:
     """Name of the study, or ``all``."""
     out: Path = Path("runs/studies")
     """Folder of the runs; the same folder goes on where it was stopped."""
+    reuse: bool = False
+    """Take finished runs and results of other code as they are, instead of doing them anew; the table says so."""
 
 
 def claims_markdown(runs: Sequence[Run], claims: Claims) -> str:
@@ -145,18 +148,32 @@ def parts_of(name: str, out: Path) -> tuple[Part, ...]:
     return (Part(title="", config=study.config(out / name), claims=study.CLAIMS),)
 
 
-def run_study(name: str, out: Path) -> tuple[CompareResult, ...]:
-    """Run a study, write its tables beside its runs, and print them."""
+def run_study(name: str, out: Path, reuse: bool = False) -> tuple[CompareResult, ...]:
+    """Run a study, write its tables beside its runs, and print them.
+
+    Args:
+        name: of the study.
+        out: folder of all studies.
+        reuse: take what other code has finished as it is. The table then says so.
+    """
+    with heard() as said:
+        results, tables = _run_study(name, out, reuse)
+    # Done anew is no matter of the table.
+    taken = [f"Note: {words}." for words in said if "--reuse)" in words]
+    write_bytes(out / name / "table.md", ("\n\n".join([*tables, *taken]) + "\n").encode())
+    return results
+
+
+def _run_study(name: str, out: Path, reuse: bool) -> tuple[tuple[CompareResult, ...], list[str]]:
     results: list[CompareResult] = []
     tables = [f"Command: `feedgym study {name}`"]
     if name in TABLES:
         study = study_module(name)
-        made: str = study.run(out / name)
+        made: str = study.run(out / name, reuse)
         print(made)
-        write_bytes(out / name / "table.md", f"{tables[0]}\n\n{made}".encode())
-        return ()
+        return (), [*tables, made.rstrip("\n")]
     for part in parts_of(name, out):
-        result = run(part.config)
+        result = run(dataclasses.replace(part.config, reuse=reuse))
         results.append(result)
         claims = claims_markdown(result.runs, part.claims)
         heading = [f"## {part.title}"] if part.title else []
@@ -164,8 +181,7 @@ def run_study(name: str, out: Path) -> tuple[CompareResult, ...]:
         tables += [*heading, ranking_markdown(result.ranking).rstrip(), claims.rstrip(), *(d.rstrip() for d in days)]
         print(ranking_text(result.ranking))
         print("\n".join([claims, *days]))
-    write_bytes(out / name / "table.md", ("\n\n".join(tables) + "\n").encode())
-    return tuple(results)
+    return tuple(results), tables
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -173,7 +189,7 @@ def main(args: Sequence[str] | None = None) -> None:
     config = parsed(StudyConfig, _positional(args), "study", __doc__)
     with stopping("study"):
         for name in (*STUDIES, *TABLES) if config.name == "all" else (config.name,):
-            run_study(name, config.out)
+            run_study(name, config.out, config.reuse)
 
 
 def _positional(args: Sequence[str] | None) -> list[str]:

@@ -5,6 +5,7 @@ the one slate policy of all. Frozen before these seeds were run. CPU time is of 
 one run each on one thread: it tells a heavy model from a light one, no more.
 """
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,10 @@ def table(result: CompareResult, costs: dict[str, tuple[int, float]]) -> str:
     return markdown_table(titles, rows)
 
 
-def run(out: Path) -> str:
+def run(out: Path, reuse: bool = False) -> str:
     """The comparison, the costs, and one table of both."""
     costs = {parse_agent(name).label: cost(name) for name in AGENTS_RUN}
-    result = compare(config(out))
+    result = compare(dataclasses.replace(config(out), reuse=reuse))
     head = (
         f"{READERS:,} readers, {DAYS:g} days, seeds {SEEDS[0]} to {SEEDS[-1]}; per reader per day. Ranking: of all "
         f"live articles by their chances of a click. CPU s: {COST_DAYS:g} days, {COST_READERS:,} readers, one thread."

@@ -238,12 +238,12 @@ def test_a_sampler_with_a_memory_goes_on_with_it(my_towers: Any) -> None:
 
 
 def test_a_changed_module_is_a_new_run(my_towers: Any, tmp_path: Path) -> None:
-    def folder() -> str:
-        return RunConfig(agent="my_towers.MINE", readers=10, days=1.0).folder_name()
+    def digest() -> str:
+        return RunConfig(agent="my_towers.MINE", readers=10, days=1.0).code()["my_towers"]
 
-    first = folder()
-    assert folder() == first
+    first = digest()
+    assert digest() == first
     (tmp_path / "my_towers.py").write_text(MODULE.replace("1.0 - contrast", "2.0 - contrast"))
     del sys.modules["my_towers"]
-    assert folder() != first
-    assert CompareConfig(agents=("my_towers.MINE",), readers=10).runs()[0].settings()["agent_sha256"]
+    assert digest() != first
+    assert CompareConfig(agents=("my_towers.MINE",), readers=10).runs()[0].settings()["code"]["my_towers"] == digest()

@@ -14,7 +14,7 @@ from typing import Any
 from feedgym.experiments.benchmarks import WARM_DAYS, ServingFigures, measure
 from feedgym.experiments.compare import CompareResult
 from feedgym.experiments.compare import run as compare
-from feedgym.experiments.runs import kept_result
+from feedgym.experiments.runs import code_with, kept_result
 from feedgym.experiments.studies.freshness import staleness_settings as settings
 from feedgym.experiments.studies.freshness.staleness_plot import plot_staleness
 from feedgym.experiments.studies.freshness.staleness_tables import cost_table, hours_table, pairs_table, reward_table
@@ -23,16 +23,18 @@ COST_READERS = 5_000
 COST_SEED = 650
 
 
-def run(out: Path) -> str:
+def run(out: Path, reuse: bool = False) -> str:
     """Both worlds, their tables, and the picture beside them."""
-    results = {world: compare(settings.config(world, out)) for world in settings.WORLDS}
-    costs = {world: costs_of(world, out / f"cost-{world}.json") for world in settings.WORLDS}
+    results = {
+        world: compare(dataclasses.replace(settings.config(world, out), reuse=reuse)) for world in settings.WORLDS
+    }
+    costs = {world: costs_of(world, out / f"cost-{world}.json", reuse) for world in settings.WORLDS}
     runs = {world: result.runs for world, result in results.items()}
     plot_staleness(settings.SETTINGS, runs, costs, out / "staleness.png")
     return "\n\n".join(_world(world, results[world], costs[world]) for world in settings.WORLDS) + "\n"
 
 
-def costs_of(world: str, path: Path) -> dict[str, ServingFigures]:
+def costs_of(world: str, path: Path, reuse: bool = False) -> dict[str, ServingFigures]:
     """CPU time of serving, by name of those settings that are timed, measured once and kept in ``path``."""
     timed = [setting for setting in settings.SETTINGS if setting.is_timed]
     agents = [setting.agent for setting in timed]
@@ -42,7 +44,7 @@ def costs_of(world: str, path: Path) -> dict[str, ServingFigures]:
         found = measure(agents, readers=COST_READERS, world=world, seed=COST_SEED)
         return [dataclasses.asdict(figures) for figures in found]
 
-    found = kept_result(path, what, measured)
+    found = kept_result(path, what, measured, code=code_with(measure.__module__), reuse=reuse)
     return {setting.name: ServingFigures(**figures) for setting, figures in zip(timed, found, strict=True)}
 
 

@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from math import exp
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -23,7 +23,17 @@ from feedgym.agents.slate_policy import Draw, slate_marginals
 from feedgym.env.arrays import Doubles, Ints
 from feedgym.env.checks import require
 from feedgym.experiments.commands import LogConfig, make_log
-from feedgym.experiments.runs import cores, file_name, load_run, one_thread, read_json, write_json
+from feedgym.experiments.runs import (
+    code_with,
+    cores,
+    file_name,
+    heard,
+    kept_result,
+    load_run,
+    one_thread,
+    say,
+    without_code,
+)
 
 if TYPE_CHECKING:
     from feedgym.agents.logged import LoggedSite
@@ -79,6 +89,8 @@ class Job:
     agents: tuple[str, ...]
     out: Path
     """Folder of this log and of the results."""
+    reuse: bool = False
+    """Take results of other code as they are."""
 
 
 def run_jobs(jobs: Sequence[Job], workers: int | None = None) -> dict[Job, tuple[Learned, ...]]:
@@ -93,12 +105,21 @@ def run_jobs(jobs: Sequence[Job], workers: int | None = None) -> dict[Job, tuple
         return {job: run_job(job) for job in jobs}
     # spawn, not fork: torch and faiss do not survive a fork with threads.
     with ProcessPoolExecutor(many, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return dict(zip(jobs, pool.map(run_job, jobs), strict=True))
+        done = list(pool.map(_run_and_tell, jobs))
+    for words in dict.fromkeys(words for _, said in done for words in said):
+        say(words)
+    return {job: learned for job, (learned, _) in zip(jobs, done, strict=True)}
 
 
 def run_job(job: Job) -> tuple[Learned, ...]:
     """What each agent of the job learned, in their order."""
     return tuple(_kept_or_learned(agent, job) for agent in job.agents)
+
+
+def _run_and_tell(job: Job) -> tuple[tuple[Learned, ...], list[str]]:
+    """In a process of its own: with what was said there of other code."""
+    with heard() as said:
+        return run_job(job), said
 
 
 def _kept_or_learned(agent: str, job: Job) -> Learned:
@@ -112,18 +133,17 @@ def _kept_or_learned(agent: str, job: Job) -> Learned:
         tick_hours=sizes.tick_hours,
         evaluate_visits=0,
         out=job.out / "log",
+        reuse=job.reuse,
     )
-    settings = {**dataclasses.asdict(job.sizes), "agent": parse_agent(agent).label, "log": log.run_config().settings()}
+    logged = without_code(log.run_config().settings())
+    settings = {**dataclasses.asdict(job.sizes), "agent": parse_agent(agent).label, "log": logged}
     path = job.out / f"{file_name(parse_agent(agent).label)}.json"
-    if path.exists():
-        kept = read_json(path)
-        same = kept["settings"] == settings
-        require(same, "out", str(path), "an empty folder: this one holds a result of other settings")
-        return Learned(**kept["result"])
-    make_log(log)
-    result = learn_and_deploy(agent, log, job.sizes)
-    write_json(path, {"settings": settings, "result": dataclasses.asdict(result)})
-    return result
+
+    def made() -> dict[str, Any]:
+        make_log(log)
+        return dataclasses.asdict(learn_and_deploy(agent, log, job.sizes))
+
+    return Learned(**kept_result(path, settings, made, code=code_with(__name__), reuse=job.reuse))
 
 
 def learn_and_deploy(agent: str, log: LogConfig, sizes: Sizes) -> Learned:

@@ -17,7 +17,7 @@ from feedgym.experiments.commands import LogConfig, make_log
 from feedgym.experiments.logs import Kept, feed_of, start, with_estimates
 from feedgym.experiments.offline import OfflineResult, simulated_run
 from feedgym.experiments.reports import paired_difference
-from feedgym.experiments.runs import kept_result, one_thread
+from feedgym.experiments.runs import code_with, kept_result, one_thread, without_code
 
 SEEDS = tuple(range(200, 208))
 LOGGERS = ("popular:epsilon=0.2", "regression-dwell:epsilon=0.2")
@@ -30,27 +30,29 @@ Rows = Mapping[str, Mapping[str, Any]]
 """Lines of a report, by estimator."""
 
 
-def one(logger: str, seed: int, out: Path) -> Mapping[str, Any]:
+def one(logger: str, seed: int, out: Path, reuse: bool = False) -> Mapping[str, Any]:
     """Both estimates of one log, from a file where they were made before."""
     name = f"{logger.split(':')[0]}-{seed}"
-    log = LogConfig(agent=logger, readers=READERS, days=DAYS, seed=seed, out=out / "logs" / name)
-    settings = log.run_config().settings() | {"target": TARGET, "estimate_days": ESTIMATE_DAYS}
+    log = LogConfig(agent=logger, readers=READERS, days=DAYS, seed=seed, out=out / "logs" / name, reuse=reuse)
+    settings = without_code(log.run_config().settings()) | {"target": TARGET, "estimate_days": ESTIMATE_DAYS}
 
     def both() -> dict[str, Any]:
         make_log(log)
         with one_thread("torch", "faiss"):
-            made = zip(("logged", "estimated"), _both(log.out), strict=True)
+            made = zip(("logged", "estimated"), _both(log.out, reuse), strict=True)
             return {how: dataclasses.asdict(result) for how, result in made}
 
-    found: Mapping[str, Any] = kept_result(out / f"{name}.json", settings, both)
+    found: Mapping[str, Any] = kept_result(
+        out / f"{name}.json", settings, both, code=code_with(__name__, with_estimates.__module__), reuse=reuse
+    )
     return found
 
 
-def _both(log: Path) -> tuple[OfflineResult, OfflineResult]:
+def _both(log: Path, reuse: bool) -> tuple[OfflineResult, OfflineResult]:
     from feedgym.agents.logged import LoggedSite, learn_from_log
     from feedgym.env.log import LogReader
 
-    world = simulated_run(LogReader(log).config)
+    world = simulated_run(LogReader(log).config, reuse=reuse)
     sizes = feed_of(world).catalogue.category_sizes
 
     def opened(seed: int | None) -> LoggedSite:
@@ -108,7 +110,7 @@ def _rows(result: Mapping[str, Any]) -> Rows:
     return {row["estimator"]: row for row in result["estimates"]}
 
 
-def run(out: Path) -> str:
+def run(out: Path, reuse: bool = False) -> str:
     """The study's tables; goes on where it was stopped."""
-    parts = [table(logger, [one(logger, seed, out) for seed in SEEDS]) for logger in LOGGERS]
+    parts = [table(logger, [one(logger, seed, out, reuse) for seed in SEEDS]) for logger in LOGGERS]
     return "\n".join(parts)

@@ -21,7 +21,7 @@ from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Doubles
 from feedgym.experiments.benchmarks import LIVE_AT_400_PER_DAY, Stopwatch
 from feedgym.experiments.reports import Paired, interval, markdown_table, paired_difference
-from feedgym.experiments.runs import file_name, kept_result, one_thread
+from feedgym.experiments.runs import code_with, file_name, kept_result, one_thread
 from feedgym.experiments.studies.indexes.index_plot import save_plot
 
 AGENT = "regression-dwell"
@@ -129,23 +129,29 @@ def measure(kind: str, size: Size, seed: int) -> IndexRun:
     )
 
 
-def _kept(out: Path, kind: str, size: Size, seed: int) -> IndexRun:
+def _kept(out: Path, kind: str, size: Size, seed: int, reuse: bool) -> IndexRun:
     """The run, from its file if it was made with these settings."""
     newsroom = {"live": size.live, "cells": size.cells}
     settings = {"kind": kind, "size": newsroom, "agent": AGENT, "readers": READERS, "days": DAYS}
     settings |= {"tick_hours": TICK_HOURS, "seed": seed}
     path = out / f"{size.live}-live" / file_name(kind) / f"seed-{seed}.json"
-    return IndexRun(**kept_result(path, settings, lambda: dataclasses.asdict(measure(kind, size, seed))))
+
+    def measured() -> dict[str, Any]:
+        return dataclasses.asdict(measure(kind, size, seed))
+
+    return IndexRun(**kept_result(path, settings, measured, code=code_with(__name__), reuse=reuse))
 
 
 Runs = dict[int, dict[str, list[IndexRun]]]
 """By live articles and the name of the index, in the order of the seeds."""
 
 
-def run(out: Path) -> str:
+def run(out: Path, reuse: bool = False) -> str:
     """All runs, the table, what recall is worth, and the plot."""
     runs: Runs = {
-        size.live: {name: [_kept(out, kind, size, seed) for seed in size.seeds] for name, kind in size.kinds.items()}
+        size.live: {
+            name: [_kept(out, kind, size, seed, reuse) for seed in size.seeds] for name, kind in size.kinds.items()
+        }
         for size in SIZES
     }
     save_plot(out / "index.png", {live: _points(kinds) for live, kinds in runs.items()})

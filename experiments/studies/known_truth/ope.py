@@ -9,14 +9,11 @@ What was chosen on seeds 100 to 102: the targets' settings, so that one of them 
 """
 
 import dataclasses
-import hashlib
-import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from feedgym.experiments.runs import load_arrays, one_thread, save_arrays
+from feedgym.experiments.runs import code_with, kept_result, load_arrays, one_thread, save_arrays
 from feedgym.experiments.studies.known_truth.ope_draws import READERS
 from feedgym.experiments.studies.known_truth.ope_replications import STUDIED, ReplicationConfig, SeedResult, replicate
 from feedgym.experiments.studies.known_truth.ope_report import (
@@ -32,14 +29,16 @@ from feedgym.experiments.studies.known_truth.ope_scores import scores
 
 SEEDS = (610, 611, 612, 613, 614, 615, 616, 617, 618, 619)
 CONFIG = ReplicationConfig()
+MADE_BY = tuple(f"feedgym.experiments.studies.known_truth.ope_{name}" for name in ("draws", "replications", "states"))
+"""Modules that make a seed's result; the others make tables of it."""
 SIZES = (1, 2, 5, 10, 20, 50, 100)
 """Cells of the logs whose errors give the slope: 1,000 to 100,000 visits. They divide the 200 cells of a seed."""
 
 
-def run(out: Path) -> str:
+def run(out: Path, reuse: bool = False) -> str:
     """All seeds, those that are there already read back; then the tables, and the picture beside them."""
     with one_thread("torch", "faiss"):
-        results = [_of_seed(out, seed) for seed in SEEDS]
+        results = [_of_seed(out, seed, reuse) for seed in SEEDS]
     targets = tuple(CONFIG.states.policies)[1:]
     found = scores(results, CONFIG.cells, SIZES)
     visits = float(np.mean([result.count.mean() for result in results]))
@@ -62,12 +61,16 @@ def run(out: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _of_seed(out: Path, seed: int, report: Callable[[str], None] = lambda text: print(text, flush=True)) -> SeedResult:
-    """A seed's result, from its file if one with the same settings is there."""
-    settings = json.dumps([dataclasses.asdict(CONFIG), list(STUDIED)], sort_keys=True)
-    path = out / f"seed-{seed}-{hashlib.sha256(settings.encode()).hexdigest()[:10]}.npz"
-    if not path.exists():
+def _of_seed(out: Path, seed: int, reuse: bool = False) -> SeedResult:
+    """A seed's result: its arrays stand in a file of their own, beside one that says what they were made of."""
+    arrays = f"seed-{seed}.npz"
+
+    def made() -> str:
         result = replicate(CONFIG, seed)
-        save_arrays(path, {f.name: getattr(result, f.name) for f in dataclasses.fields(SeedResult)})
-        report(f"seed {seed}: {result.count.sum():,.0f} visits drawn")
-    return SeedResult(**load_arrays(path))
+        save_arrays(out / arrays, {f.name: getattr(result, f.name) for f in dataclasses.fields(SeedResult)})
+        print(f"seed {seed}: {result.count.sum():,.0f} visits drawn", flush=True)
+        return arrays
+
+    settings = [dataclasses.asdict(CONFIG), list(STUDIED)]
+    name: str = kept_result(out / f"seed-{seed}.json", settings, made, code=code_with(*MADE_BY), reuse=reuse)
+    return SeedResult(**load_arrays(out / name))

@@ -336,8 +336,8 @@ def _measured(config: FactsConfig) -> dict[str, Any]:
     return measure(config)
 
 
-def run(out: Path) -> str:
-    """The table of the whole study; nothing is kept in ``out`` but what the caller writes there."""
+def run(out: Path, reuse: bool = False) -> str:
+    """The table of the whole study; nothing is kept in ``out``, so nothing is reused."""
     config = FactsConfig()
     seeds = ", ".join(map(str, config.seeds))
     head = f"{config.readers:,} readers, {config.days:g} days, seeds {seeds}; mean (lowest to highest)."

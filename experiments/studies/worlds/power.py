@@ -9,6 +9,7 @@ Seeds are those at which a two-sided paired t-test at 5 % has a power of 80 %.
 A pilot's variances are themselves estimates: with 6 seeds, to a factor of .4 to 6 (95 %).
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -102,9 +103,9 @@ def smallest_difference(variance: float, num_seeds: int, level: float = LEVEL, p
     return high * sqrt(variance)
 
 
-def run(out: Path) -> str:
+def run(out: Path, reuse: bool = False) -> str:
     """Both sizes, then the tables."""
-    results = {size: compare(_config(out, size)) for size in SIZES}
+    results = {size: compare(dataclasses.replace(_config(out, size), reuse=reuse)) for size in SIZES}
     parts = []
     for size, result in results.items():
         parts.append(f"{size:,} readers, {DAYS} days, seeds {SEEDS[0]} to {SEEDS[-1]}:")

@@ -195,7 +195,7 @@ def test_rows_are_found_across_row_groups(tmp_path: Path) -> None:
     import pyarrow as pa
 
     (tmp_path / "impressions").mkdir()
-    (tmp_path / "config.json").write_text('{"agent": "recent", "seed": 0, "format": 1, "log": true}')
+    (tmp_path / "config.json").write_text('{"agent": "recent", "seed": 0, "readers": 1, "log": true}')
     rng = np.random.default_rng(3)
     reader, value = rng.integers(0, 50, (2, 1000)), np.arange(2000).reshape(2, 1000)
     for day in range(2):

@@ -85,12 +85,14 @@ def test_the_source_of_a_reader_model_counts(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     module = tmp_path / "readers_of_a_test.py"
     module.write_text(OWN_READERS)
-    first = folder(reader_model="readers_of_a_test:Own")
-    assert folder(reader_model="readers_of_a_test:Own") == first != folder()
+    first = RunConfig(reader_model="readers_of_a_test:Own").code()
+    assert RunConfig(reader_model="readers_of_a_test:Own").code() == first
+    assert first.keys() - RunConfig().code().keys() == {"readers_of_a_test"}
+    assert folder(reader_model="readers_of_a_test:Own") != folder()
     module.write_text(OWN_READERS.replace("pass", "calm = True"))
     del sys.modules["readers_of_a_test"]
     importlib.invalidate_caches()
-    assert folder(reader_model="readers_of_a_test:Own") != first
+    assert RunConfig(reader_model="readers_of_a_test:Own").code() != first
     del sys.modules["readers_of_a_test"]
 
 
