@@ -26,8 +26,11 @@ from feedgym.env.readers.reader_rows import PACKED, PackedState, pack, put_rows,
 from feedgym.env.readers.rhythm import DayRhythm, SurgingRhythm
 from feedgym.env.readers.satiation import Satiation
 
-EFFECTS: dict[str, Callable[[NewsReaderConfig], Effect]] = {"satiation": Satiation, "fatigue": Fatigue}
-"""What a reader's past does to clicks, by the config's switch, in the order in which sums are formed."""
+EFFECTS: dict[str, Callable[[NewsReaderConfig], Effect]] = {
+    "satiation": Satiation,
+    "fatigue": Fatigue,
+}
+"""What a reader's past does to clicks, by the config's switch, in the order in which sums are formed: append."""
 _POSITIONS_AT_ONCE = 2
 """Articles of a visit gathered at once: all ten would push the readers' rows out of the second-level cache."""
 
