@@ -20,6 +20,7 @@ from feedgym.agents.slate_policy.inclusion import (
     slot_marginal,
 )
 from feedgym.agents.slate_policy.policy import PolicyConfig, boosts, eligible, greedy, only_eligible, serve
+from feedgym.agents.slate_policy.race_clock import Rates, arrival_time, reachable
 from feedgym.agents.slate_policy.served import Ahead, Served, marginals_of
 from feedgym.agents.slate_policy.slates import (
     Slates,
@@ -36,10 +37,12 @@ __all__ = [
     "Ahead",
     "Draw",
     "PolicyConfig",
+    "Rates",
     "Served",
     "SlateMarginals",
     "Slates",
     "WeightMethod",
+    "arrival_time",
     "boosts",
     "columns_in_shortlist",
     "draw_slates",
@@ -51,6 +54,7 @@ __all__ = [
     "inclusion_time",
     "marginals_of",
     "only_eligible",
+    "reachable",
     "sample_slates",
     "serve",
     "slate_chances",

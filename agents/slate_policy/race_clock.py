@@ -30,42 +30,90 @@ class Rates:
     """Draw weights of a batch of visits, as the rates of a race: they sum to 1 over the live articles."""
 
     listed: Doubles
-    """w of the shortlist's articles, (B, M); 0 at padding."""
+    """w of the articles that are told apart, (B, M); 0 at padding."""
     tail: Doubles
-    """eps / N, (B,)."""
+    """w of each of all others, (B,): eps / N."""
     tail_count: Doubles
-    """N - M_b, (B,)."""
+    """How many those are, (B,): N - M_b."""
+    each: Doubles | None = None
+    """Articles that each column of ``listed`` stands for, (B, M), 0 at padding; None: one each."""
 
     @classmethod
     def of(cls, weights: DrawWeights) -> "Rates":
         """From logs."""
         return cls(np.exp(weights.log_listed), np.exp(weights.log_tail), weights.tail_count.astype(np.float64))
 
+    @classmethod
+    def stratified(cls, listed: Doubles, each: Doubles) -> "Rates":
+        """Of columns (B, M) that stand for several articles, with nobody besides."""
+        nobody = np.zeros(len(listed))
+        return cls(listed, nobody, nobody, each)
+
     def rows(self, which: Ints) -> "Rates":
         """Of some visits."""
-        return Rates(self.listed[which], self.tail[which], self.tail_count[which])
+        each = None if self.each is None else self.each[which]
+        return Rates(self.listed[which], self.tail[which], self.tail_count[which], each)
 
     def possible(self) -> Doubles:
         """How many articles can be shown at all, (B,)."""
-        num_listed = np.count_nonzero(self.listed > 0, axis=1)
-        count: Doubles = num_listed + np.where(self.tail > 0, self.tail_count, 0.0)
+        listed = self.listed > 0
+        if self.each is not None:
+            stood_for: Doubles = np.where(listed, self.each, 0.0).sum(axis=1)
+            return stood_for
+        count: Doubles = np.count_nonzero(listed, axis=1) + np.where(self.tail > 0, self.tail_count, 0.0)
         return count
+
+    def waiting(self, time: Doubles) -> Doubles:
+        """How many articles of each column are expected not to have arrived by ``time`` (B,): (B, M)."""
+        waiting: Doubles = np.exp(self.listed * -time[:, None])
+        if self.each is not None:
+            waiting *= self.each
+        return waiting
+
+    def slope(self, time: Doubles, waiting: Doubles) -> Doubles:
+        """Arrivals per unit of time at ``time`` (B,), given :meth:`waiting` there; never 0: (B,)."""
+        slope = np.einsum("bm,bm->b", self.listed, waiting) + self.tail_count * self.tail * np.exp(-self.tail * time)
+        # Where nobody can arrive, a time stays where it is.
+        floored: Doubles = np.maximum(slope, 1e-300)
+        return floored
+
+
+def reachable(possible: Doubles, slate_size: int) -> Doubles:
+    """Arrivals to wait for, (B,): K, or a little less than all that can be shown at all."""
+    wanted: Doubles = np.clip(possible - _MISSING, 0.0, float(slate_size))
+    return wanted
 
 
 def expected_time(rates: Rates, slate_size: int) -> Doubles:
-    """``t*``, (B,). Newton from t = K: the expected count is concave in t, so from below it never overshoots."""
-    target = np.minimum(float(slate_size), rates.possible() - _MISSING)
-    t = np.minimum(float(slate_size), target)
+    """``t*``, (B,): when K arrivals are expected."""
+    target = reachable(rates.possible(), slate_size)
+    return arrival_time(rates, target, target)
+
+
+def arrival_time(rates: Rates, target: Doubles, start: Doubles, tolerance: float = 1e-12) -> Doubles:
+    """When ``target`` arrivals are expected, (B,): Newton.
+
+    The expected count is concave in time and never above it, so the answer is not below ``target``; from below no step
+    overshoots, and from above a first one may, as far as ``target``.
+
+    Args:
+        rates: of the visits.
+        target: (B,), below what is possible.
+        start: where to look first, (B,), at least ``target``.
+        tolerance: a visit is left when a step has moved it by less than this share: what is wrong then is about the
+            square of that.
+    """
+    t = start.copy()
     open_rows: Ints = np.arange(len(t))
     part = rates
     for _ in range(100):
         now, wanted = t[open_rows], target[open_rows]
-        alive, tail_alive = np.exp(part.listed * -now[:, None]), np.exp(-part.tail * now)
-        missing = wanted - part.listed.shape[1] + alive.sum(axis=1) - part.tail_count * -np.expm1(-part.tail * now)
-        slope = np.einsum("bm,bm->b", part.listed, alive) + part.tail_count * part.tail * tail_alive
-        step = missing / slope
-        t[open_rows] = now + step
-        again = np.abs(step) > 1e-12 * np.abs(t[open_rows])
+        waiting = part.waiting(now)
+        held = part.listed.shape[1] if part.each is None else part.each.sum(axis=1)
+        missing = wanted - held + waiting.sum(axis=1) - part.tail_count * -np.expm1(-part.tail * now)
+        step = missing / part.slope(now, waiting)
+        t[open_rows] = np.maximum(now + step, wanted)
+        again = np.abs(step) > tolerance * np.abs(t[open_rows])
         if not again.any():
             break
         if np.count_nonzero(again) < 0.7 * len(again):  # else the copy costs more than it saves

@@ -9,10 +9,15 @@ Shapes: B visits, H head articles, m draws from the tail, C = H + m, K positions
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from feedgym.agents.slate_policy import Rates, arrival_time, reachable
 from feedgym.env.arrays import Doubles
+
+_TOLERANCE = 1e-5
+"""Of t*: the last two steps square it twice."""
 
 
 @dataclass(frozen=True)
@@ -106,31 +111,21 @@ class LogWeights:
     def inclusion_time(self, slate_size: int, start: Tensor | None = None) -> Tensor:
         """``t*``, (B,): when ``slate_size`` arrivals are expected. Differentiable. 1 where nobody can arrive.
 
-        Newton without gradient, then one step whose base point and slope are detached: the implicit derivative.
+        :func:`arrival_time`, then one step whose base point and slope are detached: the implicit derivative.
 
         Args:
             slate_size: K.
             start: where to look first, (B,), such as the ``t*`` of the policy that logged.
         """
-        # Each pass over the candidates costs an exponential of each: half of a step's time, until passes were saved.
         w = torch.cat([self.head, self.tail], dim=1).exp()
         each = torch.cat([torch.ones_like(self.head), self.tail_weight[:, None].expand_as(self.tail)], dim=1)
         each = torch.where(w.detach() > 0, each, 0.0)
-        with torch.no_grad():
-            possible = each.sum(dim=1)
-            target = torch.clamp(possible - 0.02, min=0.0, max=float(slate_size))
-            time = target.clone() if start is None else torch.maximum(start, target)
-            time = torch.where(possible > 0, time, 1.0)
-            alive, weighted = torch.empty_like(w), each * w
-            for _ in range(60):
-                torch.mul(w, -time[:, None], out=alive).exp_()
-                missing = target - possible + torch.einsum("bc,bc->b", each, alive)
-                # The least slope is that of a row where nobody can arrive: it stays where it is.
-                step = missing / torch.einsum("bc,bc->b", weighted, alive).clamp(min=1e-300)
-                # From above a step may go too far: the count is concave in time, and t* is never below the target.
-                time = torch.maximum(time + step, target)
-                if float((step / time).abs().max()) < 1e-7:  # the step below squares that
-                    break
-            slope = torch.einsum("bc,bc->b", weighted, torch.exp(-w * time[:, None])).clamp(min=1e-300)
+        rates = Rates.stratified(w.detach().numpy(), each.detach().numpy())
+        possible = rates.possible()
+        wanted = reachable(possible, slate_size)
+        first = wanted if start is None else np.maximum(start.detach().numpy(), wanted)
+        found = np.where(possible > 0, arrival_time(rates, wanted, first, _TOLERANCE), 1.0)
+        slope = torch.from_numpy(rates.slope(found, rates.waiting(found)))
+        time, target = torch.from_numpy(found), torch.from_numpy(wanted)
         count = (each * -torch.expm1(-w * time[:, None])).sum(dim=1)
         return time + (target - count) / slope

@@ -12,7 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from feedgym.agents.learners.gradients.policy_batch import PolicyBatch
+from feedgym.agents.slate_policy import Rates, arrival_time, reachable
 from feedgym.env.arrays import Bools, Doubles
+
+_TOLERANCE = 1e-5
+"""Of t*: the last step squares it. Each step costs an exponential of every candidate, a third of the whole."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,10 @@ def inclusion_step(batch: PolicyBatch, epsilon: float, kl: float) -> PolicyStep:
 
     w = (1.0 - epsilon) * p
     w += (epsilon / num_live)[:, None]
-    t, alive, slope = _inclusion_time(w, each, size, time)
+    rates, target = Rates.stratified(w, each), reachable(each.sum(axis=1), size)
+    t = arrival_time(rates, target, np.maximum(time, target), _TOLERANCE)
+    waiting = rates.waiting(t)
+    slope = rates.slope(t, waiting)
     shown = column >= 0
     place = np.maximum(column, 0)
     own_w = w[rows, place]
@@ -68,8 +75,7 @@ def inclusion_step(batch: PolicyBatch, epsilon: float, kl: float) -> PolicyStep:
     pull = coefficient * own_alive / np.maximum(included, 1e-300)
 
     by_time = (pull * own_w).sum(axis=1) / slope
-    by_weight = alive
-    by_weight *= each
+    by_weight = waiting
     by_weight *= (-by_time * t)[:, None]
     # A slate shows no article twice, so no two positions share a cell.
     by_weight[rows, place] += np.where(shown, pull * t[:, None], 0.0)
@@ -90,20 +96,3 @@ def _softmax(logits: Doubles, each: Doubles, used: Bools) -> tuple[Doubles, Doub
     total = np.maximum(np.einsum("bc,bc->b", each, p), 1e-300)
     p /= total[:, None]
     return p, np.log(total) + top
-
-
-def _inclusion_time(w: Doubles, each: Doubles, size: int, start: Doubles) -> tuple[Doubles, Doubles, Doubles]:
-    """``t*`` (B,), ``exp(-w t*)`` (B, C) and the slope of the expected count there, (B,): Newton."""
-    possible = each.sum(axis=1)
-    target = np.clip(possible - 0.02, 0.0, float(size))
-    time = np.maximum(start, target)
-    weighted = each * w
-    for _ in range(60):
-        alive = np.exp(w * -time[:, None])
-        slope = np.maximum(np.einsum("bc,bc->b", weighted, alive), 1e-300)
-        step = (target - possible + np.einsum("bc,bc->b", each, alive)) / slope
-        if float(np.abs(step / time).max(initial=0.0)) < 1e-9:
-            break
-        # From above a step may go too far: the count is concave in time, and t* is never below the target.
-        time = np.maximum(time + step, target)
-    return time, alive, slope
