@@ -31,6 +31,7 @@ class SummedTowers(nn.Module):
         self.config = config
         self.first = TwoTower(config, generator)
         self.second = TwoTower(config, generator)
+        self.eval()
 
     @property
     def models(self) -> tuple[nn.Module, ...]:

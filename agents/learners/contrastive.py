@@ -23,7 +23,7 @@ from feedgym.agents.learners.settings import ContrastiveConfig
 from feedgym.agents.learners.tasks import parse_tasks, previous_visits
 from feedgym.agents.serving import Acted
 from feedgym.agents.slate_policy import PolicyConfig
-from feedgym.env.arrays import Arrays, Bools, Doubles, Ints, lengthened, nest, unnest
+from feedgym.env.arrays import Arrays, Bools, Doubles, Ints, copied, lengthened, nest, put_back, unnest
 from feedgym.env.checks import require
 from feedgym.env.feed import Catalogue
 from feedgym.env.readers import Outcome
@@ -302,10 +302,7 @@ class ContrastiveLearner:
 
     def snapshot(self) -> Arrays:
         """Frequencies, recorded log q, departures."""
-        arrays: Arrays = {
-            "log_q": self._log_q[: self._num_clicks].copy(),
-            "departed": self._departed.copy(),
-        }
+        arrays = copied(self, ("_log_q",), self._num_clicks) | copied(self, ("_departed",))
         if isinstance(self._sampler, Remembering):
             arrays |= nest("memory", self._sampler.snapshot())
         return arrays | nest("frequency", self._frequency.snapshot())
@@ -313,9 +310,8 @@ class ContrastiveLearner:
     def restore(self, snapshot: Arrays) -> None:
         """Go on from a snapshot."""
         self._num_clicks = len(snapshot["log_q"])
-        self._log_q = np.zeros(max(1024, self._num_clicks))
-        self._log_q[: self._num_clicks] = snapshot["log_q"]
-        self._departed = snapshot["departed"].copy()
+        put_back(self, ("_log_q",), snapshot, room=max(1024, self._num_clicks))
+        put_back(self, ("_departed",), snapshot)
         self._frequency.restore(unnest("frequency", snapshot))
         if isinstance(self._sampler, Remembering):
             self._sampler.restore(unnest("memory", snapshot))

@@ -13,7 +13,7 @@ import torch
 
 from feedgym.agents.retrieval import ItemIndex, make_index
 from feedgym.agents.serving.logit_scale import LogitScale
-from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, lengthened, nest, unnest
+from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, copied, lengthened, nest, put_back, unnest
 from feedgym.env.feed import Catalogue
 from feedgym.towers.interface import Towers
 
@@ -22,6 +22,7 @@ NUM_COUNTERS = 4
 _REBASE_HOURS = 24.0
 """The age columns grow as exp((published - t_ref) / tau), and would leave float32 after some days."""
 _COLUMNS = ("numeric", "categorical", "published_hours", "vector", "bias", "augmented", "_history")
+_NOW = ("t_ref", "_now", "_held", "num_embedded", "num_written")
 
 
 def site_counters(catalogue: Catalogue, article_id: Ints) -> Floats:
@@ -248,9 +249,7 @@ class ItemStore:
 
     def snapshot(self) -> Arrays:
         """Everything but the model."""
-        arrays: Arrays = {name: getattr(self, name)[: self._size].copy() for name in _COLUMNS}
-        arrays |= {"t_ref": np.asarray(self.t_ref), "now": np.asarray(self._now), "held": self._held.copy()}
-        arrays |= {"counted": np.array([self.num_embedded, self.num_written])}
+        arrays = copied(self, _COLUMNS, self._size) | copied(self, _NOW)
         return arrays | nest("index", self.index.snapshot()) | nest("scale", self.scale.snapshot())
 
     def restore(self, snapshot: Arrays) -> None:
@@ -258,13 +257,10 @@ class ItemStore:
         size = len(snapshot["bias"])
         self._size = 0
         self._reserve(size)
-        for name in _COLUMNS:
-            getattr(self, name)[:size] = snapshot[name]
-        self.t_ref, self._now = float(snapshot["t_ref"]), float(snapshot["now"])
+        put_back(self, _COLUMNS, snapshot, room=len(self.bias))
+        put_back(self, _NOW, snapshot)
         self.index.restore(unnest("index", snapshot))
-        self._held = snapshot["held"].copy()
         self.is_live[:] = False
         self.is_live[self.index.ids] = True
         self.is_live[self._held] = True
-        self.num_embedded, self.num_written = (int(count) for count in snapshot["counted"])
         self.scale.restore(unnest("scale", snapshot))

@@ -9,7 +9,9 @@ Shapes: N live articles, E columns of v' and u', n readers.
 
 import numpy as np
 
-from feedgym.env.arrays import Arrays, Doubles, Floats
+from feedgym.env.arrays import Arrays, Doubles, Floats, copied, put_back
+
+_SUMS = ("_origin", "_count", "_sum", "_products")
 
 
 class LogitScale:
@@ -79,16 +81,8 @@ class LogitScale:
 
     def snapshot(self) -> Arrays:
         """All sums."""
-        return {
-            "origin": self._origin.copy(),
-            "count": np.asarray(self._count),
-            "sum": self._sum.copy(),
-            "products": self._products.copy(),
-        }
+        return copied(self, _SUMS)
 
     def restore(self, snapshot: Arrays) -> None:
         """Become the scale of a snapshot."""
-        self._origin = snapshot["origin"].copy()
-        self._count = int(snapshot["count"])
-        self._sum = snapshot["sum"].copy()
-        self._products = snapshot["products"].copy()
+        put_back(self, _SUMS, snapshot)

@@ -7,7 +7,7 @@ Shapes: n readers, L clicks of history, F observables. Time is in hours.
 
 import numpy as np
 
-from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, lengthened
+from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, copied, lengthened, put_back
 from feedgym.env.feed import ReaderRecords
 
 VISITS = 32
@@ -82,12 +82,11 @@ class ReaderMemory:
 
     def snapshot(self) -> Arrays:
         """All arrays, copied."""
-        return {name.removeprefix("_"): getattr(self, name).copy() for name in _NAMES}
+        return copied(self, _NAMES)
 
     def restore(self, snapshot: Arrays) -> None:
         """Become the memory of a snapshot."""
-        for name in _NAMES:
-            setattr(self, name, snapshot[name.removeprefix("_")].copy())
+        put_back(self, _NAMES, snapshot)
 
 
 def history_before(records: ReaderRecords, rows: Ints, clicks_since: Ints) -> tuple[Ints, Floats]:

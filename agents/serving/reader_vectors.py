@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from feedgym.env.arrays import Arrays, Bools, Floats, Ints, lengthened
+from feedgym.env.arrays import Arrays, Bools, Floats, Ints, copied, lengthened, put_back
 from feedgym.towers.interface import UserOutput
 
 _NAMES = ("_key", "_vector", "_decay")
@@ -58,9 +58,8 @@ class ReaderVectors:
 
     def snapshot(self) -> Arrays:
         """All arrays, copied."""
-        return {name.removeprefix("_"): getattr(self, name).copy() for name in _NAMES}
+        return copied(self, _NAMES)
 
     def restore(self, snapshot: Arrays) -> None:
         """Become the vectors of a snapshot."""
-        for name in _NAMES:
-            setattr(self, name, snapshot[name.removeprefix("_")].copy())
+        put_back(self, _NAMES, snapshot)

@@ -45,11 +45,13 @@ from feedgym.agents.two_tower.optimiser import optimiser_arrays, restore_optimis
 from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
 from feedgym.agents.two_tower.towers_of import towers_of
 from feedgym.agents.two_tower.vectors import Vectors, article_vectors, latest_visits
-from feedgym.env.arrays import Arrays, Doubles, Ints, nest, unnest
+from feedgym.env.arrays import Arrays, Doubles, Ints, copied, nest, put_back, unnest
 from feedgym.env.checks import require
 from feedgym.env.feed import Catalogue, ReaderRecords, Visits
 from feedgym.env.readers import Outcome
 from feedgym.towers.interface import Towers
+
+_NUMBERS = ("policy_version", "_next_training", "_visits_trained")
 
 
 class TwoTowerAgent:
@@ -364,10 +366,8 @@ class TwoTowerAgent:
         """Towers, optimiser, store, replay, learner, stream and clocks."""
         arrays: Arrays = {
             "rng": generator_state(self._rng),
-            "policy_version": np.asarray(self.policy_version),
-            "next_training": np.asarray(self._next_training),
-            "visits_trained": np.asarray(self._visits_trained),
             "losses": np.asarray(self._losses, dtype=np.float64),
+            **copied(self, _NUMBERS),
         }
         parts = {
             "model": self.model.to_arrays(),
@@ -385,9 +385,7 @@ class TwoTowerAgent:
         """Go on from a snapshot of an agent with the same settings."""
         self._acted = None
         restore_generator(self._rng, snapshot["rng"])
-        self.policy_version = int(snapshot["policy_version"])
-        self._next_training = float(snapshot["next_training"])
-        self._visits_trained = int(snapshot["visits_trained"])
+        put_back(self, _NUMBERS, snapshot)
         self._losses = snapshot["losses"].tolist()
         self.model.from_arrays(unnest("model", snapshot))
         restore_optimiser(self._optimiser, unnest("optimiser", snapshot))

@@ -9,11 +9,12 @@ Shapes: n visits, F features. Time is in hours.
 import numpy as np
 import torch
 
-from feedgym.env.arrays import Arrays, Bools, Doubles, Floats
+from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, copied, put_back
 
 _SHORTEST_HOURS = 1e-3
 _RIDGE = 1e-3
 _NODES = 24
+_FITTED = ("_mean", "_sd", "_weights", "is_fitted")
 
 
 class ReturnTime:
@@ -90,14 +91,8 @@ class ReturnTime:
 
     def snapshot(self) -> Arrays:
         """All parameters."""
-        return {
-            "mean": self._mean.copy(),
-            "sd": self._sd.copy(),
-            "weights": self._weights.copy(),
-            "is_fitted": np.asarray(self.is_fitted),
-        }
+        return copied(self, _FITTED)
 
     def restore(self, snapshot: Arrays) -> None:
         """Become the model of a snapshot."""
-        self._mean, self._sd = snapshot["mean"].copy(), snapshot["sd"].copy()
-        self._weights, self.is_fitted = snapshot["weights"].copy(), bool(snapshot["is_fitted"])
+        put_back(self, _FITTED, snapshot)

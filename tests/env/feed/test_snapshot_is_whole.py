@@ -1,7 +1,6 @@
 """Nothing is forgotten in a snapshot: after a restore every array of a Feed is what it was, found by walking it."""
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from feedgym.env import WORLDS, Feed, NewsReader
 from feedgym.env.arrays import copied, put_back
 from feedgym.env.config import ModuleConfig
 from feedgym.env.feed import catalogue
+from helpers.walking import differing, walk
 
 # What is there for speed only, or beyond the rows in use. Going on from a snapshot byte for byte is tested besides.
 NO_STATE = (
@@ -35,25 +35,8 @@ IN_USE = {
 """Arrays with room to grow, and how many of their rows are in use."""
 
 
-def walk(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Arrays and numbers below an object of ours, by where they stand."""
-    if path.startswith(NO_STATE):
-        return
-    if isinstance(value, np.ndarray | np.generic | int | float | str | None):
-        yield path, value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from walk(item, f"{path}.{key}")
-    elif isinstance(value, list | tuple):
-        for number, item in enumerate(value):
-            yield from walk(item, f"{path}.{number}")
-    elif type(value).__module__.startswith("feedgym."):
-        for name, item in vars(value).items():
-            yield from walk(item, f"{path}.{name}".removeprefix("."))
-
-
 def found(feed: Feed) -> dict[str, Any]:
-    values = dict(walk(feed))
+    values = dict(walk(feed, NO_STATE))
     for start, count in IN_USE.items():
         for path in values:
             if path.startswith(start) and isinstance(values[path], np.ndarray) and path != "catalogue.archive._trend":
@@ -62,15 +45,7 @@ def found(feed: Feed) -> dict[str, Any]:
 
 
 def differences(a: Feed, b: Feed) -> list[str]:
-    one, other = found(a), found(b)
-    same = {path for path in one.keys() & other.keys() if equal(one[path], other[path])}
-    return sorted((one.keys() | other.keys()) - same)
-
-
-def equal(a: Any, b: Any) -> bool:
-    if isinstance(a, np.ndarray):
-        return isinstance(b, np.ndarray) and a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
-    return type(a) is type(b) and a == b
+    return differing(found(a), found(b))
 
 
 def make(world: str, modules: bool) -> Feed:
