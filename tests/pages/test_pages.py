@@ -73,3 +73,15 @@ def test_contributing_names_every_target() -> None:
     (targets,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     named = set(re.findall(r"`make ([a-z]+)", (ROOT / "CONTRIBUTING.md").read_text()))
     assert named == set(targets.split())
+
+
+def test_what_contributing_names_is_there() -> None:
+    """Paths from the root, and the tables that are said to stand in a file."""
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    paths = set(re.findall(r"`((?:env|towers|agents|experiments|tests|docs)/[\w./]*)`", page))
+    assert len(paths) > 15
+    assert [path for path in sorted(paths) if "NAME" not in path and not (ROOT / path).exists()] == []
+    for item in re.split(r"^(?:\d\. |#)", page, flags=re.MULTILINE):
+        files = [ROOT / path for path in re.findall(r"`([\w./]+\.py)`", item) if "NAME" not in path]
+        for table in re.findall(r"`(_?[A-Z][A-Z_]{2,})`", item) if files else ():
+            assert any(re.search(rf"^{table}\b", path.read_text(), re.MULTILINE) for path in files), table
