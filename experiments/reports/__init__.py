@@ -5,9 +5,10 @@ from feedgym.experiments.reports.event_files import (
     LiveEvents,
     Point,
     logdir,
+    retire,
     run_folder,
+    run_head,
     run_points,
-    write_run_events,
     write_summary_events,
 )
 from feedgym.experiments.reports.plots import PALETTE, plot_curves
@@ -49,12 +50,13 @@ __all__ = [
     "ranking_markdown",
     "ranking_text",
     "read_curves",
+    "retire",
     "run_folder",
+    "run_head",
     "run_points",
     "t_quantile",
     "tensorboard_line",
     "write_curves",
     "write_report",
-    "write_run_events",
     "write_summary_events",
 ]

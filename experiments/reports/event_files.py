@@ -3,14 +3,18 @@
 The step is the simulated hour. So is the wall time (hour 1 is 3,600 s after 1970): TensorBoard's RELATIVE axis then
 shows simulated hours, and a resumed run's file does not differ from an uninterrupted one's.
 
-A step never comes twice: a file is written from all points so far, under a new name, and the one before is emptied. It
-opens with a session start, on which a TensorBoard that is already running drops what it had read, as by ``purge_step``.
+A run has one file, ``events.out.tfevents.0000000001.feedgym``: the same bytes in every process, on every machine, and
+whether or not the run was stopped. A step never comes twice: where a file has to change what it holds, it is written
+anew, under a new name, and the one before is emptied. It opens with a session start, on which a TensorBoard that is
+already running drops what it had read, as by ``purge_step``.
 """
 
+import io
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -111,32 +115,24 @@ def summary_points(table: RunTable, agent: str) -> list[Point]:
     return sorted(points.items())
 
 
-def write_run_events(
-    root: Path,
-    run: Run,
-    hparams: Mapping[str, bool | int | float | str],
-    points: Sequence[Point] | None = None,
-) -> Path:
-    """Write a finished run's curves, with its hparams in the same file (a folder of their own would be one more run).
+def run_head(agent: str, seed: int, hparams: Mapping[str, bool | int | float | str]) -> list[Any]:
+    """What a run's file opens with: its hparams, in the same file, since a folder of their own would be one more run.
 
     Args:
-        root: TensorBoard folder of the comparison.
-        run: the run.
-        hparams: settings to show beside it; ``agent`` and ``seed`` are added.
-        points: all points, where there are more than the curves hold, such as training losses.
-
-    Returns:
-        The run's folder.
+        agent: name of the agent.
+        seed: of the run.
+        hparams: settings to show; agent and seed are added.
     """
     from tensorboard.plugins.hparams import summary_v2
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-    folder = run_folder(root, run.agent, run.seed, run.is_oracle)
-    shown = {**hparams, "agent": run.agent, "seed": run.seed}
+    shown = {**hparams, "agent": agent, "seed": seed}
     # Time and group are fixed, so that writing twice gives the same bytes and each run is a row of its own.
-    group = f"{run.agent}/seed-{run.seed}"
-    first = summary_v2.hparams_pb(shown, trial_id=group, start_time_secs=0.0)
-    _rewrite(folder, run_points(run.curves) if points is None else points, [first])
-    return folder
+    summary = summary_v2.hparams_pb(shown, trial_id=f"{agent}/seed-{seed}", start_time_secs=0.0)
+    data = summary.value[0].metadata.plugin_data
+    # A map has no order of its own: every process would write it in another one.
+    data.content = HParamsPluginData.FromString(data.content).SerializeToString(deterministic=True)
+    return [summary]
 
 
 def write_summary_events(root: Path, runs: Sequence[Run]) -> Path:
@@ -193,18 +189,28 @@ def _layout(num_seeds: int) -> Any:
 
 # ---- how it is written ----
 class LiveEvents:
-    """Writes a run's points as they come; a resumed run gives all points so far and starts a fresh file."""
+    """Writes a run's points as they come, into one file that is the same however often the run was stopped.
 
-    def __init__(self, folder: Path, points: Iterable[Point] = ()) -> None:
-        """Replace what the folder's event files hold by ``points``, and keep the file open.
+    A run that goes on finds its own file: what stands there beyond the points given is what it will write again. So it
+    is read past, not written, and the file grows from its end.
+    """
+
+    def __init__(self, folder: Path, points: Iterable[Point] = (), head: Sequence[Any] = ()) -> None:
+        """Go on with the folder's file, or begin one where there is none that begins so.
 
         Args:
             folder: as :func:`run_folder` gives it.
             points: what was reached before, such as ``run_points(curves, now)``.
+            head: what the file opens with, see :func:`run_head`.
         """
-        points = list(points)
-        self.last_step = points[-1][0] if points else -1
-        self._file = _rewrite(folder, points).open("ab")
+        self._folder, self._head, self._points = folder, head, list(points)
+        self.last_step = self._points[-1][0] if self._points else -1
+        self._open(_rewrite(folder, self._points, head, goes_on=True))
+
+    def _open(self, path: Path) -> None:
+        self._ahead = path.read_bytes()[len(_content(self._points, self._head)) :]
+        self._file = path.open("r+b")
+        self._file.seek(-len(self._ahead), os.SEEK_END)
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Add one point and hand it to the operating system, so that TensorBoard sees it now.
@@ -218,7 +224,20 @@ class LiveEvents:
         """
         require(step > self.last_step, "step", step, f"> {self.last_step}, the last step written")
         self.last_step = step
-        _write_point(self._file, step, values)
+        self._points.append((step, dict(values)))
+        record = _point(step, values)
+        if self._ahead.startswith(record):
+            self._ahead = self._ahead[len(record) :]
+            self._file.seek(len(record), os.SEEK_CUR)
+            return
+        if not record.startswith(self._ahead):
+            # Of another run, or what a loss of power left: TensorBoard has read it, so the points get a new file.
+            self._file.close()
+            self._open(_rewrite(self._folder, self._points, self._head))
+            return
+        # At the end of the file, or where a killed run stopped amid a record.
+        self._ahead = b""
+        self._file.write(record)
         self._file.flush()
 
     def close(self) -> None:
@@ -226,31 +245,54 @@ class LiveEvents:
         self._file.close()
 
 
-def _rewrite(folder: Path, points: Sequence[Point], summaries: Sequence[Any] = ()) -> Path:
-    """Replace what the folder's event files hold by these points; returns the path of the one file with content."""
+def retire(folder: Path) -> None:
+    """Empty what the folder's file holds: a run that is done anew begins another one."""
+    for path in folder.glob(f"{PREFIX}*"):
+        path.write_bytes(b"")
+
+
+def _content(points: Sequence[Point], summaries: Sequence[Any]) -> bytes:
+    """A whole file."""
     from tensorboard.compat.proto import event_pb2
 
+    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    first = [event_pb2.Event(file_version="brain.Event:2"), event_pb2.Event(step=0, session_log=start)]
+    head = first + [event_pb2.Event(step=0, summary=summary) for summary in summaries]
+    return b"".join([*map(_record, head), *(_point(step, values) for step, values in points)])
+
+
+def _rewrite(folder: Path, points: Sequence[Point], summaries: Sequence[Any] = (), goes_on: bool = False) -> Path:
+    """Have the folder's event files hold these points; returns the path of the one file with content.
+
+    Args:
+        folder: of the files.
+        points: all of them.
+        summaries: what the file opens with.
+        goes_on: a file that begins so may hold more.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    content = _content(points, summaries)
     old = sorted(folder.glob(f"{PREFIX}*"))
+    if old:
+        there = old[-1].read_bytes()
+        if there == content or (goes_on and there.startswith(content)):
+            return old[-1]
+        if goes_on and there and content.startswith(there):
+            # Cut short, as by a loss of power: what is missing is put behind.
+            with old[-1].open("ab") as file:
+                file.write(content[len(there) :])
+            return old[-1]
     # A new name each time: a TensorBoard that is running would go on reading a replaced file's old content.
     number = 1 + max((_number(path) for path in old), default=0)
     path = folder / f"{PREFIX}{number:010d}.feedgym"
-    # Not this name and ".part": TensorBoard would read it while it is written.
     with whole_file(path, "events.part") as temporary:
-        with temporary.open("wb") as file:
-            _write(file, event_pb2.Event(file_version="brain.Event:2"))
-            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-            _write(file, event_pb2.Event(step=0, session_log=start))
-            for summary in summaries:
-                _write(file, event_pb2.Event(step=0, summary=summary))
-            for step, values in points:
-                _write_point(file, step, values)
-        # Emptied before the new one is there: whenever the power fails, no step is on disk twice. Not removed at
-        # once: TensorBoard's Python reader (--load_fast false) goes to the next file only from one that it can still
-        # open.
-        for gone in old[:-1]:
-            gone.unlink()
-        for before in old[-1:]:
-            before.write_bytes(b"")
+        temporary.write_bytes(content)
+        # Emptied before the new one is there: whenever the power fails, no step is on disk twice. Not removed at once:
+        # TensorBoard's Python reader (--load_fast false) goes to the next file only from one that it can still open.
+        for one in old[:-1]:
+            one.unlink()
+        for one in old[-1:]:
+            one.write_bytes(b"")
     return path
 
 
@@ -268,16 +310,17 @@ def _remove_events(folder: Path) -> None:
         folder.rmdir()
 
 
-def _write_point(file: BinaryIO, step: int, values: Mapping[str, float]) -> None:
+def _point(step: int, values: Mapping[str, float]) -> bytes:
     from tensorboard.compat.proto import event_pb2, summary_pb2
 
     scalars = [summary_pb2.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-    summary = summary_pb2.Summary(value=scalars)
-    _write(file, event_pb2.Event(wall_time=3600.0 * step, step=step, summary=summary))
+    return _record(event_pb2.Event(wall_time=3600.0 * step, step=step, summary=summary_pb2.Summary(value=scalars)))
 
 
-def _write(file: BinaryIO, event: Any) -> None:
+def _record(event: Any) -> bytes:
     # Not EventFileWriter: it names files by clock and host, and writes from a thread.
     from tensorboard.summary.writer.record_writer import RecordWriter
 
-    RecordWriter(file).write(event.SerializeToString())
+    written = io.BytesIO()
+    RecordWriter(written).write(event.SerializeToString(deterministic=True))
+    return written.getvalue()

@@ -23,10 +23,11 @@ from feedgym.experiments.reports import (
     Point,
     Run,
     read_curves,
+    retire,
     run_folder,
+    run_head,
     run_points,
     write_curves,
-    write_run_events,
 )
 from feedgym.experiments.runs.checkpoint import (
     CHECKPOINT,
@@ -82,6 +83,9 @@ def run(
             say(words)
         if not found.is_taken(reuse):
             start_over(folder)
+            if tensorboard is not None:
+                plan = config.plan()
+                retire(run_folder(tensorboard, plan.label, config.seed, plan.is_oracle))
         was_finished = (folder / DONE).exists()
         if not was_finished:
             with one_thread():
@@ -137,11 +141,12 @@ class _Runner:
         checkpoint = folder / CHECKPOINT
         if checkpoint.exists():
             self._restore(load_arrays(checkpoint))
-        self._tensorboard = tensorboard
         self._events: LiveEvents | None = None
         if tensorboard is not None:
             path = run_folder(tensorboard, self._plan.label, config.seed, self._plan.is_oracle)
-            self._events = LiveEvents(path, self._points)
+            shown = {k: v for k, v in self._settings.items() if isinstance(v, int | float | str)}
+            head = run_head(self._plan.label, config.seed, shown)
+            self._events = LiveEvents(path, self._points, head)
 
     def run(self) -> None:
         feed, per_day = self._drive.feed, self._drive.feed.config.ticks_per_day
@@ -252,10 +257,6 @@ class _Runner:
             "editor": self._editor.summary(),
             "serving": self._agent.serving_counts() if isinstance(self._agent, Counting) else None,
         }
-        if self._tensorboard is not None:
-            finished = Run(plan.label, self._config.seed, plan.is_oracle, self._curves)
-            settings = {k: v for k, v in self._settings.items() if isinstance(v, int | float | str)}
-            write_run_events(self._tensorboard, finished, settings, self._points)
         write_json(folder / DONE, done)
 
 

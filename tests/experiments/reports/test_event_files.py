@@ -9,13 +9,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 
+from feedgym.experiments.reports.curves import Run
 from feedgym.experiments.reports.event_files import (
     LiveEvents,
     logdir,
+    retire,
     run_folder,
+    run_head,
     run_points,
     summary_folder,
-    write_run_events,
     write_summary_events,
 )
 from feedgym.experiments.reports.run_table import run_table
@@ -35,6 +37,12 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 def event_files(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_file() and path.stat().st_size > 0]
+
+
+def write_run_events(root: Path, run: Run, hparams: Any) -> Path:
+    folder = run_folder(root, run.agent, run.seed, run.is_oracle)
+    LiveEvents(folder, run_points(run.curves), run_head(run.agent, run.seed, hparams)).close()
+    return folder
 
 
 def test_a_runs_curves_come_back(tmp_path: Path) -> None:
@@ -107,9 +115,29 @@ def test_a_half_written_record_does_no_harm(tmp_path: Path) -> None:
 def test_a_running_tensorboard_drops_what_was_rewritten(tmp_path: Path) -> None:
     LiveEvents(tmp_path, points=[(6, {"x": 1.0}), (12, {"x": 2.0})]).close()
     running = EventAccumulator(str(tmp_path)).Reload()
-    LiveEvents(tmp_path, points=[(6, {"x": 1.0})]).close()
+    LiveEvents(tmp_path, points=[(6, {"x": 5.0})]).close()
     running.Reload()
-    assert [(e.step, e.value) for e in running.Scalars("x")] == [(6, 1.0)]
+    assert [(e.step, e.value) for e in running.Scalars("x")] == [(6, 5.0)]
+
+
+def test_a_run_that_goes_on_otherwise_gets_a_new_file(tmp_path: Path) -> None:
+    LiveEvents(tmp_path, points=[(6, {"x": 1.0}), (12, {"x": 2.0}), (18, {"x": 3.0})]).close()
+    again = LiveEvents(tmp_path, points=[(6, {"x": 1.0})])
+    again.add(12, {"x": 2.0})
+    assert [path.name for path in event_files(tmp_path)] == ["events.out.tfevents.0000000001.feedgym"]
+    again.add(18, {"x": 4.0})
+    again.add(24, {"x": 5.0})
+    again.close()
+    assert [path.name for path in event_files(tmp_path)] == ["events.out.tfevents.0000000002.feedgym"]
+    assert scalars(tmp_path) == {"x": [(6, 1.0), (12, 2.0), (18, 4.0), (24, 5.0)]}
+
+
+def test_what_was_retired_is_not_gone_on_with(tmp_path: Path) -> None:
+    LiveEvents(tmp_path, points=[(6, {"x": 1.0}), (12, {"x": 2.0})]).close()
+    retire(tmp_path)
+    LiveEvents(tmp_path, points=[]).close()
+    assert scalars(tmp_path) == {}
+    assert [path.name for path in event_files(tmp_path)] == ["events.out.tfevents.0000000002.feedgym"]
 
 
 def test_summary_is_mean_and_band_over_seeds(tmp_path: Path) -> None:
