@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from feedgym.agents.learners.learning import Learning
     from feedgym.agents.learners.ltv import LtvLearner
     from feedgym.agents.learners.regression import RegressionLearner
+    from feedgym.agents.learners.regressions import REGRESSIONS, Impressions, Regression
     from feedgym.agents.learners.replay import Replay, VisitBatch
     from feedgym.agents.learners.settings import (
         ContrastiveConfig,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ADVANTAGES",
     "ESTIMATORS",
+    "REGRESSIONS",
     "Beginning",
     "ContrastiveConfig",
     "ContrastiveLearner",
@@ -63,6 +65,7 @@ __all__ = [
     "Following",
     "Foretelling",
     "FutureConfig",
+    "Impressions",
     "Inspecting",
     "Learner",
     "Learning",
@@ -74,6 +77,7 @@ __all__ = [
     "OwnColumns",
     "Parts",
     "Preparing",
+    "Regression",
     "RegressionConfig",
     "RegressionLearner",
     "ReinforceConfig",
@@ -117,6 +121,9 @@ __getattr__ = late_names(
         "Trained": "learner",
         "Learning": "learning",
         "RegressionLearner": "regression",
+        "REGRESSIONS": "regressions",
+        "Impressions": "regressions",
+        "Regression": "regressions",
         "Replay": "replay",
         "VisitBatch": "replay",
         "ContrastiveConfig": "settings",

@@ -13,14 +13,14 @@ from feedgym.agents.agent import Site
 from feedgym.agents.learners.calibration import centre_clicks
 from feedgym.agents.learners.learner import Parts, Trained
 from feedgym.agents.learners.learning import Learning
+from feedgym.agents.learners.regressions import REGRESSIONS, Impressions
 from feedgym.agents.learners.settings import RegressionConfig
-from feedgym.agents.learners.tasks import next_clicks, parse_tasks, targets
+from feedgym.agents.learners.tasks import Task, next_clicks, parse_tasks, targets
 from feedgym.agents.slate_policy import PolicyConfig
 from feedgym.env.arrays import Arrays, Doubles, Ints, nest, unnest
 from feedgym.towers.arrays import arrays_of, load_arrays
 from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.interface import Towers
-from feedgym.towers.losses import bce_loss, ips_bce_loss, mse_loss, slate_bpr_loss, slate_softmax_loss
 from feedgym.towers.losses.examination import LearnedExamination
 from feedgym.towers.two_tower import TwoTower
 
@@ -117,28 +117,20 @@ class RegressionLearner:
                     parts.append(weight * part)
         return torch.stack(parts).sum() if parts else None
 
-    def _task_loss(self, score: Tensor, task: str, target: Tensor, shown: Tensor, stage: int) -> Tensor | None:
+    def _task_loss(self, score: Tensor, task: Task, target: Tensor, shown: Tensor, stage: int) -> Tensor | None:
         """Loss of one task on slates (B, K); None where none of them has anything to say."""
-        c, weight = self.config, shown.float()
         if not bool(shown.any()):
             return None
-        log_theta = self._log_examination(target.shape[1]) if stage == 0 else None
-        if c.loss in ("slate_softmax", "slate_bpr"):
-            won = (target > 0) & shown
-            mixed = won.any(dim=1) & (shown & ~won).any(dim=1)
-            if not bool(mixed.any()):
-                return None
-            # A minute of reading counts as a click, two as two.
-            value = torch.where(won, target, 0.0) if task == "dwell" else None
-            loss = slate_softmax_loss if c.loss == "slate_softmax" else slate_bpr_loss
-            return loss(score, won, valid=shown, weight=value)
-        if task == "dwell":
-            return mse_loss(score if log_theta is None else score * log_theta.exp(), target, weight=weight)
-        if c.loss == "ips" and log_theta is not None:
-            return ips_bce_loss(score, target, log_theta.exp(), clip=c.ips_clip, weight=weight)
-        return bce_loss(
-            score, target, weight=weight, log_examination=log_theta, negative_keep_rate=c.negative_keep_rate
+        impressions = Impressions(
+            task=task,
+            score=score,
+            target=target,
+            shown=shown,
+            log_examination=self._log_examination(target.shape[1]) if stage == 0 else None,
+            negative_keep_rate=self.config.negative_keep_rate,
+            ips_clip=self.config.ips_clip,
         )
+        return REGRESSIONS[self.config.loss].loss(impressions)
 
     def _log_examination(self, num_positions: int) -> Tensor | None:
         """Log theta of each position, (K,); None where positions are ignored."""
@@ -151,8 +143,8 @@ class RegressionLearner:
 
     @property
     def foretells(self) -> str | None:
-        """The target, unless the loss knows orders alone."""
-        return None if self.config.loss.startswith("slate") else self.config.target
+        """The target, unless the loss says that its scores do not predict."""
+        return self.config.target if REGRESSIONS[self.config.loss].predicts else None
 
     def click_examination(self, num_positions: int) -> Doubles | None:
         """Chance that each position is examined, (K,); None unless clicks are the first task."""

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from feedgym.agents.learners.gradients.advantages import ADVANTAGES
-from feedgym.agents.learners.tasks import parse_tasks
+from feedgym.agents.learners.tasks import CLICK_TASKS, parse_tasks
 from feedgym.agents.slate_policy import WEIGHT_METHODS, WeightMethod
 from feedgym.env.checks import require
 from feedgym.towers.config import one_of, require_known
@@ -18,9 +17,10 @@ class RegressionConfig:
     """``click``: BCE on clicks. ``dwell``: MSE on minutes, 0 where nothing was clicked. ``subscription``: BCE, of what
     was opened at the visit that ended in one. ``next``: BCE, of the article that the reader clicks next. Or a weighted
     sum, such as ``click+0.5*dwell``: one score, read on a scale of its own for each further task."""
-    loss: Literal["pointwise", "ips", "slate_softmax", "slate_bpr"] = "pointwise"
+    loss: str = one_of("pointwise", "feedgym.agents.learners.regressions:REGRESSIONS")
     """``pointwise``: as ``target`` says. ``ips``: clicks weighed by 1 / examination. ``slate_softmax``, ``slate_bpr``:
-    what was clicked against what else stood on the slate (of ``dwell``, weighed by minutes)."""
+    what was clicked against what else stood on the slate (of ``dwell``, weighed by minutes). ``huber``: minutes,
+    where an error counts squared up to a minute and no more than in proportion beyond."""
     batch_visits: int = 256
     """Visits in a batch: every impression of each is a row."""
     examination: float | str | None = None
@@ -33,23 +33,26 @@ class RegressionConfig:
 
     def __post_init__(self) -> None:
         """Check once."""
-        tasks = parse_tasks(self.target)
+        from feedgym.agents.learners.regressions import REGRESSIONS  # late: losses import torch
+
+        tasks = [task for task, _ in parse_tasks(self.target)]
+        require_known(self)
+        loss, name = REGRESSIONS[self.loss], f"with loss={self.loss}"
+        misfits = [task for task in tasks if task not in loss.tasks]
+        require(not misfits, "target", self.target, f"{' or '.join(loss.tasks)} {name}, not {', '.join(misfits)}")
         require(self.batch_visits >= 1, "batch_visits", self.batch_visits, ">= 1")
         chance = self.examination
         known = chance in (None, "learned") or (not isinstance(chance, str) and 0.0 < float(chance or 0.0) <= 1.0)
         require(known, "examination", chance, "None, 'learned', or a chance in (0, 1]")
-        losses = ("pointwise", "ips", "slate_softmax", "slate_bpr")
-        require(self.loss in losses, "loss", self.loss, f"one of {', '.join(losses)}")
-        slate, dwell = self.loss.startswith("slate"), any(task == "dwell" for task, _ in tasks)
-        require(not (slate and chance is not None), "examination", chance, "None: a slate's loss knows no positions")
-        require(self.loss != "ips" or chance is not None, "examination", None, "a chance, or 'learned', with loss=ips")
-        require(self.loss != "ips" or not dwell, "target", self.target, "no 'dwell' with loss=ips, which weighs clicks")
-        only = chance != "learned" or not all(task == "dwell" for task, _ in tasks)
+        require(chance is None or loss.examination is not False, "examination", chance, f"None {name}")
+        require(chance is not None or not loss.examination, "examination", None, f"a chance, or 'learned', {name}")
+        only = chance != "learned" or any(task in CLICK_TASKS for task in tasks)
         require(only, "target", self.target, "a task of clicks beside examination='learned'")
         rate = self.negative_keep_rate
         require(0 < rate <= 1, "negative_keep_rate", rate, "a share in (0, 1]")
-        whole = rate == 1 or (self.loss == "pointwise" and not dwell)
-        require(whole, "negative_keep_rate", rate, "1, but for the pointwise loss of clicks, which corrects for it")
+        corrected = " or ".join(f"loss={name}" for name, each in REGRESSIONS.items() if each.thinned)
+        whole = rate == 1 or all(task in loss.thinned for task in tasks)
+        require(whole, "negative_keep_rate", rate, f"1, but with a loss that corrects for it: of clicks, {corrected}")
         require(self.ips_clip is None or self.ips_clip >= 1, "ips_clip", self.ips_clip, "None, or >= 1")
 
 
@@ -181,19 +184,18 @@ class ReinforceConfig(CorrectionConfig):
     mode: Literal["residual", "plain"] = "residual"
     """``residual``: a dwell regression that keeps training is the prior, a correction on top is what is learned.
     ``plain``: the towers themselves are the policy; their scores are the logits."""
-    estimator: str = "inclusion"
-    """Which policy gradient: inclusion, marginal, chen, none (corrects nothing), prefix, joint, see ``ESTIMATORS``."""
+    estimator: str = one_of("inclusion", "feedgym.agents.learners.gradients.policy_gradient:ESTIMATORS")
+    """Which policy gradient; ``none`` corrects nothing."""
     weights: WeightMethod = "cap"
     """What keeps importance weights in bounds, see ``importance_weight``."""
     weight_cap: float = 3.0
     """Largest weight of ``cap``."""
     clip_delta: float = 0.2
     """Half-width of ``clip``."""
-    credit: str = "clicked"
-    """Who is credited with the future, see ``ADVANTAGES``. ``clicked``: each opened article, with what it exceeds the
-    value head by (an unopened one did not change the reader; biased by design, since it conditions on the outcome).
-    ``item``: opened articles in equal shares, against the whole value. ``slate``: all alike, by the estimator
-    ``joint``."""
+    credit: str = one_of("clicked", "feedgym.agents.learners.gradients.advantages:ADVANTAGES")
+    """Who is credited with the future. ``clicked``: each opened article, with what it exceeds the value head by (an
+    unopened one did not change the reader; biased by design, since it conditions on the outcome). ``item``: opened
+    articles in equal shares, against the whole value. ``slate``: all alike, by the estimator ``joint``."""
     normalise_advantage: bool = False
     """Divide advantages by their deviation in the batch: only rescales the step."""
     behaviour: Literal["logged", "estimated"] = "logged"
@@ -202,10 +204,9 @@ class ReinforceConfig(CorrectionConfig):
 
     def __post_init__(self) -> None:
         """Check once."""
+        require_known(self)
         require(self.mode in ("residual", "plain"), "mode", self.mode, "'residual' or 'plain'")
-        _require_estimator(self.estimator)
         require(self.weights in WEIGHT_METHODS, "weights", self.weights, f"one of {WEIGHT_METHODS}")
-        require(self.credit in ADVANTAGES, "credit", self.credit, f"one of {', '.join(ADVANTAGES)}")
         joint = self.credit != "slate" or self.estimator in ("joint", "inclusion")
         require(joint, "estimator", self.estimator, "'joint' with credit='slate': no other estimator has it")
         known = self.behaviour in ("logged", "estimated")
@@ -220,18 +221,6 @@ class ReinforceConfig(CorrectionConfig):
     def used_estimator(self) -> str:
         """``credit="slate"`` goes with the joint estimator."""
         return "joint" if self.credit == "slate" else self.estimator
-
-
-SHIPPED_ESTIMATORS = ("inclusion", "marginal", "chen", "none", "prefix", "joint")
-"""Names in ``ESTIMATORS`` that are known without it: that table imports torch."""
-
-
-def _require_estimator(name: str) -> None:
-    """Refuse a name that is not in ``ESTIMATORS``; only of one that does not ship is it looked up."""
-    if name not in SHIPPED_ESTIMATORS:
-        from feedgym.agents.learners.gradients.policy_gradient import ESTIMATORS
-
-        require(name in ESTIMATORS, "estimator", name, f"one of {', '.join(ESTIMATORS)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,8 @@ Task = Literal["click", "dwell", "subscription", "next"]
 TASKS: tuple[Task, ...] = get_args(Task)
 """``click``: opened or not. ``dwell``: minutes read, 0 where not opened. ``subscription``: opened at the visit that
 ended in one. ``next``: the article that the reader clicks next, at this visit or a later one."""
+CLICK_TASKS: tuple[Task, ...] = ("click", "subscription", "next")
+"""Those that either came true or did not."""
 
 
 def parse_tasks(text: str) -> tuple[tuple[Task, float], ...]:

@@ -11,6 +11,7 @@ import torch
 
 from feedgym.agents.learners.contrastive import ContrastiveLearner
 from feedgym.agents.learners.contrasts import CONTRASTS, Contrast
+from feedgym.agents.learners.regressions import REGRESSIONS
 from feedgym.agents.learners.settings import ContrastiveConfig
 from feedgym.agents.registry.plans import kind_named, parse_agent
 from feedgym.agents.registry.published import SYSTEMS
@@ -27,7 +28,7 @@ from feedgym.towers.prediction import PREDICTIONS
 from feedgym.towers.rerankers import RERANKERS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "guide" / "towers.md").read_text()
-MODULE, NOTEBOOK = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+MODULE, LOSSES, NOTEBOOK = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 TABLES: tuple[dict[str, Any], ...] = (HISTORY_ENCODERS, PREDICTIONS, CONTRASTS, NEGATIVES)
 SHIPPED = tuple(tuple(table) for table in TABLES)
 
@@ -86,7 +87,7 @@ def test_settings_and_agents_in_the_text_exist() -> None:
     settings = {**kind_named("regression").settings, **kind_named("contrastive").settings}
     named = set(re.findall(r"`(\w+)=", PAGE)) | set(re.findall(r"`(\w+_\w+)`", PAGE.split("## Add your own")[0]))
     words = {name for table in TABLES for name in table} | {"item_encoder", "age_decay"}
-    others = {"make_agent", "slate_softmax", "slate_bpr"}
+    others = {"make_agent", "predicts", *REGRESSIONS}
     assert named - set(settings) - words - others == set()
     for line in re.findall(r"^feedgym compare --agents (.*)$", PAGE, flags=re.MULTILINE):
         for agent in split_agents(line.split()):
@@ -95,6 +96,22 @@ def test_settings_and_agents_in_the_text_exist() -> None:
 
 
 # ---- your own ----
+def test_a_loss_of_ones_own_says_what_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_losses.py").write_text(LOSSES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "my_losses", raising=False)
+    monkeypatch.setitem(REGRESSIONS, "absolute", REGRESSIONS["pointwise"])  # so that it is taken back
+    feed = Feed(FeedConfig(num_readers=60, days=0.5, tick_hours=1.0), seed=3)
+    agent = parse_agent("my_losses.MEDIAN:max_steps=4").start(feed)
+    while not feed.done:
+        agent.learn(feed.serve(agent.act(feed.visits, feed.catalogue).article_id))
+    assert np.isfinite(agent.metrics()["loss"])
+    with pytest.raises(ValueError, match="needs dwell with loss=absolute, not click"):
+        parse_agent("my_losses.MEDIAN:target=click")
+    del sys.modules["my_losses"]
+
+
 def test_the_own_agent_lives_in_processes_of_a_comparison(
     my_towers: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

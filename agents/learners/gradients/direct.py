@@ -22,6 +22,7 @@ from feedgym.agents.learners.gradients.replayed_policy import ReplayedPolicy, ca
 from feedgym.agents.learners.learner import Parts, Trained, require_one_stage
 from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.regression import RegressionLearner
+from feedgym.agents.learners.regressions import REGRESSIONS
 from feedgym.agents.learners.settings import DirectConfig, FutureConfig, RegressionConfig
 from feedgym.agents.learners.tasks import parse_tasks
 from feedgym.agents.serving import Acted, needs_minutes
@@ -72,8 +73,8 @@ class DirectLearner:
         tasks = parse_tasks(regression.target)
         one = len(tasks) == 1 and tasks[0][0] in ("dwell", "click")
         require(one, "target", regression.target, "'dwell' or 'click': what the reward model predicts")
-        pointwise = regression.loss not in ("slate_softmax", "slate_bpr")
-        require(pointwise, "loss", regression.loss, "a loss of single impressions: orders alone are no rewards")
+        predicts = REGRESSIONS[regression.loss].predicts
+        require(predicts, "loss", regression.loss, "a loss of single impressions: orders alone are no rewards")
         self.config = config
         self.policy = ReplayedPolicy(config.as_reinforce, future)
         """Logits, and the visits to learn for."""

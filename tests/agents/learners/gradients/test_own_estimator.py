@@ -8,7 +8,7 @@ import torch
 
 from feedgym.agents import make_agent, parse_agent
 from feedgym.agents.learners import ADVANTAGES, ESTIMATORS, Earned, Estimator, LogWeights, Shown, Terms
-from feedgym.agents.learners.settings import SHIPPED_ESTIMATORS, ReinforceConfig
+from feedgym.agents.learners.settings import ReinforceConfig
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Doubles
 from helpers.driving import drive
@@ -68,10 +68,6 @@ def test_a_name_is_refused_until_its_line_stands_there(monkeypatch: pytest.Monke
         ReinforceConfig(estimator="top_only")
     with pytest.raises(ValueError, match="credit: got 'per_click', needs one of clicked, item, slate"):
         ReinforceConfig(credit="per_click")
-
-
-def test_the_names_that_ship_are_known_without_torch() -> None:
-    assert tuple(ESTIMATORS) == SHIPPED_ESTIMATORS
 
 
 def test_credits_by_hand() -> None:

@@ -1,0 +1,105 @@
+"""Losses of regression: ``REGRESSIONS``, name -> loss and what it fits. A new one is a function and a line here.
+
+Shapes: B visits of a batch, K positions.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from feedgym.agents.learners.tasks import CLICK_TASKS, TASKS, Task
+from feedgym.towers.losses import bce_loss, ips_bce_loss, mse_loss, slate_bpr_loss, slate_softmax_loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Impressions:
+    """What one task says of a batch of slates."""
+
+    task: Task
+    score: Tensor
+    """What the towers predict, (B, K): log-odds for tasks of clicks, minutes for ``dwell``."""
+    target: Tensor
+    """What came of it, float32 (B, K): 0 or 1, or minutes."""
+    shown: Tensor
+    """Which entries count, bool (B, K), at least one."""
+    log_examination: Tensor | None
+    """Log of the chance that each position is seen, (K,); None where positions are ignored."""
+    negative_keep_rate: float
+    """Share of the entries of target 0 that are among ``shown``."""
+    ips_clip: float | None
+    """Largest weight of ``ips``."""
+
+
+@dataclass(frozen=True)
+class Regression:
+    """One loss."""
+
+    loss: Callable[[Impressions], Tensor | None]
+    """Of one task, a scalar; None where the batch has nothing to say."""
+    tasks: tuple[Task, ...] = TASKS
+    """What it can be trained to foretell."""
+    thinned: tuple[Task, ...] = ()
+    """Tasks of which it corrects for ``negative_keep_rate``."""
+    examination: bool | None = None
+    """True: it needs the chances that positions are seen. False: it has no use for them. None: either."""
+    predicts: bool = True
+    """Scores are the task's own: log-odds, minutes. False: their order alone says something."""
+
+
+def _pointwise(i: Impressions) -> Tensor:
+    """MSE of minutes, BCE of clicks (docs/mathematics.md 6.1); of what is examined, where that is known."""
+    weight, log_theta = i.shown.float(), i.log_examination
+    if i.task == "dwell":
+        return mse_loss(_examined(i), i.target, weight=weight)
+    rate = i.negative_keep_rate
+    return bce_loss(i.score, i.target, weight=weight, log_examination=log_theta, negative_keep_rate=rate)
+
+
+def _ips(i: Impressions) -> Tensor:
+    """Clicks weighed by 1 / examination; a stage that is told the position needs no weights."""
+    if i.log_examination is None:
+        return _pointwise(i)
+    return ips_bce_loss(i.score, i.target, i.log_examination.exp(), clip=i.ips_clip, weight=i.shown.float())
+
+
+def _huber(i: Impressions) -> Tensor:
+    """Squared error up to a minute, absolute beyond: a great read does not outweigh a hundred usual ones.
+
+    What it tends to is below the mean where minutes are skewed, so that it ranks, and is no estimate of minutes.
+    """
+    weight = i.shown.float()
+    error = F.huber_loss(_examined(i), i.target, reduction="none", delta=1.0)
+    return (weight * error).sum() / weight.sum()
+
+
+def _slate(loss: Callable[..., Tensor]) -> Callable[[Impressions], Tensor | None]:
+    """What was clicked against what else stood on the slate; of ``dwell``, weighed by minutes."""
+
+    def of_slates(i: Impressions) -> Tensor | None:
+        won = (i.target > 0) & i.shown
+        mixed = won.any(dim=1) & (i.shown & ~won).any(dim=1)
+        if not bool(mixed.any()):
+            return None
+        # A minute of reading counts as a click, two as two.
+        value = torch.where(won, i.target, 0.0) if i.task == "dwell" else None
+        return loss(i.score, won, valid=i.shown, weight=value)
+
+    return of_slates
+
+
+def _examined(i: Impressions) -> Tensor:
+    """Minutes that a position brings: those of a reader who looks, times the chance that one does."""
+    return i.score if i.log_examination is None else i.score * i.log_examination.exp()
+
+
+REGRESSIONS: dict[str, Regression] = {
+    "pointwise": Regression(_pointwise, thinned=CLICK_TASKS),
+    "ips": Regression(_ips, tasks=CLICK_TASKS, examination=True),
+    "slate_softmax": Regression(_slate(slate_softmax_loss), examination=False, predicts=False),
+    "slate_bpr": Regression(_slate(slate_bpr_loss), examination=False, predicts=False),
+    "huber": Regression(_huber, tasks=("dwell",), predicts=False),
+}
+"""Losses by name."""

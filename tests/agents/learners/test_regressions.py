@@ -1,0 +1,149 @@
+"""The table of regression losses: what each entry computes, what it fits, and that one line adds another."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from feedgym.agents import make_agent, parse_agent
+from feedgym.agents.learners import RegressionConfig
+from feedgym.agents.learners.regressions import REGRESSIONS, Impressions, Regression
+from feedgym.agents.learners.tasks import TASKS, Task
+from feedgym.env import Feed, FeedConfig
+from feedgym.experiments.commands.agents import settings_text
+from helpers.inside import learner_of
+
+SCORE = torch.tensor([[0.0, 1.0, -1.0], [2.0, 0.5, 0.0]])
+MINUTES = torch.tensor([[0.5, 4.0, 0.0], [0.0, 0.0, 9.0]])
+SHOWN = torch.tensor([[True, True, True], [True, True, False]])
+THETA = torch.tensor([1.0, 0.8, 0.5])
+
+
+def impressions(task: Task, *, positions: bool = False, rate: float = 1.0) -> Impressions:
+    return Impressions(
+        task=task,
+        score=SCORE,
+        target=MINUTES if task == "dwell" else (MINUTES > 0).float(),
+        shown=SHOWN,
+        log_examination=THETA.log() if positions else None,
+        negative_keep_rate=rate,
+        ips_clip=1.5,
+    )
+
+
+def rows(task: Task) -> list[tuple[float, float, float]]:
+    """Score, target and examination of what was shown, in plain numbers."""
+    target = impressions(task).target
+    return [
+        (SCORE[b, k].item(), target[b, k].item(), THETA[k].item()) for b in range(2) for k in range(3) if SHOWN[b, k]
+    ]
+
+
+def value_of(name: str, given: Impressions) -> float:
+    loss = REGRESSIONS[name].loss(given)
+    assert loss is not None
+    return loss.item()
+
+
+def bce(score: float, target: float) -> float:
+    chance = 1 / (1 + math.exp(-score))
+    return -target * math.log(chance) - (1 - target) * math.log(1 - chance)
+
+
+def huber(error: float) -> float:
+    return error**2 / 2 if abs(error) < 1 else abs(error) - 0.5
+
+
+def test_values_against_plain_numbers() -> None:
+    dwell, click = rows("dwell"), rows("click")
+    plain = sum((s - t) ** 2 for s, t, _ in dwell) / 5
+    assert value_of("pointwise", impressions("dwell")) == pytest.approx(plain)
+    examined = sum((s * theta - t) ** 2 for s, t, theta in dwell) / 5
+    assert value_of("pointwise", impressions("dwell", positions=True)) == pytest.approx(examined)
+    assert value_of("pointwise", impressions("click")) == pytest.approx(sum(bce(s, t) for s, t, _ in click) / 5)
+    robust = sum(huber(s - t) for s, t, _ in dwell) / 5
+    assert value_of("huber", impressions("dwell")) == pytest.approx(robust)
+    robust = sum(huber(s * theta - t) for s, t, theta in dwell) / 5
+    assert value_of("huber", impressions("dwell", positions=True)) == pytest.approx(robust)
+    # Without chances of being seen, which a stage that knows the position does not need, nothing is weighed.
+    assert value_of("ips", impressions("click")) == value_of("pointwise", impressions("click"))
+    assert value_of("ips", impressions("click", positions=True)) != value_of("ips", impressions("click"))
+
+
+def test_one_great_read_pulls_less_with_huber() -> None:
+    def pull(name: str) -> float:
+        score = SCORE.clone().requires_grad_()
+        given = impressions("dwell")
+        loss = REGRESSIONS[name].loss(Impressions(**{**vars(given), "score": score}))
+        assert loss is not None
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert score.grad is not None
+        return (score.grad[0, 1] / score.grad[0, 0]).item()  # an error of 3 minutes beside one of half a minute
+
+    assert pull("pointwise") == pytest.approx(6.0)
+    assert pull("huber") == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("name", REGRESSIONS)
+@pytest.mark.parametrize("task", TASKS)
+def test_a_loss_trains_what_it_fits_and_refuses_the_rest(name: str, task: Task) -> None:
+    entry = REGRESSIONS[name]
+    more: dict[str, Any] = {"examination": 0.8} if entry.examination else {}
+    if task in entry.tasks:
+        config = RegressionConfig(target=task, loss=name, **more)
+        assert math.isfinite(value_of(config.loss, impressions(task, positions=entry.examination is True)))
+    else:
+        with pytest.raises(ValueError, match=f"target: got '{task}', needs .* with loss={name}, not {task}"):
+            RegressionConfig(target=task, loss=name, **more)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("regression-click:loss=huber", "target: got 'click', needs dwell with loss=huber, not click"),
+        ("regression:loss=huber,target=click+0.5*dwell", "needs dwell with loss=huber, not click"),
+        ("regression:loss=ips,examination=.5,target=click+dwell", "with loss=ips, not dwell"),
+        ("regression:loss=slate_bpr,examination=.5", "examination: got 0.5, needs None with loss=slate_bpr"),
+        ("regression-click:loss=ips", "examination: got None, needs a chance, or 'learned', with loss=ips"),
+        ("regression:loss=huber,negative_keep_rate=.5", "negative_keep_rate: got 0.5, needs 1, but with a loss that"),
+        ("regression-click:loss=ips,examination=.5,negative_keep_rate=.5", "of clicks, loss=pointwise"),
+        ("regression-click:loss=mae", "loss: got 'mae', needs one of pointwise, ips, slate_softmax, slate_bpr, huber"),
+        ("direct:loss=huber", "loss: got 'huber', needs a loss of single impressions"),
+    ],
+)
+def test_a_loss_where_it_does_not_fit_is_refused_where_it_is_named(settings: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_agent(settings)
+
+
+def test_one_line_adds_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def absolute(i: Impressions) -> torch.Tensor:
+        calls.append(i.task)
+        return ((i.score - i.target).abs() * i.shown).sum() / i.shown.sum()
+
+    monkeypatch.setitem(REGRESSIONS, "absolute", Regression(absolute, tasks=("dwell",)))
+    assert "One of pointwise, ips, slate_softmax, slate_bpr, huber, absolute" in " ".join(
+        settings_text("regression").split()
+    )
+    with pytest.raises(ValueError, match="needs dwell with loss=absolute"):
+        make_agent("regression-click", loss="absolute")
+    feed = Feed(FeedConfig(num_readers=60, days=0.5, tick_hours=1.0), seed=3)
+    agent = make_agent("regression-dwell", loss="absolute", max_steps=4).start(feed)
+    while not feed.done:
+        agent.learn(feed.serve(agent.act(feed.visits, feed.catalogue).article_id))
+    assert set(calls) == {"dwell"}
+    assert math.isfinite(agent.metrics()["loss"])
+    learner: Any = learner_of(agent)
+    assert learner.click_examination(5) is None
+
+
+def test_what_only_orders_predicts_no_clicks() -> None:
+    for name, entry in REGRESSIONS.items():
+        if "click" not in entry.tasks:
+            continue
+        more: dict[str, Any] = {"examination": 0.8} if entry.examination else {}
+        agent: Any = make_agent("regression-click", loss=name, **more).start(Feed(FeedConfig(num_readers=5, days=0.5)))
+        assert (learner_of(agent).click_examination(3) is not None) == entry.predicts
