@@ -7,7 +7,7 @@ started again, it goes on where it was.
 import dataclasses
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from feedgym.agents.registry import AGENTS, SYSTEMS
@@ -20,8 +20,8 @@ from feedgym.experiments.runs import (
     Message,
     RunConfig,
     Task,
+    WorldConfig,
     cores,
-    horizon,
     of_other_code,
     run_tasks,
     say,
@@ -37,46 +37,23 @@ DEMO_AGENTS = tuple(name for name in AGENTS if name not in ("regression", "spons
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareConfig:
+class CompareConfig(WorldConfig):
     """Cumulative reward of several agents over the same newsroom, readers and luck."""
 
     agents: tuple[str, ...] = DEMO_AGENTS
     """Names of ``feedgym agents``, each maybe with settings: ``regression:target=click,sharpness=4``."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """A run for each agent and seed; under one seed all agents meet the same world. 5 to look, 10 to publish."""
-    days: float | None = None
-    """Simulated days; 14 if not given, or those of the file with ``--articles``."""
-    readers: int = 3000
-    """Seats: readers who are, or will be, enrolled. Fewer than about 1,000 separate nothing."""
-    slate_size: int | None = None
-    """Articles in a slate; the world's own if not given."""
-    tick_hours: float | None = None
-    """The clock's step in hours; the world's own if not given."""
-    articles_per_day: float | None = None
-    """Mean arrivals in 24 hours; the world's own if not given."""
-    world: str = "vivid"
-    """Preset of the site and its readers."""
-    reward: RewardConfig = field(default_factory=RewardConfig)
-    """What a visit pays."""
-    reader_model: str | None = None
-    """``module:Class`` of a reader model of your own; see README, "Your own readers"."""
-    articles: Path | None = None
-    """CSV or Parquet file of articles for the newsroom to replay: id, publication time, and what else there is."""
-    modules: bool = False
-    """Serve modules of a home page, each of which pools some articles, instead of articles (docs/guide/modules.md)."""
     out: Path = Path("runs/compare")
     """Folder for everything that comes out. The same settings and folder go on where they were stopped."""
     workers: int = 0
     """Runs side by side, each in a process with one thread; 0: as many as there are cores."""
-    evaluate_visits: int = 96
-    """Visits a day whose ranking of the full live catalogue is evaluated; 0 evaluates nothing, nor calibration."""
-    log: bool = True
-    """Write each run's log of impressions (about 16 bytes an impression)."""
     reuse: bool = False
     """Take finished runs of other code as they are, instead of doing them anew; the report says so."""
 
     def __post_init__(self) -> None:
         """Check everything that can be checked before hours of work."""
+        super().__post_init__()
         object.__setattr__(self, "agents", split_agents(self.agents))
         require(len(self.agents) > 0, "agents", self.agents, "at least one")
         require(len(self.seeds) > 0, "seeds", self.seeds, "at least one")
@@ -87,13 +64,7 @@ class CompareConfig:
 
     def runs(self) -> list[RunConfig]:
         """A config for each agent and seed."""
-        days = horizon(self.days, self.articles)
-        shared = {
-            f.name: getattr(self, f.name)
-            for f in dataclasses.fields(RunConfig)
-            if f.name not in ("agent", "seed", "days", "face")
-        }
-        return [RunConfig(agent=agent, seed=seed, days=days, **shared) for agent in self.agents for seed in self.seeds]
+        return [self.run_of(agent, seed) for agent in self.agents for seed in self.seeds]
 
 
 @dataclass(frozen=True)
@@ -149,7 +120,7 @@ def run(config: CompareConfig, *, quiet: bool = False) -> CompareResult:
         say(words)
     failures: list[Failed] = []
     names = [f"{c.plan().label} seed {c.seed}" for c in order]
-    with LiveProgress(names, order[0].days, costs=[_weight(c) for c in order], quiet=quiet) as live:
+    with LiveProgress(names, config.horizon_days, costs=[_weight(c) for c in order], quiet=quiet) as live:
 
         def tell(number: int, message: Message) -> None:
             if isinstance(message, Failed):
@@ -212,7 +183,7 @@ def _report(
         config.out,
         runs,
         ranking,
-        config_text=_settings_text(config, configs[0].days),
+        config_text=_settings_text(config, config.horizon_days),
         notes=[*_notes(config, configs[0]), *_of_other_code(configs, folders)],
         command=command_line(config),
         tensorboard_dir=shown,
@@ -270,8 +241,8 @@ def _notes(config: CompareConfig, first: RunConfig) -> list[str]:
     newsroom = first.make_newsroom()
     if newsroom is not None:
         notes.append(str(getattr(newsroom, "summary", lambda: "")()))
-        file_days = float(getattr(newsroom, "days", first.days))
-        if first.days > file_days:
+        file_days = float(getattr(newsroom, "days", first.horizon_days))
+        if first.horizon_days > file_days:
             notes.append(f"The file ends after {file_days:g} days: from then on nothing new is published.")
     if config.modules:
         notes.append("Entries are modules, each of which pools articles: a click opens a module.")

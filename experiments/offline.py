@@ -200,12 +200,12 @@ def logged_rewards(site: "LoggedSite") -> Doubles | None:
 def _per_day(total: float, site: "LoggedSite", world: RunConfig | None) -> float:
     """Per enrolled reader where their number is known; else per reader who ever came."""
     if world is not None:
-        return float(total) / (world.readers * world.days)
+        return float(total) / (world.readers * world.horizon_days)
     return float(total) / (len(site.summary.reader_id) * site.config.days)
 
 
 def _compared(result: OfflineResult, deployed: Doubles, logger: Doubles | None, world: RunConfig) -> OfflineResult:
-    reward = float(deployed.mean()) / world.days
+    reward = float(deployed.mean()) / world.horizon_days
     if logger is None:
         return dataclasses.replace(result, deployed_reward=reward)
     before = np.zeros(world.readers)
@@ -216,8 +216,8 @@ def _compared(result: OfflineResult, deployed: Doubles, logger: Doubles | None, 
     else:
         # Other readers: nothing pairs them.
         variance = float(deployed.var(ddof=1) + before.var(ddof=1)) if many > 1 else math.nan
-    width = 1.96 * math.sqrt(variance / many) / world.days if many > 1 else None
-    difference = float((deployed - before).mean()) / world.days
+    width = 1.96 * math.sqrt(variance / many) / world.horizon_days if many > 1 else None
+    difference = float((deployed - before).mean()) / world.horizon_days
     return dataclasses.replace(result, deployed_reward=reward, difference=difference, half_width=width)
 
 

@@ -5,12 +5,11 @@ saved at the end of simulated days, after the day's part of the log. A run that 
 with the same bytes as one that was not: log, curves and all.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from feedgym.experiments.runs import RunConfig, horizon, load_run, run
+from feedgym.experiments.runs import RunConfig, load_run, run
 
 __all__ = ["TrainConfig", "load_run", "main", "run"]
 
@@ -19,22 +18,14 @@ __all__ = ["TrainConfig", "load_run", "main", "run"]
 class TrainConfig(RunConfig):
     """One run of one agent."""
 
-    # A float as soon as it is made, as everywhere else.
-    days: float | None = None  # type: ignore[assignment]
-    """Simulated days; 14 if not given, or those of the file with ``--articles``."""
     out: Path = Path("runs/train")
     """Folder for runs and event files. The same settings and folder go on where they were stopped."""
     reuse: bool = False
     """Take a finished run of other code as it is, instead of doing it anew."""
 
-    def __post_init__(self) -> None:
-        """Fill in the horizon, then check."""
-        object.__setattr__(self, "days", horizon(self.days, self.articles))
-        super().__post_init__()
-
     def run_config(self) -> RunConfig:
         """What the run's bytes depend on."""
-        return RunConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(RunConfig)})
+        return self.run_of(self.agent, self.seed, self.face)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -47,7 +38,7 @@ def main(args: Sequence[str] | None = None) -> None:
         one = config.run_config()
         folder = config.out / "runs" / one.folder_name()
         label = one.plan().label
-        with LiveProgress([f"{label} seed {one.seed}"], one.days, every_day=True) as live:
+        with LiveProgress([f"{label} seed {one.seed}"], one.horizon_days, every_day=True) as live:
             done = run(
                 one,
                 folder,
@@ -58,7 +49,7 @@ def main(args: Sequence[str] | None = None) -> None:
             live.update(0, Finished(0))
     rates = {name: done.curves.per_reader_day(name) for name in ("reward", "clicks", "dwell_minutes", "visits")}
     lost = 100.0 * float(done.curves.totals["left"].sum()) / done.curves.num_readers
-    print(f"\nPer reader per day, {one.readers:,} readers, {one.days:g} days:")
+    print(f"\nPer reader per day, {one.readers:,} readers, {one.horizon_days:g} days:")
     print(", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in rates.items()) + f"; lost {lost:.1f} %")
     print(f"\nRun: {folder}")
     if config.log:

@@ -4,14 +4,13 @@
 is that of ``feedgym train``; the same command goes on with a log that was stopped.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from feedgym.agents.registry import AgentPlan, kind_named, make_agent, parse_agent
 from feedgym.env.checks import require
-from feedgym.experiments.runs import Report, RunConfig, horizon, read_json, run, without_code
+from feedgym.experiments.runs import Report, RunConfig, read_json, run, without_code
 
 DEFAULT_EPSILON = 0.1
 
@@ -24,9 +23,6 @@ class LogConfig(RunConfig):
     """Who serves: an agent of ``feedgym.agents``, maybe with settings."""
     epsilon: float | None = None
     """Share of uniform exploration over all live articles; 0.1 unless the agent's settings say."""
-    # A float as soon as it is made, as everywhere else.
-    days: float | None = None  # type: ignore[assignment]
-    """Simulated days; 14 if not given, or those of the file with ``--articles``."""
     evaluate_visits: int = 0
     """Visits a day whose ranking of the full live catalogue is evaluated."""
     out: Path = Path("runs/log")
@@ -37,18 +33,20 @@ class LogConfig(RunConfig):
     """Log a greedy policy, or one that does not explore, nevertheless: no other policy can be estimated from it."""
 
     def __post_init__(self) -> None:
-        """Fill in the horizon and the exploration, then check."""
-        object.__setattr__(self, "days", horizon(self.days, self.articles))
-        object.__setattr__(self, "agent", with_epsilon(parse_agent(self.agent), self.epsilon).label)
+        """Check once."""
         super().__post_init__()
         require(self.log, "log", self.log, "True: a log is what this command makes")
         why = why_unsupported(self.plan())
         allowed = "a policy that explores (--epsilon 0.1), or --allow-unsupported"
-        require(why is None or self.allow_unsupported, "agent", f"{self.agent}: {why}", allowed)
+        require(why is None or self.allow_unsupported, "agent", f"{self.plan().label}: {why}", allowed)
+
+    def plan(self) -> AgentPlan:
+        """The agent, with the exploration that was asked for."""
+        return with_epsilon(parse_agent(self.agent), self.epsilon)
 
     def run_config(self) -> RunConfig:
         """What the run's bytes depend on."""
-        return RunConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(RunConfig)})
+        return self.run_of(self.plan().label, self.seed, self.face)
 
 
 def with_epsilon(plan: AgentPlan, epsilon: float | None) -> AgentPlan:
@@ -105,8 +103,8 @@ def main(args: Sequence[str] | None = None) -> None:
 
     config = parsed(LogConfig, args, "log", __doc__)
     with stopping("log"):
-        title = f"{config.agent} seed {config.seed}"
-        with LiveProgress([title], config.run_config().days, every_day=True) as live:
+        title = f"{config.plan().label} seed {config.seed}"
+        with LiveProgress([title], config.horizon_days, every_day=True) as live:
             why = make_log(config, lambda progress: live.update(0, progress))
             live.update(0, Finished(0))
         print(f"\nLog: {config.out}")

@@ -14,7 +14,7 @@ from feedgym.experiments.runs.drive import make_drive
 from feedgym.experiments.runs.embeddings import EMBEDDINGS
 from feedgym.experiments.runs.live import LiveProgress
 from feedgym.experiments.runs.messages import Failed, Finished, Message
-from feedgym.experiments.runs.run_config import RunConfig, horizon, load_reader_model
+from feedgym.experiments.runs.run_config import RunConfig, WorldConfig, load_reader_model
 from feedgym.experiments.runs.run_log import RunLog, run_folders
 from feedgym.experiments.runs.runner import Report, load_run, run
 from feedgym.experiments.runs.standing import standing, words_of
@@ -32,12 +32,12 @@ __all__ = [
     "RunConfig",
     "RunLog",
     "Task",
+    "WorldConfig",
     "changed",
     "code_with",
     "cores",
     "file_name",
     "heard",
-    "horizon",
     "kept_result",
     "load_arrays",
     "load_reader_model",

@@ -20,21 +20,19 @@ from feedgym.env.worlds import WORLDS
 from feedgym.experiments.runs.checkpoint import file_name
 from feedgym.experiments.runs.code import Code, code_of_feedgym, own_modules
 
+Face = Literal["feed", "vector"]
+
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """One agent under one seed."""
+class WorldConfig:
+    """The site, its readers and for how long: what all runs of a comparison share."""
 
-    agent: str = "regression-dwell"
-    """An agent of ``feedgym.agents``, maybe with settings: ``regression:target=click,sharpness=4``."""
-    seed: int = 0
-    """Of the world: newsroom, readers and their luck. All agents under one seed meet the same."""
     world: str = "vivid"
     """Preset of the site and its readers."""
     readers: int = 3000
-    """Seats (P)."""
-    days: float = 14.0
-    """Simulated days."""
+    """Seats (P): readers who are, or will be, enrolled. Fewer than about 1,000 separate nothing."""
+    days: float | None = None
+    """Simulated days; 14 if not given, or those of the file with ``--articles``."""
     slate_size: int | None = None
     """Articles in a slate (K); the world's own if not given."""
     tick_hours: float | None = None
@@ -44,32 +42,40 @@ class RunConfig:
     reward: RewardConfig = field(default_factory=RewardConfig)
     """What a visit pays."""
     reader_model: str | None = None
-    """``module:Class`` of a reader model of your own, instead of the world's."""
+    """``module:Class`` of a reader model of your own, instead of the world's; see README, "Your own readers"."""
     articles: Path | None = None
-    """CSV or Parquet file of articles for the newsroom to replay, instead of the world's newsroom."""
+    """CSV or Parquet file of articles for the newsroom to replay: id, publication time, and what else there is."""
+    modules: bool = False
+    """Serve modules of a home page, each of which pools some articles, instead of articles (docs/guide/modules.md)."""
     evaluate_visits: int = 96
     """Visits a day whose ranking of the full live catalogue is evaluated; 0 evaluates nothing, nor calibration."""
-    modules: bool = False
-    """Serve modules of a home page, each of which pools some articles, instead of articles."""
     log: bool = True
-    """Write the log of impressions (Parquet, a part per simulated day)."""
-    face: Literal["feed", "vector"] = "feed"
-    """Drive the Feed itself, or Gymnasium's vector face (slower, same bytes)."""
+    """Write the log of impressions (Parquet, a part per simulated day; about 16 bytes an impression)."""
 
     def __post_init__(self) -> None:
-        """Check what can be checked without reading files."""
-        require(self.seed >= 0, "seed", self.seed, ">= 0")
+        """Check what can be checked; of a file of articles, how many days it has."""
         require(self.world in WORLDS, "world", self.world, f"one of {', '.join(WORLDS)}")
-        require(self.face in ("feed", "vector"), "face", self.face, "'feed' or 'vector'")
         require(self.evaluate_visits >= 0, "evaluate_visits", self.evaluate_visits, ">= 0")
         both = self.articles is not None and self.articles_per_day is not None
         require(not both, "articles_per_day", self.articles_per_day, "not given together with articles")
-        self.plan()
         self.feed_config()
 
-    def plan(self) -> AgentPlan:
-        """The agent."""
-        return parse_agent(self.agent)
+    @functools.cached_property
+    def horizon_days(self) -> float:
+        """Simulated days: as given, or those of the file of articles, or 14.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: whatever is wrong in the file.
+        """
+        if self.days is not None:
+            return self.days
+        return 14.0 if self.articles is None else float(ReplayNewsroom(self.articles).days)
+
+    def run_of(self, agent: str, seed: int, face: Face = "feed") -> "RunConfig":
+        """One run in this world: what its bytes depend on, and nothing else."""
+        shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(WorldConfig)}
+        return RunConfig(agent=agent, seed=seed, face=face, **shared | {"days": self.horizon_days})
 
     def feed_config(self) -> FeedConfig:
         """The world's site with this run's changes."""
@@ -80,7 +86,7 @@ class RunConfig:
         return dataclasses.replace(
             base,
             num_readers=self.readers,
-            days=self.days,
+            days=self.horizon_days,
             slate_size=base.slate_size if self.slate_size is None else self.slate_size,
             tick_hours=base.tick_hours if self.tick_hours is None else self.tick_hours,
             reward=self.reward,
@@ -94,6 +100,29 @@ class RunConfig:
             return NewsReader(WORLDS[self.world].reader)
         return load_reader_model(self.reader_model)
 
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(WorldConfig):
+    """One agent under one seed in a world."""
+
+    agent: str = "regression-dwell"
+    """An agent of ``feedgym.agents``, maybe with settings: ``regression:target=click,sharpness=4``."""
+    seed: int = 0
+    """Of the world: newsroom, readers and their luck. All agents under one seed meet the same."""
+    face: Face = "feed"
+    """Drive the Feed itself, or Gymnasium's vector face (slower, same bytes)."""
+
+    def __post_init__(self) -> None:
+        """Check once."""
+        require(self.seed >= 0, "seed", self.seed, ">= 0")
+        require(self.face in ("feed", "vector"), "face", self.face, "'feed' or 'vector'")
+        self.plan()
+        super().__post_init__()
+
+    def plan(self) -> AgentPlan:
+        """The agent."""
+        return parse_agent(self.agent)
+
     def make_newsroom(self) -> Newsroom | None:
         """The newsroom that replays a file; None for the world's own."""
         if self.articles is None:
@@ -103,7 +132,7 @@ class RunConfig:
     def settings(self) -> dict[str, Any]:
         """Everything that the run's bytes depend on, as JSON takes it: files by their content, code by its digests."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=str))
-        values["agent"] = self.plan().label
+        values["agent"], values["days"] = self.plan().label, self.horizon_days
         if self.articles is not None:
             values["articles"] = self.articles.name
             require(self.articles.is_file(), "articles", str(self.articles), "a file that exists")
@@ -138,18 +167,6 @@ class RunConfig:
 def _file_digest(path: Path, size: int, changed_ns: int) -> str:
     """SHA-256 of a file, read once for all runs of a comparison as long as its size and time of change stay."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def horizon(days: float | None, articles: Path | None) -> float:
-    """Simulated days: as given, or those of the file of articles, or 14.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: whatever is wrong in the file.
-    """
-    if days is not None or articles is None:
-        return 14.0 if days is None else days
-    return float(ReplayNewsroom(articles).days)
 
 
 def load_reader_model(name: str) -> ReaderModel:

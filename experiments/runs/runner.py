@@ -97,7 +97,7 @@ def run(
         (folder / CHECKPOINT).unlink(missing_ok=True)
         finished = load_run(folder)
     if was_finished and report is not None:
-        report(_progress(finished.curves, finished.agent, finished.seed, config.days, 0.0))
+        report(_progress(finished.curves, finished.agent, finished.seed, config.horizon_days, 0.0))
     return finished
 
 
@@ -124,7 +124,7 @@ class _Runner:
         self._agent: Agent = self._plan.start(self._drive.feed)
         self._evaluation = Evaluation(config.evaluate_visits, self._drive.feed, self._agent)
         self._editor = EditorView(self._drive.feed)
-        self._curves = Curves(config.readers, config.days)
+        self._curves = Curves(config.readers, config.horizon_days)
         self._points: list[Point] = []
         self._settings = config.settings()
         self._log = ImpressionLog(
@@ -201,7 +201,9 @@ class _Runner:
             seconds = time.perf_counter() - self._started
             rate = self._visits_here / seconds if seconds > 0 else 0.0
             self._report(
-                _progress(self._curves, self._plan.label, self._config.seed, self._config.days, rate, step / 24.0)
+                _progress(
+                    self._curves, self._plan.label, self._config.seed, self._config.horizon_days, rate, step / 24.0
+                )
             )
 
     def _save_checkpoint(self) -> None:

@@ -51,8 +51,6 @@ def test_the_help_of_a_command_explains_every_setting_and_loads_nothing_heavy(co
     text, loaded = loaded_by(command, "--help")
     flat = " ".join(text.replace("│", " ").split())
     docs = agents.docs_below_fields(config)
-    if command == "train":
-        docs = agents.docs_below_fields(config.__mro__[1]) | docs
     for f in dataclasses.fields(config):
         if f.name == "reward":
             assert "--reward.dwell-minutes" in flat

@@ -176,7 +176,7 @@ def test_the_command_fills_in_the_horizon_of_a_file(tmp_path: Path, capsys: pyte
     articles = tmp_path / "a.csv"
     articles.write_text("article_id,published_at\n1,2023-02-02T07:00:31\n2,2023-02-04T01:00:31\n")
     assert TrainConfig(articles=articles).run_config().days == 2.0
-    assert TrainConfig().run_config() == RunConfig()
+    assert TrainConfig().run_config() == RunConfig(days=14.0)
     with pytest.raises(SystemExit) as error:
         train.main(["--articles", str(tmp_path / "none.csv")])
     assert str(error.value) == f"feedgym train: articles: got {str(tmp_path / 'none.csv')!r}, needs a file that exists"

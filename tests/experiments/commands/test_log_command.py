@@ -16,7 +16,7 @@ SMALL: dict[str, Any] = {"readers": 30, "days": 1.0, "tick_hours": 1.0}
 
 def test_a_log_is_a_run_in_one_folder(tmp_path: Path) -> None:
     config = LogConfig(**SMALL, out=tmp_path)
-    assert config.agent == "popular:epsilon=0.1"
+    assert config.plan().label == "popular:epsilon=0.1"
     assert make_log(config) is None
     assert {"impressions", "articles.parquet", "config.json", "done.json"} <= {path.name for path in tmp_path.iterdir()}
     reader = LogReader(tmp_path)
@@ -56,9 +56,9 @@ def test_a_policy_without_support_is_refused_or_marked(
 
 
 def test_exploration_is_given_once() -> None:
-    assert LogConfig(**SMALL, agent="recent:epsilon=0.3").agent == "recent:epsilon=0.3"
-    assert LogConfig(**SMALL, agent="random").agent == "random"
-    assert LogConfig(**SMALL, epsilon=0.2).agent == "popular:epsilon=0.2"
+    assert LogConfig(**SMALL, agent="recent:epsilon=0.3").plan().label == "recent:epsilon=0.3"
+    assert LogConfig(**SMALL, agent="random").plan().label == "random"
+    assert LogConfig(**SMALL, epsilon=0.2).plan().label == "popular:epsilon=0.2"
     with pytest.raises(ValueError, match=r"epsilon: got 0.2, needs 0.3, as the agent's settings say"):
         LogConfig(**SMALL, agent="recent:epsilon=0.3", epsilon=0.2)
     with pytest.raises(ValueError, match=r"epsilon: got 0.2, needs none: random has no such setting"):

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from feedgym.env.config import RewardConfig
-from feedgym.experiments.runs.run_config import RunConfig, horizon, load_reader_model
+from feedgym.experiments.commands.log import LogConfig
+from feedgym.experiments.compare import CompareConfig
+from feedgym.experiments.runs.run_config import RunConfig, WorldConfig, load_reader_model
+from feedgym.experiments.train import TrainConfig
 
 OWN_READERS = "from feedgym.env.readers.news_reader import NewsReader\n\n\nclass Own(NewsReader):\n    pass\n"
 
@@ -122,7 +125,31 @@ def test_an_import_error_inside_a_users_module_stays_what_it_is(
 def test_the_horizon_is_the_files_unless_given(tmp_path: Path) -> None:
     articles = tmp_path / "a.csv"
     articles.write_text("article_id,published_at\n1,2023-02-02T07:00:31\n2,2023-02-04T01:00:31\n")
-    assert horizon(None, None) == 14.0
-    assert horizon(2.5, articles) == 2.5
+    assert WorldConfig().horizon_days == 14.0
+    assert WorldConfig(days=2.5, articles=articles).horizon_days == 2.5
     # 42 hours from the first to the last.
-    assert horizon(None, articles) == 2.0
+    assert WorldConfig(articles=articles).horizon_days == 2.0
+
+
+def test_a_run_of_a_world_has_all_of_it_and_its_horizon() -> None:
+    world = WorldConfig(readers=7, tick_hours=0.5, slate_size=3, log=False)
+    run = world.run_of("recent", 4)
+    assert run == RunConfig(agent="recent", seed=4, readers=7, tick_hours=0.5, slate_size=3, log=False, days=14.0)
+    assert run.settings()["days"] == RunConfig(agent="recent").settings()["days"] == 14.0
+    assert run.feed_config().days == 14.0
+
+
+def test_the_commands_add_their_own_to_one_world() -> None:
+    # What a world is stands once: a setting added there is one of compare, train and log at once.
+    shared = {f.name for f in dataclasses.fields(WorldConfig)}
+    for config, own in (
+        (CompareConfig, {"agents", "seeds", "out", "workers", "reuse"}),
+        (TrainConfig, {"agent", "seed", "face", "out", "reuse"}),
+        (LogConfig, {"agent", "seed", "face", "out", "epsilon", "allow_unsupported", "reuse"}),
+    ):
+        names = {f.name for f in dataclasses.fields(config)}
+        assert shared <= names
+        assert names - shared <= own
+    log = LogConfig(readers=7, days=2, epsilon=0.2)
+    assert log.run_config() == RunConfig(agent="popular:epsilon=0.2", readers=7, days=2, evaluate_visits=0)
+    assert TrainConfig(readers=7).run_config() == RunConfig(readers=7, days=14.0)
