@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,16 @@ def test_what_pages_import_of_feedgym_is_there() -> None:
                     exec(ast.unparse(node), {})
                     found.append(node.module)
     assert len(found) > 20
+
+
+def test_the_tick_of_the_architecture_runs() -> None:
+    (block,) = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    names: dict[str, Any] = {}
+    exec(block, names)
+    assert names["feed"].done
+    assert names["agent"].policy_version > 0
 
 
 def test_pictures_stand_beside_their_pages() -> None:
