@@ -3,9 +3,11 @@
 Shapes: n slates, m impressions.
 """
 
+from dataclasses import dataclass, field, fields
+
 import numpy as np
 
-from feedgym.env.arrays import AnyArray, Bools, Doubles, Floats
+from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats
 from feedgym.experiments.measures.evaluation import AGES
 
 FEW = 50
@@ -34,16 +36,46 @@ NAMES = (*OVERALL, *(f"{what}/{group}" for group in GROUPS for what in (SHARES i
 """All numbers of a summary."""
 
 
-class Sums:
-    """Sums over impressions by group, and over slates: float64 (4, len(GROUPS))."""
+def _of_groups() -> Doubles:
+    return np.zeros(len(GROUPS))
 
-    def __init__(self, array: Doubles | None = None) -> None:
-        # Rows: impressions, clicks, reward; the last one holds what is not by group.
-        self.array: Doubles = np.zeros((4, len(GROUPS))) if array is None else array
+
+@dataclass
+class Sums:
+    """Sums over impressions by group, float64 (len(GROUPS),) each, and over slates and positions."""
+
+    impressions: Doubles = field(default_factory=_of_groups)
+    clicks: Doubles = field(default_factory=_of_groups)
+    reward: Doubles = field(default_factory=_of_groups)
+    entropy: float = 0.0
+    """Of the topics of the followed readers' slates, in nats."""
+    slates: float = 0.0
+    """Of followed readers, those that showed something."""
+    repeats: float = 0.0
+    """Impressions of articles that the reader had been shown at an earlier visit."""
+    followed_impressions: float = 0.0
+    """Of followed readers."""
+    unfilled: float = 0.0
+    """Positions that were left empty."""
+    positions: float = 0.0
+    """Of all readers."""
 
     def add(self, other: "Sums") -> None:
         """Take in another period."""
-        self.array += other.array
+        for f in fields(self):
+            setattr(self, f.name, getattr(self, f.name) + getattr(other, f.name))
+
+    def snapshot(self) -> Arrays:
+        """Every sum by its name."""
+        return {f.name: np.array(getattr(self, f.name), dtype=np.float64) for f in fields(self)}
+
+    @classmethod
+    def restored(cls, arrays: Arrays) -> "Sums":
+        """As :meth:`snapshot` left them."""
+        sums = cls()
+        for f in fields(cls):
+            setattr(sums, f.name, arrays[f.name].copy() if arrays[f.name].ndim else float(arrays[f.name]))
+        return sums
 
     def add_impressions(self, bucket: AnyArray, few: Bools, clicks: Bools, reward: Floats) -> None:
         """Impressions (m,): age bucket, whether of an article that few have seen, outcome."""
@@ -57,32 +89,37 @@ class Sums:
             np.bincount(of_clicks, weights=reward[clicked], minlength=2 * num_ages),
         ]
         by_cell = np.stack(sums).reshape(3, 2, num_ages)
-        self.array[:3, :num_ages] += by_cell.sum(axis=1)
-        self.array[:3, num_ages] += by_cell[:, 1].sum(axis=1)
-        self.array[:3, -1] += by_cell.sum(axis=(1, 2))
+        by_age, of_few, of_all = by_cell.sum(axis=1), by_cell[:, 1].sum(axis=1), by_cell.sum(axis=(1, 2))
+        for row, sums_of in enumerate((self.impressions, self.clicks, self.reward)):
+            sums_of[:num_ages] += by_age[row]
+            sums_of[num_ages] += of_few[row]
+            sums_of[-1] += of_all[row]
 
     def add_entropy(self, entropy: Doubles) -> None:
         """Slates (n,); those that showed nothing are NaN."""
         some = entropy[~np.isnan(entropy)]
-        self.array[3, :2] += (some.sum(), len(some))
+        self.entropy += float(some.sum())
+        self.slates += len(some)
 
     def add_repeats(self, repeats: int, impressions: int) -> None:
         """Of the followed readers."""
-        self.array[3, 2:4] += (repeats, impressions)
+        self.repeats += repeats
+        self.followed_impressions += impressions
 
     def add_unfilled(self, unfilled: int, positions: int) -> None:
         """Of all readers."""
-        self.array[3, 4:6] += (unfilled, positions)
+        self.unfilled += unfilled
+        self.positions += positions
 
     def values(self) -> dict[str, float]:
         """Those of ``NAMES`` that need no more than these sums, where they are defined."""
         found: dict[str, float] = {}
-        entropy, slates, repeats, impressions, unfilled, positions = self.array[3, :6]
-        found |= known({"topic_entropy": _ratio(entropy, slates), "repeat_share": _ratio(repeats, impressions)})
-        found |= known({"unfilled_share": _ratio(unfilled, positions)})
-        total = self.array[:3, -1]
-        for column, group in enumerate(GROUPS):
-            shown, clicks, reward = self.array[:3, column]
+        found |= known({"topic_entropy": _ratio(self.entropy, self.slates)})
+        found |= known({"repeat_share": _ratio(self.repeats, self.followed_impressions)})
+        found |= known({"unfilled_share": _ratio(self.unfilled, self.positions)})
+        of_groups = np.stack([self.impressions, self.clicks, self.reward])
+        total = of_groups[:, -1]
+        for group, (shown, clicks, reward) in zip(GROUPS, of_groups.T, strict=True):
             shares = [_ratio(part, whole) for part, whole in zip((shown, clicks, reward), total, strict=True)]
             rates = [_ratio(clicks, shown), _ratio(reward, shown)]
             found |= known({f"{n}/{group}": v for n, v in zip(SHARES + RATES, shares + rates, strict=True)})

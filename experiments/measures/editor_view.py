@@ -118,12 +118,11 @@ class EditorView:
     def snapshot(self) -> Arrays:
         """The days that have ended, and what the followed readers were shown."""
         days = np.array(self._days).reshape(-1, len(NAMES))
-        arrays: Arrays = {"run": self._run.array.copy(), "days": days}
-        return arrays | nest("repeats", self._repeats.snapshot())
+        return {"days": days} | nest("run", self._run.snapshot()) | nest("repeats", self._repeats.snapshot())
 
     def restore(self, arrays: Arrays) -> None:
         """Go on from the end of a day, with the feed as it was then."""
-        self._run, self._day = Sums(arrays["run"].astype(np.float64)), Sums()
+        self._run, self._day = Sums.restored(unnest("run", arrays)), Sums()
         self._days = list(arrays["days"].astype(np.float64))
         self._repeats.restore(unnest("repeats", arrays))
         self._kept, self._num_kept, self._num_unfilled = [], 0, 0
