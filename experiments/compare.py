@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from feedgym.agents.registry import AGENTS, SYSTEMS
+from feedgym.agents.registry import AGENTS, SYSTEMS, split_agents
 from feedgym.env.checks import require
 from feedgym.env.config import RewardConfig
 from feedgym.env.readers import Expecting
@@ -79,21 +79,6 @@ class CompareResult:
     """The Markdown report; beside it the picture and ``ranking.csv``."""
     tensorboard: Path
     """What to give to ``tensorboard --logdir``."""
-
-
-def split_agents(words: Sequence[str]) -> tuple[str, ...]:
-    """Agents given apart, or in one word with commas; ``name:a=1,b=2`` keeps its settings."""
-    agents: list[str] = []
-    for word in words:
-        for piece in word.split(","):
-            # A piece with "=" but no name before it is one more setting of the agent to its left, and what
-            # stands inside brackets is one value.
-            open_bracket = bool(agents) and agents[-1].count("(") > agents[-1].count(")")
-            if agents and (open_bracket or ("=" in piece and ":" not in piece)):
-                agents[-1] += "," + piece.strip()
-            elif piece.strip():
-                agents.append(piece.strip())
-    return tuple(agents)
 
 
 def run(config: CompareConfig, *, quiet: bool = False) -> CompareResult:

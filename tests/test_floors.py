@@ -30,6 +30,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"serving", "ope", "agent"},
         {"slate_policy"},
         {"retrieval", "editorial"},
+        {"expressions"},
     ],
     "experiments": [
         {"studies"},

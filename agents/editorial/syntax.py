@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import functools
-import re
 from collections.abc import Iterable
 
 from feedgym.agents.editorial.rules import CapPerCategory, Exclude, MinimumShare, Pin, Rule, Rules
+from feedgym.agents.expressions import number_of, source_of, terms_of
 from feedgym.env.checks import require
 
 SYNTAX = (
@@ -38,52 +39,73 @@ def _sorted(rules: str | tuple[Rule, ...] | None) -> Rules:
 
 def _parse(text: str) -> tuple[Rule, ...]:
     """The rules of a text; also of ``str`` of a tuple of rules, so that labels of agents can be read back."""
-    text = "".join(text.split())
-    bare = text[1:-1].rstrip(",") if text.startswith("(") else text
-    words = re.split(r"(?<=\))[+,]", bare)
-    return tuple(_parse_one(word) for word in words) if bare else ()
-
-
-def _parse_one(word: str) -> Rule:
-    number = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
-    found = re.fullmatch(rf"(exclude|cap|pin|share)\((\w+)(?:([=<>])({number}))?(?:,({number}))?\)", word)
-    if found is None:
-        raise ValueError(f"rules: got {word!r}, needs {SYNTAX}")
-    kind, name, sign, value, last = found.groups()
+    if not text.strip():
+        return ()
     try:
-        return _made(kind, name, sign, value, last)
-    except (TypeError, KeyError):
-        raise ValueError(f"rules: got {word!r}, needs {SYNTAX}") from None
+        terms = terms_of(text)
+    except ValueError:
+        raise ValueError(f"rules: got {text!r}, needs {SYNTAX}") from None
+    return tuple(map(_rule, terms))
 
 
-def _made(kind: str, name: str, sign: str | None, value: str | None, last: str | None) -> Rule:
-    """One rule; what lacks a part, or has one too many, raises ``TypeError`` or ``KeyError``."""
-    if (kind == "exclude") != (last is None) or (sign in ("<", ">") and kind != "exclude"):
-        raise KeyError(kind)
-    article = int(name) if name.isdigit() and sign is None else None
-    if kind == "exclude" and article is not None:
-        return Exclude(article_id=article)
-    if kind == "exclude" and sign is not None:
-        bound = float(_given(value))
-        if sign == "=":
-            return Exclude(column=name, category=_whole(kind, _given(value)))
-        return Exclude(column=name, above=bound) if sign == ">" else Exclude(column=name, below=bound)
-    if kind == "cap":
-        return CapPerCategory(name, _whole(kind, _given(last)), None if value is None else _whole(kind, value))
-    if kind == "pin" and article is not None:
-        return Pin(position=_whole(kind, _given(last)), article_id=article)
-    category = _whole(kind, _given(value))
+def _rule(term: ast.expr) -> Rule:
+    match term:
+        case ast.Call(func=ast.Name(id="exclude"), args=[subject], keywords=[]):
+            rule = _exclude(subject)
+        case ast.Call(func=ast.Name(id="cap" | "pin" | "share" as kind), args=[subject, last], keywords=[]):
+            rule = _with_number(kind, subject, last)
+        case _:
+            rule = None
+    if rule is None:
+        raise ValueError(f"rules: got {source_of(term)!r}, needs {SYNTAX}")
+    return rule
+
+
+def _exclude(subject: ast.expr) -> Rule | None:
+    """``812``, ``topic=3``, ``age_hours>24``."""
+    match subject, number_of(subject):
+        case _, int(article) if article >= 0:
+            return Exclude(article_id=article)
+        case ast.Compare(left=ast.Name(id=column), ops=[sign], comparators=[bound]), _:
+            value = number_of(bound)
+            match sign:
+                case ast.Eq() if value is not None:
+                    return Exclude(column=column, category=_whole("exclude", value))
+                case ast.Gt() if value is not None:
+                    return Exclude(column=column, above=float(value))
+                case ast.Lt() if value is not None:
+                    return Exclude(column=column, below=float(value))
+    return None
+
+
+def _with_number(kind: str, subject: ast.expr, last: ast.expr) -> Rule | None:
+    """``cap(topic,2)``, ``cap(topic=3,1)``, ``pin(812,0)``, ``pin(topic=3,1)``, ``share(topic=3,0.2)``."""
+    number, article = number_of(last), number_of(subject)
+    column, category = _category(subject)
+    if number is None:
+        return None
+    if kind == "cap" and column is not None:
+        return CapPerCategory(column, _whole(kind, number), None if category is None else _whole(kind, category))
+    if kind == "pin" and isinstance(article, int) and article >= 0:
+        return Pin(position=_whole(kind, number), article_id=article)
+    if column is None or category is None or kind == "cap":
+        return None
     if kind == "pin":
-        return Pin(position=_whole(kind, _given(last)), column=name, category=category)
-    return MinimumShare(name, category, float(_given(last)))
+        return Pin(position=_whole(kind, number), column=column, category=_whole(kind, category))
+    return MinimumShare(column, _whole(kind, category), float(number))
 
 
-def _given(part: str | None) -> str:
-    if part is None:
-        raise KeyError("part")
-    return part
+def _category(subject: ast.expr) -> tuple[str | None, float | int | None]:
+    """Column and category of ``topic=3``; of ``topic`` alone the column."""
+    match subject:
+        case ast.Name(id=column):
+            return column, None
+        case ast.Compare(left=ast.Name(id=column), ops=[ast.Eq()], comparators=[value]) if number_of(value) is not None:
+            return column, number_of(value)
+    return None, None
 
 
-def _whole(kind: str, word: str) -> int:
-    require(re.fullmatch(r"-?\d+", word) is not None, kind, word, "a whole number")
-    return int(word)
+def _whole(kind: str, number: float | int) -> int:
+    if not isinstance(number, int):
+        raise ValueError(f"{kind}: got {number!r}, needs a whole number")
+    return number

@@ -4,11 +4,13 @@ The true aim, minutes over weeks, is not to be had for an impression; each task 
 Shapes: B visits, K positions, n visits in the replay.
 """
 
+import ast
 import math
 from typing import Literal, get_args
 
 import numpy as np
 
+from feedgym.agents.expressions import number_of, source_of, terms_of
 from feedgym.agents.learners.replay import Replay, VisitBatch
 from feedgym.agents.learners.returns.returns import chain_order
 from feedgym.env.arrays import Bools, Floats, Ints
@@ -28,16 +30,23 @@ def parse_tasks(text: str) -> tuple[tuple[Task, float], ...]:
     Raises:
         ValueError: on an unknown task, one that is there twice, or a weight that is not > 0.
     """
+    allowed = f"{', '.join(TASKS)}, or a sum such as click+0.5*dwell"
+    try:
+        terms = terms_of(text)
+    except ValueError:
+        terms = []
+    require(len(terms) > 0, "target", text, allowed)
     parts: list[tuple[Task, float]] = []
-    for word in text.split("+"):
-        weight_word, star, name = (part.strip() for part in word.rpartition("*"))
-        require(name in TASKS, "target", text, f"{', '.join(TASKS)}, or a sum such as click+0.5*dwell")
-        try:
-            weight = float(weight_word) if star else 1.0
-        except ValueError as error:
-            raise ValueError(f"target: got weight {weight_word!r}, needs a number > 0") from error
-        require(0 < weight < math.inf, "target", text, "weights > 0, finite")
-        parts.append((name, weight))  # type: ignore[arg-type]
+    for term in terms:
+        weight: float | int | None = 1.0
+        if isinstance(term, ast.BinOp) and isinstance(term.op, ast.Mult):
+            weight, term = number_of(term.left), term.right
+        task = next((task for task in TASKS if task == source_of(term)), None)
+        if task is None:
+            raise ValueError(f"target: got {text!r}, needs {allowed}")
+        if weight is None or not 0 < weight < math.inf:
+            raise ValueError(f"target: got {text!r}, needs weights > 0, finite")
+        parts.append((task, float(weight)))
     names = [name for name, _ in parts]
     require(len(set(names)) == len(names), "target", text, "each task once")
     return tuple(parts)

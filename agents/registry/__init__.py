@@ -4,7 +4,7 @@ May import every other room of ``agents``.
 """
 
 from feedgym.agents.registry.kinds import AgentKind, Setting
-from feedgym.agents.registry.plans import AGENTS, AgentPlan, kind_named, make_agent, parse_agent
+from feedgym.agents.registry.plans import AGENTS, AgentPlan, kind_named, make_agent, parse_agent, split_agents
 from feedgym.agents.registry.published import SYSTEMS
 from feedgym.agents.registry.shipped import KINDS, learned_kind, one_stage
 
@@ -20,4 +20,5 @@ __all__ = [
     "make_agent",
     "one_stage",
     "parse_agent",
+    "split_agents",
 ]

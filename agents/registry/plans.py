@@ -1,13 +1,14 @@
 """Agents by name: ``make_agent("regression", target="click", sharpness=4.0).start(feed)``."""
 
-import ast
 import importlib
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feedgym.agents.agent import Agent, Site
+from feedgym.agents.expressions import literal, split
 from feedgym.agents.registry.kinds import AgentKind
 from feedgym.agents.registry.shipped import KINDS
 from feedgym.env.checks import require
@@ -89,29 +90,24 @@ def parse_agent(text: str) -> AgentPlan:
     """
     name, _, words = text.partition(":")
     settings: dict[str, Any] = {}
-    for word in _split(words):
+    for word in split(words, ","):
         key, equals, value = word.partition("=")
-        require(bool(equals), f"agent {text!r}", word, "setting=value")
-        settings[key.strip()] = _literal(value.strip())
+        if word.strip():
+            require(bool(equals), f"agent {text!r}", word, "setting=value")
+            settings[key.strip()] = literal(value.strip())
     return make_agent(name.strip(), **settings)
 
 
-def _split(words: str) -> list[str]:
-    """Split at commas outside brackets."""
-    parts, depth, start = [], 0, 0
-    for index, letter in enumerate(words):
-        depth += (letter in "([") - (letter in ")]")
-        if letter == "," and depth == 0:
-            parts.append(words[start:index])
-            start = index + 1
-    return [part for part in [*parts, words[start:]] if part.strip()]
-
-
-def _literal(word: str) -> Any:
-    try:
-        return ast.literal_eval(word)
-    except (ValueError, SyntaxError):
-        return word
+def split_agents(words: Sequence[str]) -> tuple[str, ...]:
+    """Agents given apart, or in one word with commas; ``name:a=1,b=2`` keeps its settings."""
+    agents: list[str] = []
+    for piece in split(",".join(words), ","):
+        # With "=" before any colon it is one more setting of the agent to its left.
+        if agents and "=" in piece.partition(":")[0]:
+            agents[-1] += "," + piece.strip()
+        elif piece.strip():
+            agents.append(piece.strip())
+    return tuple(agents)
 
 
 def kind_named(name: str) -> AgentKind:

@@ -4,11 +4,10 @@ The default is exact. Up to some 100k live articles nothing else is as fast once
 recall is 1. An index of one's own: a class with the members of ``ItemIndex``, and a line in ``INDEXES``.
 """
 
-import ast
 import inspect
-import re
 from collections.abc import Callable
 
+from feedgym.agents.expressions import literal, split
 from feedgym.agents.retrieval.age_shards import AgeShardsIndex
 from feedgym.agents.retrieval.auto import AutoIndex
 from feedgym.agents.retrieval.geometry import column_scale_of
@@ -61,17 +60,15 @@ def _read(kind: str) -> tuple[str, dict[str, float]]:
     require(name in INDEXES, "kind", name, "one of " + ", ".join(INDEXES))
     known = [key for key in inspect.signature(INDEXES[name]).parameters if key != "dim"]
     given: dict[str, float] = {}
-    for word in re.split("[+,]", words) if words else ():
+    for word in split(words, "+,"):
         key, _, value = word.partition("=")
-        require(key in known, f"setting of index {name}", key, "one of " + ", ".join(known))
-        given[key] = _number(value, key)
+        if words:
+            require(key in known, f"setting of index {name}", key, "one of " + ", ".join(known))
+            given[key] = _number(value, key)
     return name, given
 
 
 def _number(text: str, name: str) -> float:
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
+    value = literal(text)
     require(isinstance(value, int | float) and not isinstance(value, bool), name, value, "a number")
     return float(value) if isinstance(value, float) else int(value)
