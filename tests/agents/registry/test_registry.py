@@ -100,7 +100,7 @@ def test_mistakes_are_named_with_what_is_allowed(text: str, message: str) -> Non
         ("regression:target=subscriptions", "target: got 'subscriptions', needs click, dwell, subscription, next"),
         ("regression:target=click+0*dwell", "target: got 'click.0.dwell', needs weights > 0"),
         ("regression:target=click+click", "each task once"),
-        ("regression:loss=ips", "examination: got None, needs a chance"),
+        ("regression-click:loss=ips", "examination: got None, needs a chance"),
         ("regression:loss=slate_bpr,examination=.5", "examination: got 0.5, needs None"),
         ("regression:negative_keep_rate=.5", "negative_keep_rate: got 0.5"),
         ("regression:encoder=lstm", "encoder: got 'lstm', needs one of mean, attention, nrms, gru, sasrec, bert4rec"),
