@@ -13,6 +13,11 @@ from feedgym.env import Feed
 from helpers.driving import Run, drive, served_bytes
 
 
+def save_arrays(file: io.BytesIO, arrays: Any) -> None:
+    """As a file without pickle."""
+    np.savez(file, **arrays)
+
+
 @dataclass(frozen=True)
 class Resumed:
     """A run in two parts, and its agent at the end of it."""
@@ -33,15 +38,15 @@ def check_resuming(start: Callable[[], tuple[Any, Feed]], at: float, until: floa
     agent, feed = start()
     before = drive(agent, feed, until=at)
     files = [io.BytesIO(), io.BytesIO()]
-    np.savez(files[0], **agent.snapshot())
-    np.savez(files[1], **feed.snapshot())
+    for file, arrays in zip(files, (agent.snapshot(), feed.snapshot()), strict=True):
+        save_arrays(file, arrays)
     rest = drive(agent, feed, until=until)
 
     again, other = start()
     for file, part in zip(files, (again, other), strict=True):
         file.seek(0)
-        with np.load(file, allow_pickle=False) as arrays:
-            part.restore(dict(arrays))
+        with np.load(file, allow_pickle=False) as kept:
+            part.restore(dict(kept))
     resumed = drive(again, other, until=until)
     assert served_bytes(resumed) == served_bytes(rest)
     assert [o.clicks.tobytes() for _, o in resumed] == [o.clicks.tobytes() for _, o in rest]

@@ -1,5 +1,7 @@
 """The running frequency of articles in batches: rates, churn, bias, snapshots, and the presence control."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,8 @@ def settle(total: dict[int, float]) -> dict[int, float]:
 
 def test_equals_the_plain_recursion_under_churn() -> None:
     rng = np.random.default_rng(3)
-    fast, plain = FrequencyEstimator(0.05), {}
+    plain: dict[int, float] = {}
+    fast = FrequencyEstimator(0.05)
     for tick in range(200):
         new = np.arange(tick * 20, tick * 20 + 20)  # 4,000 ids: the arrays must grow
         fast.add(new)
@@ -144,7 +147,7 @@ def test_snapshot_resumes_byte_for_byte() -> None:
         (lambda q: FrequencyEstimator(1.0), "rate: got 1.0"),
     ],
 )
-def test_refusals_name_the_article(call, message) -> None:
+def test_refusals_name_the_article(call: Any, message: str) -> None:
     q = FrequencyEstimator()
     q.add(np.arange(4))
     with pytest.raises(ValueError, match=message):

@@ -1,6 +1,8 @@
 """The model as a whole: retrieval by inner product equals the training score, ages, starts, arrays,
 learning."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -20,8 +22,8 @@ DECAYS = [
 ]
 
 
-def make(**settings: object) -> TwoTower:
-    config = TwoTowerConfig(item=ITEM, reader_numeric=3, **{"widths": (16,), "dim": 8, **settings})
+def make(**settings: Any) -> TwoTower:
+    config = TwoTowerConfig(item=ITEM, reader_numeric=3, **({"widths": (16,), "dim": 8} | settings))
     return TwoTower(config, torch.Generator().manual_seed(7))
 
 
@@ -40,7 +42,7 @@ def readers(model: TwoTower, item: torch.Tensor, count: int = 7) -> UserOutput:
 
 
 @pytest.mark.parametrize("settings", DECAYS)
-def test_retrieval_is_an_inner_product_at_every_moment(settings) -> None:
+def test_retrieval_is_an_inner_product_at_every_moment(settings: Any) -> None:
     model = lively(make(**settings))
     model.prediction.start_at_rate(0.02)
     item, bias = articles(model)
@@ -80,7 +82,7 @@ def test_scaled_age_columns_give_the_same_product() -> None:
 
 
 @pytest.mark.parametrize("settings", DECAYS)
-def test_rows_slates_and_pairs_agree(settings) -> None:
+def test_rows_slates_and_pairs_agree(settings: Any) -> None:
     model = lively(make(**settings))
     item, bias = articles(model)
     user = readers(model, item)
@@ -209,7 +211,7 @@ def test_a_batch_of_one_equals_its_row() -> None:
 
 
 @pytest.mark.parametrize("settings", DECAYS[1:])
-def test_age_and_topic_are_learned_from_clicks(settings) -> None:
+def test_age_and_topic_are_learned_from_clicks(settings: Any) -> None:
     """Click log-odds fall with age, and readers like the topic of their history: BCE finds both."""
     generator = torch.Generator().manual_seed(11)
     model = make(widths=(32,), **settings)

@@ -26,7 +26,7 @@ SMALL: dict[str, Any] = {"widths": (16,), "dim": 4, "age_decay": "none"}
 @pytest.fixture(scope="module")
 def agents() -> dict[str, Any]:
     """Agents after a day of random slates; readers who click a lot."""
-    made = {}
+    made: dict[str, Any] = {}
     for prediction in ("dot", "logistic"):
         feed = Feed(SITE, NewsReader(NewsReaderConfig(base_log_odds=-0.5)), seed=2)
         settings: dict[str, Any] = {"prediction": prediction, "epsilon": 1.0, "max_steps": 5, "age_decay": "linear"}

@@ -92,7 +92,7 @@ def evaluated(folder: Path, target: str) -> Any:
 def test_estimates_from_slates_drawn_ahead_use_what_was_drawn_once(tmp_path: Path) -> None:
     live(f"regression-dwell:{CLOCKS},max_steps=3,epsilon=0.8", tmp_path, readers=400)
     found = evaluated(tmp_path, f"regression-dwell:{CLOCKS},max_steps=3,epsilon=0.8,sharpness=0.5")
-    columns = {name: [] for name in ("slate_id", "greedy", "time_hours")}
+    columns: dict[str, list[Any]] = {name: [] for name in ("slate_id", "greedy", "time_hours")}
     for visits in LogReader(tmp_path).visits():
         for name, values in columns.items():
             values.append(visits[name])

@@ -82,7 +82,7 @@ def test_limits() -> None:
     """The knobs end where their papers say."""
     log = drawn(500, 2)
     w, r, q, q_pi = log
-    exact = {"rel": 1e-12}
+    exact: dict[str, Any] = {"rel": 1e-12}
     assert ips(w, r, cap=1e9).value == pytest.approx(ips(w, r).value, **exact)
     assert switch_dr(*log, tau=0.0).value == pytest.approx(dm(q_pi).value, **exact)
     assert switch_dr(*log, tau=1e9).value == pytest.approx(dr(*log).value, **exact)
@@ -146,8 +146,8 @@ OPEN_BANDIT = Path("../shared/data/open_bandit")
 
 
 def open_bandit(name: str) -> dict[str, Doubles]:
-    table = np.genfromtxt(
-        OPEN_BANDIT / name, delimiter=",", names=True, usecols=("item_id", "position", "click", "propensity_score")
+    table: Any = np.genfromtxt(
+        str(OPEN_BANDIT / name), delimiter=",", names=True, usecols=("item_id", "position", "click", "propensity_score")
     )
     return {column: table[column] for column in table.dtype.names}
 

@@ -5,6 +5,7 @@ deviations are sums. Shapes: S slates, K positions, N articles, n = S 2^K rows.
 """
 
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_weights_of_the_toy(toy: World) -> None:
     assert np.sqrt(p @ np.square(joint - 1)) == pytest.approx(1.35557686, abs=EXACT)
     at = toy.row((1, 3, 0))
     r = np.ones_like(rho)
-    near = {"rtol": 0, "atol": 1e-9}
+    near: dict[str, Any] = {"rtol": 0, "atol": 1e-9}
     np.testing.assert_allclose(sips(rho, r).terms.weight[at], [0.331852678], **near)
     np.testing.assert_allclose(rips(rho, r).terms.weight[at], (0.382181141, 0.434376937, 0.331852678), **near)
     np.testing.assert_allclose(toy.m_ratio[at], (0.382181141, 1.228444704, 0.849401959), **near)

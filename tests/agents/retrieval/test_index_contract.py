@@ -12,6 +12,7 @@ from feedgym.agents.retrieval.approximate import ApproximateIndex
 from feedgym.agents.retrieval.registry import INDEXES, ItemIndex, make_index, recall_at_k
 from feedgym.agents.retrieval.upkeep import Schedule
 from helpers.draws import normal
+from helpers.resuming import save_arrays
 
 DIM = 6
 KINDS = (
@@ -172,7 +173,7 @@ def test_a_restored_index_goes_on_byte_for_byte(kind: str) -> None:
     file = io.BytesIO()
     state = index.snapshot()
     saved = {key: array.tobytes() for key, array in state.items()}
-    np.savez(file, **state)
+    save_arrays(file, state)
     file.seek(0)
     other.restore(dict(np.load(file, allow_pickle=False)))
     for step, count in enumerate((5, 5, 5, 50, 50, 50)):  # changes that are followed, and such that make it build anew

@@ -1,6 +1,8 @@
 """What indexes are made of, each against its plain version."""
 
 import tracemalloc
+from collections.abc import Callable
+from typing import Any
 
 import faiss
 import numpy as np
@@ -18,15 +20,15 @@ DIM = 18
 
 
 @pytest.mark.parametrize("score", [row_scores, faiss_scores])
-def test_scores_are_inner_products_whatever_the_batch(score: type[object]) -> None:
+def test_scores_are_inner_products_whatever_the_batch(score: Callable[..., Any]) -> None:
     queries, vectors = normal(0, 300, DIM), normal(1, 500, DIM)
     slots = np.random.default_rng(2).integers(0, 500, (300, 40))
-    scores = score(queries, vectors, slots)  # type: ignore[call-arg]  # 300 x 40 x 18: several blocks
+    scores = score(queries, vectors, slots)  # 300 x 40 x 18: several blocks
     plain = np.einsum("bd,bwd->bw", queries.astype(float), vectors[slots].astype(float))
     np.testing.assert_allclose(scores, plain, rtol=1e-5, atol=1e-5)
     for size in (1, 7):
-        parts = [score(queries[i : i + size], vectors, slots[i : i + size]) for i in range(0, 21, size)]  # type: ignore[call-arg]
-        assert np.concatenate(parts).tobytes() == scores[:21].tobytes()  # type: ignore[index]
+        parts = [score(queries[i : i + size], vectors, slots[i : i + size]) for i in range(0, 21, size)]
+        assert np.concatenate(parts).tobytes() == scores[:21].tobytes()
 
 
 def test_faiss_scores_are_the_bytes_that_lists_graphs_and_single_searches_return() -> None:

@@ -30,7 +30,7 @@ def make(decay: str = "exponential", memory_hours: float = 336.0) -> tuple[Feed,
         ),
         widths=(8,),
         dim=4,
-        age_decay=decay,  # type: ignore[arg-type]
+        age_decay=decay,
     )
     model = TwoTower(config, torch.Generator().manual_seed(0))
     return feed, model, ItemStore(model, memory_hours=memory_hours)

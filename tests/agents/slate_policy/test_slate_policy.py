@@ -20,7 +20,7 @@ N, K, EPSILON = 8, 3, 0.1
 SHORTLIST, LOGITS = (1, 3, 4, 6), (1.0, 0.2, -0.5, 0.7)
 TARGET_SHORTLIST, TARGET_LOGITS = (1, 3, 4, 7), (0.0, 0.7, 0.5, 0.7)
 ALL_SLATES = np.array(list(itertools.permutations(range(N), K)))
-EXACT = {"rtol": 0, "atol": 1e-9}
+EXACT: dict[str, Any] = {"rtol": 0, "atol": 1e-9}
 
 
 def propensity(
@@ -94,7 +94,7 @@ def test_a_logged_slate_under_a_new_policy() -> None:
 def test_a_peaked_softmax_without_exploration_keeps_its_digits(temperature: float) -> None:
     """docs/mathematics.md 2.1: one minus a cumulative sum gives -3.26 or -6.31 instead of -3.059e-07."""
     logits = np.array(LOGITS) / temperature
-    log_propensity, slot = propensity([(1, 6, 3)], logits, SHORTLIST, epsilon=0.0)
+    log_propensity, slot = propensity([(1, 6, 3)], logits.tolist(), SHORTLIST, epsilon=0.0)
     truth = 0.0
     for k, column in enumerate((0, 3, 1)):
         later = [c for c in (0, 3, 1, 2) if c not in (0, 3, 1)[: k + 1]]
@@ -102,7 +102,7 @@ def test_a_peaked_softmax_without_exploration_keeps_its_digits(temperature: floa
     np.testing.assert_allclose(log_propensity, truth, rtol=1e-12)
     if temperature == 0.02:
         np.testing.assert_allclose(log_propensity, -3.059e-07, rtol=1e-4)
-    backwards, _ = propensity([(4, 3, 6)], logits, SHORTLIST, epsilon=0.0)
+    backwards, _ = propensity([(4, 3, 6)], logits.tolist(), SHORTLIST, epsilon=0.0)
     differences = (logits[2] - logits[0]) + (logits[1] - logits[0]) + (logits[3] - logits[0])
     np.testing.assert_allclose(backwards, differences, rtol=1e-6)  # the least likely slate
     assert np.all(slot <= 1)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from feedgym.agents.two_tower.optimiser import optimiser_arrays, restore_optimiser
+from helpers.resuming import save_arrays
 
 
 def small() -> tuple[torch.nn.Linear, torch.optim.AdamW]:
@@ -29,7 +30,7 @@ def test_goes_on_byte_for_byte_through_a_file_without_pickle() -> None:
     layer, optimiser = small()
     train(layer, optimiser, 0, 5)
     file = io.BytesIO()
-    np.savez(file, **optimiser_arrays(optimiser))
+    save_arrays(file, optimiser_arrays(optimiser))
     weights = {name: value.clone() for name, value in layer.state_dict().items()}
     expected = train(layer, optimiser, 5, 12)
 

@@ -104,7 +104,7 @@ SWITCHES = [f.name for f in dataclasses.fields(NewsReaderConfig) if isinstance(f
 
 def test_the_default_reader_passes_with_any_mechanism_off() -> None:
     for switch in SWITCHES:
-        report = rehearse(NewsReader(NewsReaderConfig(**{switch: False})))
+        report = rehearse(NewsReader(NewsReaderConfig(**dict[str, Any]({switch: False}))))
         assert report.ok, str(report)
 
 

@@ -94,7 +94,7 @@ def test_noise_per_visit_where_there_is_no_visit() -> None:
 def test_a_property_that_raises() -> None:
     class Broken(Good):
         @property
-        def observable_names(self) -> Any:  # type: ignore[override]
+        def observable_names(self) -> Any:
             raise RuntimeError("later")
 
     assert kinds(rehearse(Broken())) == {("observe", "names")}

@@ -54,8 +54,8 @@ def loud_warnings() -> Iterator[None]:
         yield
 
 
-def site(**settings: Any) -> NewsFeedEnv:
-    env = NewsFeedEnv(**{"config": SITE, "reader_model": READERS} | settings)
+def site(**settings: Any) -> Any:
+    env = NewsFeedEnv(**(dict[str, Any](config=SITE, reader_model=READERS) | settings))
     env.action_space.seed(0)
     return env
 
@@ -291,7 +291,7 @@ def test_returned_arrays_are_the_callers_own() -> None:
     assert_same(rollout(site(), 1), rollout(site(), 1, spoil=True))
 
 
-def one_hot(env: NewsFeedEnv, name: str) -> Any:
+def one_hot(env: Any, name: str) -> Any:
     query = np.zeros(env.action_space.shape, dtype=np.float32)
     query[env.article_names.index(name)] = 1.0
     return query

@@ -47,7 +47,7 @@ def loud_warnings() -> Iterator[None]:
 
 
 def site(num_envs: int | None = None, **settings: Any) -> NewsFeedVectorEnv:
-    return NewsFeedVectorEnv(num_envs, **{"config": SITE, "reader_model": READERS} | settings)
+    return NewsFeedVectorEnv(num_envs, **(dict[str, Any](config=SITE, reader_model=READERS) | settings))
 
 
 def slate_for(reader_id: int, visit: int, live: Any) -> Any:
@@ -281,7 +281,7 @@ def test_info_arrays_lead_with_readers_and_suit_gymnasiums_list_wrapper() -> Non
         listing.step(slates(env))
     row = int(env.visits.rows[0])
     *_, infos = listing.step(slates(env))
-    assert infos[row]["article_id"].shape == (K,)  # type: ignore[index]
+    assert infos[row]["article_id"].shape == (K,)
 
 
 def test_what_a_reader_model_observes_is_that_of_the_latest_visit() -> None:
@@ -330,7 +330,7 @@ def test_bad_actions_are_refused_by_name_and_bad_entries_show_nothing() -> None:
     with pytest.raises(ValueError, match=rf"actions: got \({P - 1}, {K}\)"):
         env.step(np.zeros((P - 1, K), dtype=np.int64))
     with pytest.raises(ValueError, match=r"actions: got dtype.'float32'"):
-        env.step(np.zeros((P, K), dtype=np.float32))  # type: ignore[arg-type]
+        env.step(np.zeros((P, K), dtype=np.float32))
     assert env.feed.tick == 0, "nothing refused was served"
     while len(env.visits) == 0:
         env.step(slates(env))

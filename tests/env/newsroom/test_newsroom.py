@@ -1,6 +1,7 @@
 """The synthetic newsroom: how many articles, when, and what they are like; the same for everybody."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,8 +148,8 @@ def test_centers() -> None:
 
 
 def test_decay_halves_the_odds_at_the_half_life() -> None:
-    assert math.exp(-4.0 * float(decay_rate(np.float64(4.0)))) == pytest.approx(0.5)
-    assert math.exp(-12.0 * float(decay_rate(np.float64(4.0)))) == pytest.approx(0.125)
+    assert math.exp(-4.0 * float(decay_rate(np.array(4.0)))) == pytest.approx(0.5)
+    assert math.exp(-12.0 * float(decay_rate(np.array(4.0)))) == pytest.approx(0.125)
     np.testing.assert_allclose(decay_rate(np.array([4.0, 24.0])), np.log(2.0) / np.array([4.0, 24.0]))
 
 
@@ -168,6 +169,6 @@ def test_decay_halves_the_odds_at_the_half_life() -> None:
         ({"max_age_half_lives": 0.0}, "max_age_half_lives"),
     ],
 )
-def test_bad_settings_are_named(settings: dict, message: str) -> None:
+def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         NewsroomConfig(**settings)

@@ -64,7 +64,7 @@ def test_effects_have_the_right_direction() -> None:
     assert np.corrcoef(match.ravel(), fresh.ravel())[0, 1] > 0.3
     assert np.corrcoef(match.ravel(), log_minutes.ravel())[0, 1] > 0.2
     for switch, weight in (("fatigue", "memory"), ("satiation", "satiation")):
-        off = used_feed(**{switch: False})
+        off = used_feed(**dict[str, Any]({switch: False}))
         with pytest.raises(KeyError):  # nothing of it is kept
             off.state[weight]
         np.testing.assert_array_equal(expected(off)[0], expected(off, **{weight: state[weight]})[0])

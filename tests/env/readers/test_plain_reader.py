@@ -25,6 +25,14 @@ NEW_SWITCHES = ("sessions", "interest_drift", "surges")
 OLD_SWITCHES = tuple(name for name in SWITCHES if name not in NEW_SWITCHES)
 
 
+def changed(config: NewsReaderConfig, name: str, value: Any) -> NewsReaderConfig:
+    return dataclasses.replace(config, **{name: value})
+
+
+def without(config: NewsReaderConfig, switch: str) -> NewsReaderConfig:
+    return changed(config, switch, False)
+
+
 def first_disagreement(shipped: NewsReaderConfig, plain: NewsReaderConfig) -> tuple[str, int]:
     """What the shipped reader and the plain one first differ in ("" if in nothing), and visits compared."""
     feed, compared = Feed(site_of(plain), NewsReader(shipped), SEED), 0
@@ -69,7 +77,7 @@ def first_disagreement(shipped: NewsReaderConfig, plain: NewsReaderConfig) -> tu
     + [("modern", off) for off in (None, *NEW_SWITCHES, "position_bias", "fatigue", "satiation", "delayed_effects")],
 )
 def test_equals_the_plain_version(base: str, off: str | None) -> None:
-    config = CONFIGS[base] if off is None else dataclasses.replace(CONFIGS[base], **{off: False})
+    config = CONFIGS[base] if off is None else without(CONFIGS[base], off)
     difference, compared = first_disagreement(config, config)
     assert difference == ""
     assert compared > 200
@@ -100,7 +108,7 @@ def wrong_configs() -> dict[str, tuple[NewsReaderConfig, str]]:
                     continue
                 wrong = 0.2 if name == "dwell_log_minutes" else getattr(config, name) * factor
                 with contextlib.suppress(ValueError):  # a setting that has no sign
-                    found[f"{base} {name} {factor}"] = (dataclasses.replace(config, **{name: wrong}), base)
+                    found[f"{base} {name} {factor}"] = (changed(config, name, wrong), base)
     return found
 
 
@@ -125,7 +133,7 @@ def test_another_form_of_a_mechanism_does_not_equal_it(wrong: dict[str, Any]) ->
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_a_switch_that_is_not_obeyed_does_not_equal_it(switch: str) -> None:
     base = MODERN if switch in NEW_SWITCHES else EAGER
-    assert first_disagreement(base, dataclasses.replace(base, **{switch: False}))[0] != ""
+    assert first_disagreement(base, without(base, switch))[0] != ""
 
 
 PARAMETERS = {
@@ -169,7 +177,7 @@ def test_a_mechanism_matters_when_on_and_vanishes_when_off(switch: str, name: st
     base = MODERN if switch in NEW_SWITCHES else EAGER
     other = dataclasses.replace(base, **{name: value})
     assert story(base) != story(other)
-    assert story(dataclasses.replace(base, **{switch: False})) == story(dataclasses.replace(other, **{switch: False}))
+    assert story(without(base, switch)) == story(without(other, switch))
 
 
 def test_every_switch_is_tested() -> None:

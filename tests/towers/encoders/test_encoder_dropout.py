@@ -1,5 +1,7 @@
 """Dropout of the towers: its rate, its stream, and that it is off when serving."""
 
+from typing import Any
+
 import pytest
 import torch
 from scipy import stats
@@ -16,7 +18,7 @@ def zeros_pvalue(claimed: float, rate: float) -> float:
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
-def test_the_rate_is_the_stated_one(rate) -> None:
+def test_the_rate_is_the_stated_one(rate: float) -> None:
     assert zeros_pvalue(rate, rate) > 1e-3
     assert zeros_pvalue(rate + 0.01, rate) < 1e-3  # the check can fail
     values = Dropout(rate, seeded())(torch.full((1000,), 3.0))
@@ -74,7 +76,7 @@ def test_gradients_pass_where_values_do() -> None:
     "options", [{}, {"layer_norm": True}, {"residual": True}, {"layer_norm": True, "residual": True}]
 )
 @pytest.mark.parametrize("widths", [(256, 256, 256), (512, 256, 128)])
-def test_feed_forward_options_keep_the_spread_of_the_start(widths, options) -> None:
+def test_feed_forward_options_keep_the_spread_of_the_start(widths: Any, options: Any) -> None:
     net = FeedForward(64, widths, 64, seeded(), out_gain=0.5, **options)
     out = net(torch.randn(500, 64, generator=seeded(1)))
     assert out.square().mean().sqrt().item() == pytest.approx(0.5, rel=0.2)

@@ -67,7 +67,7 @@ def test_start_depends_on_the_generator_alone() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_an_interaction_of_two_fields_is_learned(seed) -> None:
+def test_an_interaction_of_two_fields_is_learned(seed: int) -> None:
     """The sign of a product of two fields, of which no linear map of the fields knows anything."""
     generator = seeded(seed)
     net = FieldAttention((2, 2), 1, 2, 16, generator)

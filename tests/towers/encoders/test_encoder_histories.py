@@ -1,6 +1,7 @@
 """What every history encoder keeps to: padding, cutting, empty histories, batches of one, gradients, state."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ ORDERED = ("gru", "sasrec", "bert4rec")
 LENGTHS = torch.tensor([7, 4, 1, 0, 6])
 
 
-def make(name: str, in_dim: int = 6, out_dim: int = 8, **settings) -> HistoryEncoder:
+def make(name: str, in_dim: int = 6, out_dim: int = 8, **settings: Any) -> HistoryEncoder:
     """An encoder whose parameters are all away from zero."""
     return lively(make_history_encoder(name, in_dim, out_dim, generator=seeded(3), **settings), 4)
 
@@ -33,7 +34,7 @@ def assert_near(left: Tensor, right: Tensor) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_padding_changes_nothing(name) -> None:
+def test_padding_changes_nothing(name: str) -> None:
     encoder = make(name)
     vectors, mask = histories()
     out = encoder(vectors, mask)
@@ -53,7 +54,7 @@ def test_padding_changes_nothing(name) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_batch_of_one_equals_its_row(name) -> None:
+def test_a_batch_of_one_equals_its_row(name: str) -> None:
     encoder = make(name)
     vectors, mask = histories()
     out = encoder(vectors, mask)
@@ -65,7 +66,7 @@ def test_a_batch_of_one_equals_its_row(name) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_long_histories_are_cut_at_the_old_end(name) -> None:
+def test_long_histories_are_cut_at_the_old_end(name: str) -> None:
     encoder = make(name, max_length=4)
     vectors, mask = histories()
     out = encoder(vectors, mask)
@@ -80,7 +81,7 @@ def test_long_histories_are_cut_at_the_old_end(name) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_readers_without_history_share_a_learned_vector(name) -> None:
+def test_readers_without_history_share_a_learned_vector(name: str) -> None:
     encoder = make(name)
     vectors, mask = histories()
     nobody = encoder(vectors, mask)[3]
@@ -97,7 +98,7 @@ def test_readers_without_history_share_a_learned_vector(name) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gradients_are_those_of_the_function(name) -> None:
+def test_gradients_are_those_of_the_function(name: str) -> None:
     """In float64, of the clicks and of every parameter, one reader of three without history."""
     encoder = make(name, 3, 4, layers=1 if name != "gru" else 2, max_length=3).double()
     mask = torch.arange(3) < torch.tensor([[3], [2], [0]])
@@ -116,7 +117,7 @@ def test_gradients_are_those_of_the_function(name) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_order_matters_to_those_that_read_it(name) -> None:
+def test_order_matters_to_those_that_read_it(name: str) -> None:
     encoder = make(name)
     vectors, mask = histories()
     flipped = vectors.clone()
@@ -126,7 +127,7 @@ def test_order_matters_to_those_that_read_it(name) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_start_depends_on_the_generator_alone(name) -> None:
+def test_start_depends_on_the_generator_alone(name: str) -> None:
     before = torch.random.get_rng_state()
     settings = {"in_dim": 6, "out_dim": 8, "dropout": 0.2}
     one, same, other = (make_history_encoder(name, **settings, generator=seeded(s)) for s in (1, 1, 2))
@@ -139,7 +140,7 @@ def test_start_depends_on_the_generator_alone(name) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_state_restores_the_run_with_its_dropout(name) -> None:
+def test_state_restores_the_run_with_its_dropout(name: str) -> None:
     first = make(name, dropout=0.3).train()
     vectors, mask = histories()
     first(vectors, mask)
@@ -190,6 +191,6 @@ def test_self_attention_is_its_formula() -> None:
         (lambda: make("sasrec")(torch.ones(1, 2, 6), torch.tensor([[False, True]])), "1 rows with a gap"),
     ],
 )
-def test_refusals_name_the_argument(call, message) -> None:
+def test_refusals_name_the_argument(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

@@ -81,13 +81,13 @@ def accuracy(name: str, task: Task, seed: int, steps: int) -> float:
 
 
 @pytest.mark.parametrize("name", ["gru", "sasrec", "bert4rec"])
-def test_sequence_encoders_learn_what_came_last(name) -> None:
+def test_sequence_encoders_learn_what_came_last(name: str) -> None:
     for seed in SEEDS:
         assert accuracy(name, which_came_last, seed, 150) > 0.9
 
 
 @pytest.mark.parametrize("name", ["mean", "attention", "nrms"])
-def test_encoders_of_sets_cannot_tell_what_came_last(name) -> None:
+def test_encoders_of_sets_cannot_tell_what_came_last(name: str) -> None:
     for seed in SEEDS:
         assert accuracy(name, which_came_last, seed, 60) < 0.55  # .5 +- .011
 

@@ -1,5 +1,7 @@
 """Training on all clicks of a history: states that see older clicks only, and states of hidden clicks."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ LENGTHS = torch.tensor([6, 4, 1, 0])
 CAUSAL = ("gru", "sasrec")
 
 
-def make(name: str, **settings) -> CausalEncoder | BERT4Rec:
+def make(name: str, **settings: Any) -> CausalEncoder | BERT4Rec:
     encoder = lively(make_history_encoder(name, 5, 8, generator=seeded(3), **settings), 4)
     assert isinstance(encoder, CausalEncoder | BERT4Rec)
     return encoder
@@ -44,7 +46,7 @@ def test_names_say_what_can_be_trained_on() -> None:
 
 
 @pytest.mark.parametrize("name", CAUSAL)
-def test_next_states_see_strictly_older_clicks_and_all_of_them(name) -> None:
+def test_next_states_see_strictly_older_clicks_and_all_of_them(name: str) -> None:
     encoder = make(name)
     vectors = torch.randn(1, 6, 5, generator=seeded(2), requires_grad=True)
     seen = influence(encoder.next_states(vectors, torch.ones(1, 6, dtype=torch.bool)), vectors)
@@ -52,7 +54,7 @@ def test_next_states_see_strictly_older_clicks_and_all_of_them(name) -> None:
 
 
 @pytest.mark.parametrize("name", CAUSAL)
-def test_next_states_are_what_serving_computes(name) -> None:
+def test_next_states_are_what_serving_computes(name: str) -> None:
     encoder = make(name)
     vectors, mask = histories()
     states = encoder.next_states(vectors, mask)
@@ -67,7 +69,7 @@ def test_next_states_are_what_serving_computes(name) -> None:
 
 
 @pytest.mark.parametrize("name", CAUSAL)
-def test_next_states_ignore_padding(name) -> None:
+def test_next_states_ignore_padding(name: str) -> None:
     encoder = make(name)
     vectors, mask = histories()
     states = encoder.next_states(vectors, mask)
@@ -101,7 +103,7 @@ def test_masked_states_are_what_serving_computes() -> None:
 
 
 @pytest.mark.parametrize("name", [*CAUSAL, "bert4rec"])
-def test_one_click_more_than_the_encoder_holds_can_be_predicted(name) -> None:
+def test_one_click_more_than_the_encoder_holds_can_be_predicted(name: str) -> None:
     vectors, mask = histories()
 
     def call(length: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Feed-forward networks, history mean, features: shapes, padding, batch of one, normalisation, tables."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from helpers.draws import seeded
 
 
 @pytest.mark.parametrize("widths", [(), (8,), (1024, 512, 256)])
-def test_feed_forward_has_the_depth_and_spread_it_is_given(widths) -> None:
+def test_feed_forward_has_the_depth_and_spread_it_is_given(widths: Any) -> None:
     net = FeedForward(20, widths, 64, seeded(), out_gain=0.5)
     dims = [20, *widths, 64]
     assert sum(p.numel() for p in net.parameters()) == sum(a * b + b for a, b in pairwise(dims))

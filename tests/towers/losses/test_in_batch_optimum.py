@@ -11,6 +11,7 @@ by one Newton step, which must not move it. (Calling the shipped function for al
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -73,7 +74,7 @@ def shipped_loss(
                     one_hot[ids],
                     ids,
                     log_q[ids],
-                    correction=kind,
+                    correction=kind,  # type: ignore[arg-type]
                     temperature=temperature,
                     weight=reader_of[reader, ids],
                     normalise="count",
@@ -113,7 +114,7 @@ def error(table: Tensor, truth: Tensor) -> float:
 
 @pytest.mark.parametrize("batch_size", [2, 4, 8])
 @pytest.mark.parametrize(("kind", "truth"), [("nce", P.log()), ("none", (P / Q).log())])
-def test_optimum_is_exact_at_every_batch_size(kind, truth, batch_size) -> None:
+def test_optimum_is_exact_at_every_batch_size(kind: str, truth: Any, batch_size: int) -> None:
     # The shipped gradient vanishes there: a Newton step from the truth stays at it.
     step = newton_step(shipped_loss(kind, batch_size), plain_loss(kind, batch_size), truth)
     assert centred(step).abs().max() < 1e-5
@@ -125,7 +126,7 @@ def test_optimum_is_exact_at_every_batch_size(kind, truth, batch_size) -> None:
 
 
 @pytest.mark.parametrize(("batch_size", "miss"), [(2, 1.41), (4, 0.42), (8, 0.15)])
-def test_full_is_off_at_small_batches_by_the_known_amount(batch_size, miss) -> None:
+def test_full_is_off_at_small_batches_by_the_known_amount(batch_size: int, miss: float) -> None:
     optimum = minimise(plain_loss("full", batch_size), P.log())
     assert error(optimum, P.log()) == pytest.approx(miss, abs=0.006)
     step = newton_step(shipped_loss("full", batch_size), plain_loss("full", batch_size), optimum)
@@ -133,7 +134,7 @@ def test_full_is_off_at_small_batches_by_the_known_amount(batch_size, miss) -> N
 
 
 @pytest.mark.parametrize(("batch_size", "miss"), [(4, 0.26), (8, 0.52)])
-def test_masking_hits_with_log_q_is_biased(batch_size, miss) -> None:
+def test_masking_hits_with_log_q_is_biased(batch_size: int, miss: float) -> None:
     """The control that must fail: were the shipped `nce` to mask, its optimum would be this far off."""
     optimum = minimise(plain_loss("masked", batch_size), P.log())
     assert error(optimum, P.log()) == pytest.approx(miss, abs=0.006)

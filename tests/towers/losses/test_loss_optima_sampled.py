@@ -8,6 +8,7 @@ Errors are the largest over readers and articles, of scores centred per reader, 
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -91,7 +92,7 @@ def test_full_softmax_gives_log_p() -> None:
     [(iid_from(2, UNIFORM), 0.0), (distinct_others, 0.0), (iid_others, 0.0625), (distinct_of_all, 0.0585)],
     ids=["iid-kept", "distinct-without-own", "iid-without-own", "distinct-of-all"],
 )
-def test_uniform_sampled_softmax_is_exact_in_two_forms_only(draw, miss) -> None:
+def test_uniform_sampled_softmax_is_exact_in_two_forms_only(draw: Any, miss: float) -> None:
     reader, own, ids, chance = rows_of(draw)
     user = torch.eye(READERS, dtype=torch.float64)[reader]
 
@@ -130,7 +131,7 @@ def test_shared_distinct_negatives_are_exact_once_the_own_article_is_masked() ->
 
 
 @pytest.mark.parametrize("size", [1, 3, 7])
-def test_softmax_with_log_q_on_both_sides_is_exact_for_every_number_of_negatives(size) -> None:
+def test_softmax_with_log_q_on_both_sides_is_exact_for_every_number_of_negatives(size: int) -> None:
     reader, own, ids, chance = rows_of(iid_from(size, Q))
 
     def loss(table: Tensor, *, both: bool = True, masked: bool = False) -> Tensor:
@@ -174,7 +175,7 @@ def test_log_q_comes_after_the_temperature_else_popularity_remains() -> None:
 
 
 @pytest.mark.parametrize(("rows", "uniform", "residue"), [(2, 1, 0.027), (3, 2, 0.017), (5, 4, 0.0098)])
-def test_mixed_negatives_in_fixed_numbers_leave_a_residue_that_shrinks(rows, uniform, residue) -> None:
+def test_mixed_negatives_in_fixed_numbers_leave_a_residue_that_shrinks(rows: Any, uniform: Any, residue: float) -> None:
     in_batch, in_chance = draws(rows - 1, Q)
     extra, extra_chance = draws(uniform, UNIFORM)
     ids = torch.cat([in_batch.repeat_interleave(len(extra), 0), extra.repeat(len(in_batch), 1)], dim=1)
@@ -257,7 +258,7 @@ def test_at_64_rows_nce_is_right_and_masking_is_worse_than_ever() -> None:
 
 
 @pytest.mark.parametrize("chances", [UNIFORM, Q, Q.flip(0)], ids=["uniform", "popular", "any"])
-def test_bpr_gives_log_p_less_log_q(chances) -> None:
+def test_bpr_gives_log_p_less_log_q(chances: Any) -> None:
     reader, own, ids, chance = rows_of(iid_from(1, chances))
     rows = torch.arange(len(own))
 
@@ -287,13 +288,13 @@ def gbce_optimum(draw: Callable[[int], tuple[Tensor, Tensor]], num_items: int, t
 
 
 @pytest.mark.parametrize("chances", [UNIFORM, Q], ids=["uniform", "popular"])
-def test_sampled_bce_gives_log_p_less_log_mq_without_any_constant(chances) -> None:
+def test_sampled_bce_gives_log_p_less_log_mq_without_any_constant(chances: Any) -> None:
     optimum = gbce_optimum(iid_from(3, chances), num_items=ARTICLES, t=0.0)
     torch.testing.assert_close(optimum, (P / (3 * chances)).log(), atol=1e-7, rtol=0)
 
 
 @pytest.mark.parametrize(("t", "value"), [(0.0, 0.625), (0.5, 0.5384615385), (1.0, 0.4)])
-def test_gbce_calibrates_by_t(t, value) -> None:
+def test_gbce_calibrates_by_t(t: float, value: Any) -> None:
     optimum = gbce_optimum(distinct_others, num_items=ARTICLES, t=t).sigmoid()
     assert optimum[1, 0].item() == pytest.approx(value, abs=1e-7)  # p = .4
     alpha = 2 / 5

@@ -7,6 +7,7 @@ chance; LBFGS starts from zero. Errors are of scores, centred where the loss lea
 
 import functools
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -66,7 +67,7 @@ def close(seen: Tensor, truth: Tensor, tolerance: float = 1e-7) -> bool:
     return bool((seen - truth).abs().max() < tolerance)
 
 
-def bce_optimum(theta: Tensor, **settings: object) -> Tensor:
+def bce_optimum(theta: Tensor, **settings: Any) -> Tensor:
     slate, clicked, chance = served(theta)
     weight = chance[:, None].expand(-1, 3)
     return minimise(lambda scores: bce_loss(scores[slate], clicked, weight=weight, **settings))
@@ -89,7 +90,7 @@ def test_without_position_bias_bce_gives_the_click_rate() -> None:
 
 
 @pytest.mark.parametrize("loss_of", [slate_softmax_loss, slate_bpr_loss])
-def test_without_position_bias_slate_losses_give_the_logit_and_exposure_cancels(loss_of) -> None:
+def test_without_position_bias_slate_losses_give_the_logit_and_exposure_cancels(loss_of: Any) -> None:
     slate, clicked, chance = served(ALWAYS)
     optimum = minimise(lambda scores: loss_of(scores[slate], clicked, weight=chance))
     assert close(centred(optimum), centred(LOGIT))
@@ -198,7 +199,7 @@ def test_clicks_as_softmax_positives_learn_exposure_unless_weighted() -> None:
 
 
 @pytest.mark.parametrize("loss_of", [slate_softmax_loss, slate_bpr_loss])
-def test_slate_losses_with_weighted_clicks_are_not_exact(loss_of) -> None:
+def test_slate_losses_with_weighted_clicks_are_not_exact(loss_of: Any) -> None:
     """By 1/theta they come closer: their non-clicks are still partly of articles that nobody looked at.
 
     By 1/(slot propensity x theta), which the softmax over the catalogue needs, they are far off: a slate's exposure

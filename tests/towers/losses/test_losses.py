@@ -1,6 +1,7 @@
 """Regression losses and the in-batch softmax: fixed values (float64), gradients, types, refusals."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -20,12 +21,18 @@ EXTRA = torch.tensor([[0.2, 0.4], [0.5, -0.5]], dtype=torch.float64)
 EXTRA_IDS = torch.tensor([2, 1])
 
 
-def in_batch(correction: str = "nce", **changes: object) -> Tensor:
-    arguments = {"user": USER, "item": ITEM, "item_ids": IDS, "log_q": Q.log()[IDS], "correction": correction}
+def in_batch(correction: str = "nce", **changes: Any) -> Tensor:
+    arguments: dict[str, Any] = {
+        "user": USER,
+        "item": ITEM,
+        "item_ids": IDS,
+        "log_q": Q.log()[IDS],
+        "correction": correction,
+    }
     return in_batch_softmax_loss(**{**arguments, **changes})
 
 
-def mixed(correction: str, **changes: object) -> Tensor:
+def mixed(correction: str, **changes: Any) -> Tensor:
     expected = 2 * Q + 2 / 3  # B - 1 = 2 in-batch draws, and 2 uniform ones over 3 live articles
     extra = {"extra_item": EXTRA, "extra_ids": EXTRA_IDS, "extra_log_q": expected.log()[EXTRA_IDS]}
     return in_batch(correction, **{"log_q": expected.log()[IDS], **extra, **changes})
@@ -56,7 +63,7 @@ def masked_with_log_q() -> Tensor:
         (masked_with_log_q, 0.4470775943),
     ],
 )
-def test_fixed_values(seen, value) -> None:
+def test_fixed_values(seen: Any, value: Any) -> None:
     loss = seen()
     assert loss.dtype == torch.float64
     assert loss.item() == pytest.approx(value, abs=1e-9)
@@ -112,7 +119,7 @@ def test_row_weights() -> None:
 
 @pytest.mark.parametrize("correction", ["nce", "full", "none"])
 @pytest.mark.parametrize("call", [in_batch, mixed])
-def test_constant_and_order_do_not_matter(call, correction) -> None:
+def test_constant_and_order_do_not_matter(call: Any, correction: Any) -> None:
     ones = torch.ones(3, 1, dtype=torch.float64)
     shifts = torch.tensor([[5.0], [-3.0], [40.0]], dtype=torch.float64)
     shifted = {"user": torch.cat([USER, shifts], 1), "item": torch.cat([ITEM, ones], 1)}
@@ -129,7 +136,7 @@ def test_constant_and_order_do_not_matter(call, correction) -> None:
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_gradients_stay_finite_at_large_scores(sign) -> None:
+def test_gradients_stay_finite_at_large_scores(sign: float) -> None:
     size = sign * 1e4
     for loss in (
         lambda s: bce_loss(s, CLICKED),
@@ -153,7 +160,7 @@ def test_gradients_stay_finite_at_large_scores(sign) -> None:
 
 
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
-def test_halves_rise_to_float32(half) -> None:
+def test_halves_rise_to_float32(half: Any) -> None:
     assert mse_loss(SCORE.to(half), CLICKED).dtype == torch.float32
     assert bce_loss(SCORE.to(half), CLICKED, log_examination=THETA.log()).dtype == torch.float32
     for correction in ("nce", "full", "none"):
@@ -205,6 +212,6 @@ def test_autocast_does_not_lower_the_scores() -> None:
         (lambda: mixed("nce", extra_item=EXTRA[:, :1]), "extra_item: got shape"),
     ],
 )
-def test_refusals_name_the_argument(call, message) -> None:
+def test_refusals_name_the_argument(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

@@ -1,6 +1,7 @@
 """In-batch softmax with negatives of one row only: equal to the plain form, row by row."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -50,7 +51,7 @@ def slow(correction: str, *, shared: bool, temperature: float = 1.0) -> list[flo
 
 @pytest.mark.parametrize("correction", ["nce", "full", "none"])
 @pytest.mark.parametrize("shared", [False, True])
-def test_equals_the_plain_form(correction, shared) -> None:
+def test_equals_the_plain_form(correction: Any, shared: Any) -> None:
     rows = slow(correction, shared=shared, temperature=0.5)
     settings = {"correction": correction, "temperature": 0.5, **ALONE, **(SHARED if shared else {})}
     loss = in_batch_softmax_loss(USER, ITEM, IDS, LOG_Q, **settings)
@@ -119,6 +120,6 @@ def test_rows_without_any_negative_are_skipped() -> None:
         ({"row_log_q": OWN_LOG_Q[:, :2]}, "row_log_q: got shape"),
     ],
 )
-def test_refusals_name_the_argument(changes, message) -> None:
+def test_refusals_name_the_argument(changes: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         in_batch_softmax_loss(USER, ITEM, IDS, LOG_Q, **{**ALONE, **changes})

@@ -1,6 +1,7 @@
 """Softmax, pair, slate and examination losses: fixed values (float64), skipped rows, refusals."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -75,7 +76,7 @@ def in_batch_by_hand(*, masked: bool, temperature: float = 1.0) -> torch.Tensor:
         (lambda: in_batch_by_hand(masked=True), 0.5295797786),
     ],
 )
-def test_fixed_values(seen, value) -> None:
+def test_fixed_values(seen: Any, value: Any) -> None:
     loss = seen()
     assert loss.dtype == torch.float64
     assert loss.item() == pytest.approx(value, abs=1e-9)
@@ -167,7 +168,7 @@ def test_rows_without_negatives_are_skipped_and_counted() -> None:
 
 
 @pytest.mark.parametrize("loss_of", [slate_softmax_loss, slate_bpr_loss])
-def test_slates_with_all_or_no_clicks_are_skipped_and_counted(loss_of) -> None:
+def test_slates_with_all_or_no_clicks_are_skipped_and_counted(loss_of: Any) -> None:
     score = torch.cat([SCORE, doubles([1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [1.0, 1.0, math.nan])]).requires_grad_()
     clicked = torch.cat([CLICKED, torch.tensor([[False] * 3, [True] * 3, [True, True, False]])])
     valid = torch.ones(5, 3, dtype=torch.bool)
@@ -186,7 +187,7 @@ def test_slates_with_all_or_no_clicks_are_skipped_and_counted(loss_of) -> None:
 
 
 @pytest.mark.parametrize("loss_of", [slate_softmax_loss, slate_bpr_loss])
-def test_articles_that_were_not_shown_do_not_count(loss_of) -> None:
+def test_articles_that_were_not_shown_do_not_count(loss_of: Any) -> None:
     padded = torch.cat([SCORE, doubles([50.0], [-50.0])], dim=1)
     clicked = torch.cat([CLICKED, torch.tensor([[False], [True]])], dim=1)
     valid = torch.tensor([[True, True, True, False]] * 2)
@@ -262,6 +263,6 @@ LONELY = torch.zeros(3, dtype=torch.int64)
         (lambda: in_batch_softmax_loss(USER, ITEM, LONELY, LOG_Q, correction="full"), "needs 'a negative|negative"),
     ],
 )
-def test_refusals_name_the_argument(call, message) -> None:
+def test_refusals_name_the_argument(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

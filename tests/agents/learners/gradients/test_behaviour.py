@@ -27,7 +27,7 @@ def fitted(head: BehaviourHead, reader: Tensor, article: Tensor, each: Tensor, c
         loss.backward()
         return loss
 
-    optimiser.step(closure)  # type: ignore[arg-type]
+    optimiser.step(closure)
     return head
 
 

@@ -21,7 +21,7 @@ REWARD = np.arange(1.0, 11.0)
 BETA = (11.0 - REWARD) / 55.0
 TOP_K_REWARD = np.array([10.0, 9.0] + [1.0] * 8)
 UNIFORM = np.full(10, 0.1)
-EXACT = {"rtol": 0, "atol": 1e-9}
+EXACT: dict[str, Any] = {"rtol": 0, "atol": 1e-9}
 Coefficient = Callable[[Doubles], Doubles]
 """Of the chances pi (10,) to the expected coefficient of each action's ``grad log pi`` (10,)."""
 
@@ -192,7 +192,7 @@ def clip_objective(log_omega: Doubles, delta: float = 0.2) -> Doubles:
 def test_weights_of_a_batch() -> None:
     beta = np.array([0.5, 0.1, 0.02, 0.001])
     pi = OMEGA * beta
-    near = {"rtol": 0, "atol": 1e-6}
+    near: dict[str, Any] = {"rtol": 0, "atol": 1e-6}
     nis = importance_weight(pi, beta, "nis")
     np.testing.assert_allclose(nis, (0.056338, 0.112676, 0.450704, 3.380282), **near)
     assert nis.mean() == pytest.approx(1.0, abs=1e-12)

@@ -32,7 +32,7 @@ LOGGER, TARGET = np.array([1.0, 0.2, -0.5, 0.7]), np.array([0.0, 0.7, 0.5, 0.7])
 SLATES = np.array(list(itertools.permutations(range(N), K)))
 APPEAL = 0.05 + 0.55 * np.arange(N) / 7
 ESTIMATORS: tuple[str, ...] = ("inclusion", "marginal", "chen", "none", "prefix", "joint")
-EXACT = {"rtol": 0, "atol": 1e-9}
+EXACT: dict[str, Any] = {"rtol": 0, "atol": 1e-9}
 LOW = -200.0
 """Logit of an article outside the shortlist: live, so explored, but with no share of the softmax."""
 
@@ -346,7 +346,7 @@ def test_ratios_that_are_weighed(estimator: str) -> None:
         "prefix": product,
         "joint": np.repeat(product[:, -1:], K, axis=1),
     }[estimator]
-    within = {"rtol": 2e-5 if estimator == "marginal" else 1e-10}
+    within: dict[str, Any] = {"rtol": 2e-5 if estimator == "marginal" else 1e-10}
     advantage = rewards("cascade") - 0.2
     _, weight = shipped(estimator, advantage)
     np.testing.assert_allclose(weight, ratio, **within)
