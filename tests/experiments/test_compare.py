@@ -94,7 +94,7 @@ def test_through_the_vector_face_all_files_are_the_same(
 
     seen: list[str] = []
 
-    make_drive = runner.make_drive
+    make_drive = vars(runner)["make_drive"]
     monkeypatch.setattr(CompareConfig, "runs", through_the_face)
     monkeypatch.setattr(runner, "make_drive", lambda config: seen.append(config.face) or make_drive(config))
     run(tmp_path)
@@ -108,7 +108,7 @@ def test_finished_runs_are_skipped_and_others_get_folders_of_their_own(
     run(tmp_path)
 
     ran: list[tuple[str, int]] = []
-    make_drive = runner.make_drive
+    make_drive = vars(runner)["make_drive"]
 
     def noted(config: RunConfig) -> Any:
         ran.append((config.agent, config.seed))
@@ -207,7 +207,7 @@ def test_the_command_ends_with_the_error_of_a_failed_run(
 
 def test_failures_that_leave_no_common_seed_are_still_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    make_drive = runner.make_drive
+    make_drive = vars(runner)["make_drive"]
 
     def failing(config: RunConfig) -> Any:
         if (config.agent, config.seed) in (("recent", 0), ("random", 1)):

@@ -247,7 +247,7 @@ def test_a_sampler_with_a_memory_goes_on_with_it(my_towers: Any) -> None:
             self.drawn.extend(state["drawn"].tolist())
 
     made: list[Any] = []
-    NEGATIVES["newest"] = lambda: made.append(Counting()) or made[-1]  # type: ignore[func-returns-value]
+    NEGATIVES["newest"] = lambda: made.append(Counting()) or made[-1]
     first, second = (ContrastiveLearner(ContrastiveConfig(loss="margin", negatives="newest")) for _ in range(2))
     made[0].drawn += [3, 1]
     second.restore(first.snapshot())

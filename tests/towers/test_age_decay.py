@@ -158,7 +158,7 @@ def test_columns_scaled_to_the_spread_of_the_others_give_the_same_product(decay:
     torch.testing.assert_close((query / scale) @ scaled.T, query @ columns.T, atol=1e-4, rtol=1e-5)
 
 
-def fit_clicks(decay: AgeDecay, truth: Callable[[Tensor, Tensor, Tensor], Tensor]) -> tuple[Tensor, float]:
+def fit_clicks(decay: AgeDecay, truth: Callable[[Tensor, Tensor, Tensor], Tensor]) -> tuple[float, float]:
     """Fit two kinds of readers and of articles to 30,000 clicks.
 
     Returns the largest error of the fitted log-odds for each pair of kinds over ages 0 .. 48 h, and the loss.

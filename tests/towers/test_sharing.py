@@ -52,7 +52,7 @@ def user_side(model: TwoTower, *, through_history: bool) -> torch.Tensor:
 def reached(model: TwoTower, loss: torch.Tensor) -> set[str]:
     """Names of the parameters that a loss moves."""
     model.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     return {name for name, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())}
 
 

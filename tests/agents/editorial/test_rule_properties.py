@@ -100,7 +100,7 @@ def test_propensities_equal_plain_enumeration_for_any_rules(rules: list[Any], se
 @pytest.mark.parametrize("text", CASES.values())
 def test_rules_are_written_as_they_are_read(text: str) -> None:
     rules = rules_of(text)
-    every = (*rules.exclude, *rules.caps, *rules.pins, *rules.shares)
+    every: tuple[Any, ...] = (*rules.exclude, *rules.caps, *rules.pins, *rules.shares)
     assert rules_of("+".join(map(str, every))) == rules_of(str(every) if every else "") == rules_of(every) == rules
 
 

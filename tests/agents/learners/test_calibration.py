@@ -62,7 +62,7 @@ def fitted(
         loss = learner.loss(learning, rng)
         assert loss is not None
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
     logged.store.refresh(now)
     if finish:

@@ -199,10 +199,10 @@ def test_every_loss_and_sampler_is_tried_or_refused() -> None:
 def test_gradients_reach_both_towers(logged: Logged, loss: str, negatives: str) -> None:
     learner, _ = noting_learner(logged, loss=loss, negatives=negatives)
     agent = logged.agent
-    learning = Learning(copy.deepcopy(agent.model), agent.store, replay_of(agent))
+    learning: Any = Learning(copy.deepcopy(agent.model), agent.store, replay_of(agent))
     value = learner.loss(learning, np.random.default_rng(0))
     assert value is not None
-    value.backward()  # type: ignore[no-untyped-call]
+    value.backward()
     for part in (learning.model.item_tower, learning.model.user_tower, learning.model.item_features):
         for parameter in part.parameters():
             assert parameter.grad is not None

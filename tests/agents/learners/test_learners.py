@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -29,12 +29,13 @@ SITE = FeedConfig(num_readers=150, days=9.0, slate_size=4, newsroom=NewsroomConf
 def agents() -> dict[str, Any]:
     """Agents after a day and trainings, with what they serve and see; copy the learners before changing them."""
     made = {}
-    for name, settings in {
+    options: dict[str, dict[str, Any]] = {
         "regression": {},
         "contrastive": {"replay_visits": 200},
         "contrastive-exponential": {"replay_visits": 200, "age_decay": "exponential"},
         "contrastive-uniform": {"replay_visits": 200, "num_negatives": 40},
-    }.items():
+    }
+    for name, settings in options.items():
         feed = Feed(SITE, seed=2)
         # Random slates: more articles are clicked than a policy would show. The ring has wrapped.
         kind = name.removesuffix("-exponential")
@@ -73,7 +74,7 @@ def test_regression_equals_a_plain_pass_over_impressions(
     agents: dict[str, Any], target: str, examination: float | None
 ) -> None:
     agent = agents["regression"]
-    learner = RegressionLearner(RegressionConfig(target=target, examination=examination, batch_visits=20))
+    learner: Any = RegressionLearner(RegressionConfig(target=target, examination=examination, batch_visits=20))
     learning, rng = with_holes(agent), Recorder(3)
     loss = learner.loss(learning, rng)
     losses = []
@@ -126,7 +127,7 @@ def test_biases_start_where_the_data_are(agents: dict[str, Any], target: str) ->
     learner.prepare(learning)
     every = learning.replay.take(np.arange(len(learning.replay)))
     shown = (every.article_id >= 0).sum()
-    bias = learning.model.prediction.global_bias.item()
+    bias = float(cast("Any", learning.model).prediction.global_bias)
     if target == "click":
         rate = (every.clicks.sum() + 0.5) / (shown + 1)
         assert bias == pytest.approx(np.log(rate / (1 - rate)), rel=1e-6)
@@ -186,7 +187,7 @@ def test_contrastive_equals_a_plain_matrix(agents: dict[str, Any], name: str, we
     agent = agents[name]
     assert replay_of(agent).total > len(replay_of(agent))  # wrapped
     mixed = {"negatives": "mixed", "num_negatives": 20} if name.endswith("uniform") else {}
-    learner = ContrastiveLearner(type(learner_of(agent).config)(batch_clicks=12, **mixed, **WEIGHTS[weights]))
+    learner: Any = ContrastiveLearner(type(learner_of(agent).config)(batch_clicks=12, **mixed, **WEIGHTS[weights]))
     learner.restore(learner_of(agent).snapshot())
     rng = Recorder(6)
     loss = learner.loss(learning_of(agent), rng)

@@ -149,13 +149,14 @@ LOSSES: dict[str, dict[str, Any]] = {
 def test_every_loss_equals_a_plain_pass(agents: dict[str, Any], option: str, prediction: str) -> None:
     agent = agents[prediction]
     learning, config = with_holes(agent), RegressionConfig(batch_visits=40, **LOSSES[option])
-    learner, rng = RegressionLearner(config), Recorder(3, all_draws=True)
+    learner: Any = RegressionLearner(config)
+    rng = Recorder(3, all_draws=True)
     with torch.no_grad():
         learner._heads.slope += 0.3  # apart from where it starts
         learner._heads.offset -= 0.2
         slope, offset = learner._heads.slope.tolist(), learner._heads.offset.tolist()
     learner.begin(learning, 30.0)
-    loss = learner.loss(learning, rng)  # type: ignore[arg-type]
+    loss = learner.loss(learning, rng)
     assert loss is not None
     following = next_clicks(learning.replay)
     visits = [plain_scores(learning, int(slot)) for slot in rng.drawn[0]]
@@ -258,7 +259,7 @@ class Planted:
             loss = learner.loss(learning, rng)
             assert loss is not None
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
         return learner
 
@@ -371,7 +372,7 @@ def test_a_sum_of_tasks_trains_the_towers_and_the_scales(planted: Planted) -> No
     learner.prepare(learning)
     loss = learner.loss(learning, np.random.default_rng(0))
     assert loss is not None
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     for parameter in learner._heads.parameters():
         assert parameter.grad is not None
         assert parameter.grad.abs().item() > 1e-4

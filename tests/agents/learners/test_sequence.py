@@ -143,7 +143,7 @@ def test_no_state_has_seen_its_own_target(agents: dict[str, Any], name: str, mon
     agent, noted = agents[name], Targets(monkeypatch)
     batch, model = some_visits(agent), agents[name].model
     seen: dict[str, torch.Tensor] = {}
-    original, states = sequence.click_vectors, model.users_of_state
+    original, states = vars(sequence)["click_vectors"], model.users_of_state
 
     def vectors(*args: Any, **named: Any) -> torch.Tensor:
         seen["clicks"] = original(*args, **named).detach().requires_grad_()
@@ -240,7 +240,7 @@ def loss_with(agent: Any, weight: float) -> float:
 
 @pytest.mark.parametrize("name", list(SETTINGS))
 def test_the_term_enters_with_its_weight(agents: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    agent, terms = agents[name], []
+    agent, terms = agents[name], list[Any]()
     original = sequence_loss
 
     def noted(*args: Any, **named: Any) -> Any:

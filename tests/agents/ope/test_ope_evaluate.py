@@ -107,6 +107,8 @@ def test_all_estimators(log: LoggedSlates, target: TargetPropensities) -> None:
     assert values["rips"] == rips(rho, log.reward).value
     assert target.slot_marginal is not None
     assert target.inclusion is not None
+    assert log.slot_marginal is not None
+    assert log.inclusion is not None
     assert values["iips"] == iips(target.slot_marginal / log.slot_marginal, log.reward).value
     assert values["inclusion_ips"] == inclusion_ips(target.inclusion / log.inclusion, log.reward).value
     assert values["pseudo_inverse"] == pytest.approx(found.logged)  # its weights here are 1

@@ -146,9 +146,8 @@ OPEN_BANDIT = Path("../shared/data/open_bandit")
 
 
 def open_bandit(name: str) -> dict[str, Doubles]:
-    table: Any = np.genfromtxt(
-        str(OPEN_BANDIT / name), delimiter=",", names=True, usecols=("item_id", "position", "click", "propensity_score")
-    )
+    columns: Any = ("item_id", "position", "click", "propensity_score")
+    table: Any = np.genfromtxt(OPEN_BANDIT / name, delimiter=",", names=True, usecols=columns)
     return {column: table[column] for column in table.dtype.names}
 
 

@@ -72,6 +72,7 @@ def test_the_encoder_is_told_the_age_and_the_minutes_of_each_click(encoder: str,
     agent.learn(feed.serve(acted_of(agent).served.article_id))
     batch = replay_of(agent).take(np.arange(len(replay_of(agent)))[-len(known) :])
     assert (batch.now == batch.now[0]).all()
+    assert batch.history_minutes is not None
     again = click_columns(agent.store, batch.history_id, batch.history_minutes, batch.now)
     np.testing.assert_allclose(again.numpy(), expected, rtol=1e-5, atol=1e-6)
 

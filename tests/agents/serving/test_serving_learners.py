@@ -118,7 +118,7 @@ def test_a_policy_gradient_learns_from_sampled_slates_only(mode: str) -> None:
     assert np.isfinite(agent.metrics().get("loss", 0.0))
     sampled = len(ring)
     for served, _ in drive(agent, feed):
-        sampled += int((~served.greedy).sum())
+        sampled += int(np.sum(~np.asarray(served.greedy)))
     assert len(ring) == sampled > 20
     assert (ring.column("slot_propensity") <= 1).all()
     # What had expired when it was shown has no part in a gradient.

@@ -148,7 +148,8 @@ def test_retrieves_by_the_score_and_serves_and_logs_the_module_s_logit(
 
 def repeated(visits: Visits, times: int) -> Visits:
     """The first visit, over and over."""
-    rows = {k: np.repeat(getattr(visits, k)[:1], times, axis=0) for k in ("rows", "visit", "gap_hours", "features")}
+    names = ("rows", "visit", "gap_hours", "features")
+    rows: dict[str, Any] = {k: np.repeat(getattr(visits, k)[:1], times, axis=0) for k in names}
     return dataclasses.replace(visits, _history=None, **rows)
 
 

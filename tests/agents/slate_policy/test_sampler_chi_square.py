@@ -133,6 +133,6 @@ def test_tail_articles_are_uniform_and_independent_of_position(num_live: int) ->
     tail = draw_tail(np.random.default_rng(4), shortlist, live, wanted)
     assert np.array_equal(tail >= 0, np.arange(2) < wanted[:, None])
     rest = sorted(set(live.tolist()) - {100, 103})
-    pairs = {pair: 1 / (len(rest) * (len(rest) - 1)) for pair in itertools.permutations(rest, 2)}
+    pairs: Joint = {pair: 1 / (len(rest) * (len(rest) - 1)) for pair in itertools.permutations(rest, 2)}
     assert p_value(tail[wanted == 2], pairs) > 1e-3
     assert p_value(tail[wanted == 1][:, :1], {(a,): 1 / len(rest) for a in rest}) > 1e-3

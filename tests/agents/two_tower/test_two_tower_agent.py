@@ -56,7 +56,7 @@ def full_logits(agent: Any, visits: Visits, catalogue: Catalogue, factor: float)
 @pytest.mark.parametrize("name", ["regression", "contrastive"])
 def test_serves_the_full_computation(name: str, decay: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[np.ndarray] = []
-    serve = drawing.serve
+    serve = vars(drawing)["serve"]
     monkeypatch.setattr(drawing, "serve", lambda *args: seen.append(args[2].shortlist) or serve(*args))
     feed = Feed(SITE, seed=7)
     plan = make_agent(name, age_decay=decay, shortlist_size=SIZE, sharpness=2.0, temperature=0.8, max_steps=30)
@@ -110,7 +110,9 @@ def test_slots_follow_their_stated_propensities(trained: tuple[Any, Feed]) -> No
     agent, feed = copy.deepcopy(trained)
     one = dataclasses.replace(feed.visits, **{k: getattr(feed.visits, k)[:1] for k in ("rows", "visit", "gap_hours")})
     one = dataclasses.replace(one, features=feed.visits.features[:1])
-    many = {k: np.repeat(getattr(one, k), 40_000, axis=0) for k in ("rows", "visit", "gap_hours", "features")}
+    many: dict[str, Any] = {
+        k: np.repeat(getattr(one, k), 40_000, axis=0) for k in ("rows", "visit", "gap_hours", "features")
+    }
     served = agent.act(dataclasses.replace(one, **many), feed.catalogue)
     logits = full_logits(agent, one, feed.catalogue, 1.0)[0]
     live = feed.catalogue.article_id

@@ -143,6 +143,7 @@ def test_a_dictionary_holds_the_flat_columns_and_its_arrays_are_fresh(action: st
         assert len(one) == len(flat.observation_names) == len(parts.observation_names)
         for array in other.values():
             array.fill(1.0)  # must not show in what follows
+        assert isinstance(one, np.ndarray)
         one.fill(1.0)
         choice = flat.action_space.sample()
         one, reward, *_ = flat.step(choice)

@@ -70,7 +70,8 @@ def rollout(env: gymnasium.Env[Any, Any], seed: int, spoil: bool = False) -> lis
     draw = queries(env, seed)
     obs, info = env.reset(seed=seed)
     steps: list[tuple[Any, ...]] = []
-    reward, terminated, truncated = 0.0, False, False
+    reward: Any = 0.0
+    terminated = truncated = False
     while True:
         steps.append((obs.copy(), reward, terminated, truncated, *(np.copy(v) for v in info.values())))
         if terminated or truncated:

@@ -151,7 +151,7 @@ def test_every_row_equals_the_single_face_on_the_same_newsroom(num_readers: int)
     visits_seen = 0
     kinds = set()
     for row in range(num_readers):
-        single = NewsFeedEnv(row, config=SITE, reader_model=READERS)
+        single: Any = NewsFeedEnv(row, config=SITE, reader_model=READERS)
         obs, info = single.reset(seed=7)
         f = len(single.reader_names)
         ended = False

@@ -246,7 +246,7 @@ def test_visits_equal_plain_bookkeeping() -> None:
             for k in np.flatnonzero(outcome.clicks[row]):
                 history[reader].append((int(slates[row, k]), float(outcome.dwell_minutes[row, k])))
     assert wrapped
-    assert 0 < feed.num_left == feed.has_left.sum() == sum(count.values() and 1 for r in count if r not in due)
+    assert 0 < feed.num_left == feed.has_left.sum() == sum(r not in due for r in count)
 
 
 def test_histories_of_a_served_tick_are_not_read_late() -> None:

@@ -203,10 +203,11 @@ def test_devices_and_sessions_are_logged(tmp_path: Path) -> None:
     simulate(per_tick, readers=NewsReader(WORLDS["measured"].reader))
     table = read_impressions(tmp_path)
     devices = np.array(["phone", "pc"])
-    for name, values in (
+    columns: list[tuple[str, list[Any]]] = [
         ("device", [devices[visits.device] for visits, _, _ in ticks]),
         ("session", [visits.session for visits, _, _ in ticks]),
-    ):
+    ]
+    for name, values in columns:
         np.testing.assert_array_equal(table[name].to_numpy(), np.repeat(np.concatenate(values), CONFIG.slate_size))
         assert len(set(table[name].to_pylist())) >= 2
     # Pages of one session: the next tick, and the number goes up by one after a longer gap.

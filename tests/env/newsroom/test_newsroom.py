@@ -93,10 +93,10 @@ def test_what_articles_are_like() -> None:
     noise = columns["text"] - vectors
     assert noise.std() == pytest.approx(0.5 / 4.0, rel=0.01)
     assert stats.kstest(noise.ravel() / 0.125, "norm").pvalue > 1e-3  # all 16 axes at once
-    for name, size, latent in (("clickbait_proxy", 0.5, c), ("quality_proxy", 0.7, q)):
+    for name, sd, latent in (("clickbait_proxy", 0.5, c), ("quality_proxy", 0.7, q)):
         error = joined(BUSY_WEEK, name) - latent
-        assert error.std() == pytest.approx(size, rel=0.02)
-        assert abs(error.mean()) < 4.0 * size / math.sqrt(m)
+        assert error.std() == pytest.approx(sd, rel=0.02)
+        assert abs(error.mean()) < 4.0 * sd / math.sqrt(m)
     assert not joined(BUSY_WEEK, "breaking").any()
     assert not joined(BUSY_WEEK, "appeal").any()
 

@@ -177,8 +177,8 @@ def test_given_vectors_are_used_and_their_topic_means_are_the_centres() -> None:
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     assert newsroom.centers.shape == (3, 5)
     for topic in range(3):
-        rows = [i for i in range(40) if i % 3 == topic and i != 7]
-        mean = unit[rows].mean(axis=0)
+        known = [i for i in range(40) if i % 3 == topic and i != 7]
+        mean = unit[known].mean(axis=0)
         np.testing.assert_allclose(newsroom.centers[topic], mean / np.linalg.norm(mean), atol=1e-6)
     rows = published(newsroom)
     for i in (0, 6, 39):

@@ -136,7 +136,7 @@ def test_a_switch_that_is_not_obeyed_does_not_equal_it(switch: str) -> None:
     assert first_disagreement(base, without(base, switch))[0] != ""
 
 
-PARAMETERS = {
+PARAMETERS: dict[str, dict[str, Any]] = {
     "personal_taste": {"taste": 1.0, "dwell_taste": 0.1},
     "headline_appeal": {"clickbait_weight": 0.2, "quality_weight": 1.0},
     "position_bias": {"examination": 0.5},

@@ -101,7 +101,7 @@ def test_without_its_library_the_command_says_how_to_get_it(monkeypatch: pytest.
     def absent(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr(ppo.importlib, "import_module", absent)
+    monkeypatch.setattr(vars(ppo)["importlib"], "import_module", absent)
     with pytest.raises(SystemExit, match=r"needs stable-baselines3.*pip install \. stable-baselines3"):
         ppo.main(["--steps", "1"])
 

@@ -176,7 +176,7 @@ def test_a_log_without_propensities_is_estimated_and_marked(
     whole = offline.run(OfflineConfig(log=logged, propensities="estimated", deploy=False, **options))
     assert whole.logger_epsilon == pytest.approx(result.logger_epsilon)
     sizes = [[row["effective_sample_size"] for row in r.estimates] for r in (result, whole)]
-    np.testing.assert_allclose(*sizes, rtol=1e-6)
+    np.testing.assert_allclose(sizes[0], sizes[1], rtol=1e-6)
     # By the log's word there is nothing to weigh by.
     with pytest.raises(ValueError, match=r"log: got .*have no propensity', needs .*or a reward model for dm alone"):
         offline.run(OfflineConfig(log=site, propensities="logged", **options))

@@ -29,7 +29,7 @@ def test_estimates_and_truth_are_of_the_same_visits(logged: Path, monkeypatch: p
     """Of readers who were known when their slate was drawn, and of the first visit at which they got it."""
     truth: list[int] = []
     log: list[int] = []
-    rewards, weigh = logged_truth.reward_on_logged_states, logged_evaluation.evaluate
+    rewards, weigh = logged_truth.reward_on_logged_states, vars(logged_evaluation)["evaluate"]
 
     def counted(*args: Any, **settings: Any) -> Any:
         found = rewards(*args, **settings)

@@ -1,7 +1,7 @@
 """The picture of the estimates."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -42,7 +42,7 @@ def test_the_picture_shows_what_can_be_trusted(tmp_path: Path, monkeypatch: pyte
     drawn: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: drawn.append(self))
     draw_estimates(a_result(), tmp_path / "a.png")
-    axes = drawn[0].axes[0]
+    axes: Any = drawn[0].axes[0]
     low, high = axes.get_xlim()
     assert -2.0 < low < 0.8
     assert 2.1 < high < 4.0
@@ -60,7 +60,7 @@ def test_the_picture_shows_what_can_be_trusted(tmp_path: Path, monkeypatch: pyte
     draw_estimates(small, tmp_path / "b.png")
     assert "by estimated propensities" in str(drawn[1]._suptitle.get_text())  # type: ignore[attr-defined]
     assert "Note: dm extrapolates." in str(drawn[1]._supxlabel.get_text())  # type: ignore[attr-defined]
-    assert "logged policy: 0.00420" in str(drawn[1].axes[0].get_legend().get_texts()[1].get_text())
+    assert "logged policy: 0.00420" in str(cast("Any", drawn[1].axes[0]).get_legend().get_texts()[1].get_text())
 
 
 @pytest.mark.parametrize(("agent", "why"), [("recent:greedy=True", "greedily"), ("recent:epsilon=0.0", "epsilon = 0")])

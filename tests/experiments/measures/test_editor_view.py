@@ -145,6 +145,7 @@ def test_going_on_from_a_checkpoint_ends_with_the_same_numbers_and_tags(
     tags = {tag for tag in events.Tags()["scalars"] if tag.startswith("editor/")}
     assert tags == {f"editor/{name.replace('/', '_')}" for name in NAMES}
     so_far = [event.value for event in events.Scalars("editor/coverage")]
+    assert whole.editor is not None
     assert so_far[-1] == pytest.approx(whole.editor["values"]["coverage"], rel=1e-5)
     assert so_far[0] == events.Scalars("editor/daily_coverage")[0].value != so_far[-1]
     days = [event.value for event in events.Scalars("editor/daily_coverage")]

@@ -95,7 +95,8 @@ def test_what_comes_later_changes_no_column() -> None:
     articles["published_hours"] -= 5.0
     now = 10
     changed = {**log, "clicked": np.where(log["tick"] >= now, ~log["clicked"], log["clicked"])}
-    for one, other in zip(site_columns(log, articles), site_columns(changed, articles), strict=True):
+    pairs: Any = zip(site_columns(log, articles), site_columns(changed, articles), strict=True)
+    for one, other in pairs:
         assert (one[log["tick"] <= now] == other[log["tick"] <= now]).all()
     # The control: clicks do count afterwards.
     assert (site_columns(log, articles).counters != site_columns(changed, articles).counters).any()

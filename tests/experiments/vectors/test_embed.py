@@ -133,10 +133,11 @@ def test_looking_changes_nothing() -> None:
     config = RunConfig(**{**SMALL, "days": 1.0})
     feed, agent, _ = lived(config)
     assert isinstance(agent, Embedding)
-    before = agent.snapshot()
+    looked_at: Any = agent
+    before = looked_at.snapshot()
     first, again = embeddings_of(agent, feed), embeddings_of(agent, feed)
     assert all((first[name] == again[name]).all() for name in first)
-    after = agent.snapshot()
+    after = looked_at.snapshot()
     assert all(np.array_equal(before[name], after[name], equal_nan=True) for name in before)
 
 

@@ -113,10 +113,10 @@ def plain_allowed(shelf: Shelf, rules: Rules, prefix: list[int], weight: dict[in
         free = sum(at not in pinned and at not in kept_for for at in range(k, size))
         if sum(need.values()) >= max(free, 1):
             allowed = [a for a in allowed if any(n > 0 and of(a, c) == v for (c, v), n in need.items())]
-    for kind in set(kept_for.values()):
-        waiting = sum(at > k and other == kind for at, other in kept_for.items())
-        if waiting and kept_for.get(k) != kind and sum(of(a, kind[0]) == kind[1] for a in left) <= waiting:
-            allowed = [a for a in allowed if of(a, kind[0]) != kind[1]]
+    for kept in set(kept_for.values()):
+        waiting = sum(at > k and other == kept for at, other in kept_for.items())
+        if waiting and kept_for.get(k) != kept and sum(of(a, kept[0]) == kept[1] for a in left) <= waiting:
+            allowed = [a for a in allowed if of(a, kept[0]) != kept[1]]
     return allowed
 
 

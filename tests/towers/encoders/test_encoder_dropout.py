@@ -84,7 +84,7 @@ def test_feed_forward_options_keep_the_spread_of_the_start(widths: Any, options:
 
 def test_feed_forward_options_do_what_they_say() -> None:
     x = torch.randn(9, 6, generator=seeded(1))
-    plain = FeedForward(6, (6,), 2, seeded())
+    plain: Any = FeedForward(6, (6,), 2, seeded())
     weights = plain[0].weight, plain[0].bias
     hidden = torch.nn.functional.linear(x, *weights)
     last = plain.last
@@ -109,8 +109,8 @@ def test_feed_forward_without_options_is_what_it_was() -> None:
 
 
 def test_feed_forward_dropout_is_in_training_only() -> None:
-    net = FeedForward(6, (64, 64), 3, seeded(), dropout=0.3)
-    plain = FeedForward(6, (64, 64), 3, seeded())
+    net: Any = FeedForward(6, (64, 64), 3, seeded(), dropout=0.3)
+    plain: Any = FeedForward(6, (64, 64), 3, seeded())
     assert sum(isinstance(layer, Dropout) for layer in net) == 2
     x = torch.randn(9, 6, generator=seeded(1))
     one, two = net(x), net(x)

@@ -1,5 +1,7 @@
 """An article from its fields: shapes, start, gradients, and an interaction of two fields that is learned."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -38,7 +40,7 @@ def test_a_batch_of_one_equals_its_row() -> None:
 
 
 def test_fields_are_told_apart() -> None:
-    net = FieldAttention(DIMS, 4, 2, 8, seeded())
+    net: Any = FieldAttention(DIMS, 4, 2, 8, seeded())
     first, second, third = fields(6)
     assert (net([first, second, third]) - net([first, third, second])).abs().max() > 0.05
     with torch.no_grad():

@@ -129,7 +129,7 @@ def test_order_matters_to_those_that_read_it(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_start_depends_on_the_generator_alone(name: str) -> None:
     before = torch.random.get_rng_state()
-    settings = {"in_dim": 6, "out_dim": 8, "dropout": 0.2}
+    settings: dict[str, Any] = {"in_dim": 6, "out_dim": 8, "dropout": 0.2}
     one, same, other = (make_history_encoder(name, **settings, generator=seeded(s)) for s in (1, 1, 2))
     for encoder in (one, same, other):
         encoder.train()(*histories())
@@ -168,7 +168,7 @@ def test_self_attention_is_its_formula() -> None:
     attend = SelfAttention(3, 4, 2, seeded())
     tokens = torch.randn(1, 5, 3, generator=seeded(1))
     allowed = torch.ones(5, 5).tril().bool()
-    query, key, value = attend.query(tokens[0]), *attend.key_value(tokens[0]).chunk(2, dim=1)
+    query, (key, value) = attend.query(tokens[0]), attend.key_value(tokens[0]).chunk(2, dim=1)
     heads = []
     for part in (slice(0, 2), slice(2, 4)):
         meet = (query[:, part] @ key[:, part].T / 2**0.5).exp() * allowed

@@ -14,7 +14,7 @@ LENGTHS = torch.tensor([6, 4, 1, 0])
 CAUSAL = ("gru", "sasrec")
 
 
-def make(name: str, **settings: Any) -> CausalEncoder | BERT4Rec:
+def make(name: str, **settings: Any) -> Any:
     encoder = lively(make_history_encoder(name, 5, 8, generator=seeded(3), **settings), 4)
     assert isinstance(encoder, CausalEncoder | BERT4Rec)
     return encoder

@@ -64,6 +64,8 @@ def test_history_mean_learns_the_empty_vector_only_from_the_empty() -> None:
     mask = torch.tensor([[True, False], [False, False]])
     vectors = torch.ones(2, 2, 2, requires_grad=True)
     history(vectors, mask).sum().backward()
+    assert history.empty.grad is not None
+    assert vectors.grad is not None
     assert history.empty.grad.tolist() == [1.0, 1.0]
     assert vectors.grad[:, :, 0].tolist() == [[1.0, 0.0], [0.0, 0.0]]
 

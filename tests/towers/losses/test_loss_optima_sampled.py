@@ -48,8 +48,8 @@ def rows_of(draw: Callable[[int], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tenso
         ids, chance = draw(own)
         full = torch.full((len(ids),), own)
         parts.append((torch.full_like(full, reader), full, ids, chance * P[reader, own] / READERS))
-    reader, own, ids, chance = (torch.cat(part) for part in zip(*parts, strict=True))
-    return reader, own, ids, chance
+    readers, owns, ids, chance = (torch.cat(part) for part in zip(*parts, strict=True))
+    return readers, owns, ids, chance
 
 
 def iid_from(size: int, chances: Tensor) -> Callable[[int], tuple[Tensor, Tensor]]:

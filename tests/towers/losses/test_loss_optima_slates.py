@@ -230,7 +230,8 @@ def test_weights_by_propensity_need_the_count_to_be_unbiased() -> None:
     clicked = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)
     chance = torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64)
     each = torch.stack([bce_loss(score[i : i + 1], clicked[i : i + 1]) for i in range(3)])
-    for normalise, unbiased in (("count", True), ("weight", False)):
+    ways: list[tuple[Any, bool]] = [("count", True), ("weight", False)]
+    for normalise, unbiased in ways:
         total = 0.0
         for pair in itertools.product(range(3), repeat=2):
             at = torch.tensor(pair)

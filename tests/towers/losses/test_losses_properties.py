@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -130,7 +131,7 @@ def with_ones(items: Tensor) -> Tensor:
 def test_a_constant_per_row_cancels_exactly_where_it_should(case: Case) -> None:
     shift = torch.linspace(-20, 30, B, dtype=torch.float64)
     if case.vectors:  # [u, shift] with [v, 1]
-        known = {**case.scores, **case.rows, **case.shared}
+        known: dict[str, Any] = {**case.scores, **case.rows, **case.shared}
         moved = {name: with_ones(known[name]) for name in ITEMS if name in known}
         moved["user"] = torch.cat([case.scores["user"], shift[:, None]], dim=1)
     else:

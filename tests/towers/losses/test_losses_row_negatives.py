@@ -23,8 +23,8 @@ EXTRA_IDS = torch.tensor([1, 4])
 OWN_IDS = torch.tensor([[0, 5, 6], [2, 3, 1], [0, 0, 7], [8, 2, 2], [9, 5, 3]])
 MASK = torch.tensor([[True, True, False], [True, False, True], [False] * 3, [True] * 3, [False, True, True]])
 LOG_Q, EXTRA_LOG_Q, OWN_LOG_Q = normal(4)[IDS], normal(M), normal(B, R)
-SHARED = {"extra_item": EXTRA, "extra_ids": EXTRA_IDS, "extra_log_q": EXTRA_LOG_Q}
-ALONE = {"row_item": OWN, "row_ids": OWN_IDS, "row_log_q": OWN_LOG_Q, "row_mask": MASK}
+SHARED: dict[str, Any] = {"extra_item": EXTRA, "extra_ids": EXTRA_IDS, "extra_log_q": EXTRA_LOG_Q}
+ALONE: dict[str, Any] = {"row_item": OWN, "row_ids": OWN_IDS, "row_log_q": OWN_LOG_Q, "row_mask": MASK}
 
 
 def slow(correction: str, *, shared: bool, temperature: float = 1.0) -> list[float]:

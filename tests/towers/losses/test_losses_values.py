@@ -141,10 +141,11 @@ def test_rows_without_negatives_are_skipped_and_counted() -> None:
     assert usable_rows(mask).tolist() == [True, False, True]
     assert int((~usable_rows(mask)).sum()) == 1
     own = doubles(1.0, 0.5, 0.0)
-    for loss_of, name, value in (
+    losses: list[tuple[Any, str, list[float]]] = [
         (softmax_loss, "negative_mask", [math.log(math.e + 1 + math.e**2) - 1, softplus(1)]),
         (bpr_loss, "mask", [(softplus(-1) + softplus(1)) / 2, softplus(1)]),
-    ):
+    ]
+    for loss_of, name, value in losses:
         positive, negative = own.clone().requires_grad_(), scores.clone().requires_grad_()
         loss = loss_of(positive, negative, **{name: mask})
         assert loss.item() == pytest.approx(sum(value) / 2)

@@ -36,7 +36,7 @@ def estimates(tail: Ints, num_live: int, slate_size: int) -> Doubles:
     logits = torch.from_numpy(LOGIT[ids]).requires_grad_()
     each = torch.full((n,), (num_live - M) / m if m else 0.0, dtype=torch.float64)
     candidates = Candidates(logits[:, :M], logits[:, M:], each, torch.full((n,), float(num_live)))
-    set_reward(candidates, torch.from_numpy(REWARD[ids]), slate_size).sum().backward()  # type: ignore[no-untyped-call]
+    set_reward(candidates, torch.from_numpy(REWARD[ids]), slate_size).sum().backward()
     assert logits.grad is not None
     gradient: Doubles = np.einsum("nc,ncx->nx", logits.grad.numpy(), SLOPE[ids])
     return gradient
@@ -99,7 +99,7 @@ def test_the_loss_is_the_covariance() -> None:
     logits = torch.from_numpy(np.concatenate([head, tail], axis=1)).requires_grad_()
     candidates = Candidates(logits[:, :6], logits[:, 6:], torch.from_numpy(each[:, 9]), torch.full((3,), 30.0))
     value = set_reward(candidates, torch.from_numpy(reward), size)
-    value.sum().backward()  # type: ignore[no-untyped-call]
+    value.sum().backward()
     mass = each * np.exp(logits.detach().numpy())
     v = mass / np.maximum(mass.sum(axis=1, keepdims=True), 1e-300)
     pi = v / np.maximum(each, 1e-300)
@@ -116,7 +116,7 @@ def test_an_article_that_has_all_the_chance_is_not_pushed() -> None:
     nothing = torch.zeros(1, dtype=torch.float64)
     reward = torch.tensor([[2.0, 1.0, 1.0]], dtype=torch.float64)
     value = set_reward(Candidates(logits, logits[:, :0], nothing, nothing + 3), reward, 3)
-    value.sum().backward()  # type: ignore[no-untyped-call]
+    value.sum().backward()
     assert float(value.detach()) == pytest.approx(2.0)
     assert logits.grad is not None
     assert not logits.grad.any()
@@ -129,7 +129,7 @@ def test_draws_that_are_one_logged_article_are_chen_again() -> None:
     reward = torch.zeros(1, 6, dtype=torch.float64)
     reward[0, shown] = paid / beta
     nothing = torch.zeros(1, dtype=torch.float64)
-    set_reward(Candidates(logits, logits[:, :0], nothing, nothing + 6), reward, size).sum().backward()  # type: ignore[no-untyped-call]
+    set_reward(Candidates(logits, logits[:, :0], nothing, nothing + 6), reward, size).sum().backward()
     pi = torch.softmax(logits.detach(), dim=1)[0].numpy()
     multiplier = size * (1 - pi[shown]) ** (size - 1)
     expected = pi[shown] / beta * multiplier * paid * (np.arange(6) == shown)
@@ -176,7 +176,7 @@ def test_only_correction_and_later_model_learn_from_it() -> None:
     agent, feed = started()
     drive(agent, feed, until=20.0)
     loss, _ = policy_step(agent)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     assert all(p.grad is None for p in agent.model.parameters())
     for module in (learner_of(agent).policy.correction, learner_of(agent)._later):
         assert all(p.grad is not None and bool(p.grad.abs().max() > 0) for p in module.parameters())

@@ -74,8 +74,8 @@ def test_padding_contributes_nothing(estimator: str, filled: int) -> None:
         (gradient,) = torch.autograd.grad((coefficient * log_chance).sum(), logits)
         outcomes.append((coefficient.numpy(), weight, gradient.numpy()))
     for again in outcomes[1:]:
-        for got, expected in zip(again, outcomes[0], strict=True):
-            np.testing.assert_array_equal(got, expected)
+        for one, expected in zip(again, outcomes[0], strict=True):
+            np.testing.assert_array_equal(one, expected)
     # The rest as in a slate that was filled: each slot by itself, or the shorter slate of joint and prefix.
     logits = torch.tensor(np.tile(TARGET, (3, 1)), requires_grad=True)
     if estimator in ("joint", "prefix"):
