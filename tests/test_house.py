@@ -164,3 +164,19 @@ def test_no_file_of_a_package_is_ignored() -> None:
     assert ignored([f"{folder}/new.py" for folder in folders]) == []
     if tracked():
         assert ignored(["runs/compare/report.md"]) != []
+
+
+MOST_LINES = 400
+# Longer files, each with its reason.
+LONGER = {
+    "env/feed/feed.py": "one class, what happens in a tick in its order; its parts are modules beside it",
+}
+
+
+def test_no_file_is_long_without_a_reason() -> None:
+    """Tests included: past some 400 lines a file is mostly two ideas."""
+    files = [path for top in (*TOP, "tests") for path in modules(top)]
+    assert len(files) > 400
+    lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files}
+    assert {name: n for name, n in lines.items() if n > MOST_LINES and name not in LONGER} == {}
+    assert set(LONGER) <= set(lines)

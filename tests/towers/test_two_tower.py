@@ -23,7 +23,7 @@ DECAYS = [
 
 
 def make(**settings: Any) -> TwoTower:
-    config = TwoTowerConfig(item=ITEM, reader_numeric=3, **({"widths": (16,), "dim": 8} | settings))
+    config = TwoTowerConfig(item=ITEM, reader_numeric=3, **(dict[str, Any](widths=(16,), dim=8) | settings))
     return TwoTower(config, torch.Generator().manual_seed(7))
 
 

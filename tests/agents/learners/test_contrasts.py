@@ -122,8 +122,8 @@ def test_hard_negatives_come_from_the_shortlists_of_the_clicks_own_visits(logged
     # What is kept of a visit is what retrieval gave it; of the first, some had less articles than a shortlist has.
     served = [row for tick in logged.shortlists for row in tick]
     order = np.roll(np.arange(len(replay)), -(replay.total % len(replay)))
-    for slot, shortlist in zip(order, served[-len(replay) :], strict=True):
-        np.testing.assert_array_equal(replay.column("shortlist")[slot], shortlist)
+    for at, shortlist in zip(order, served[-len(replay) :], strict=True):
+        np.testing.assert_array_equal(replay.column("shortlist")[at], shortlist)
     learner, draws = noting_learner(logged, negatives="hard")
     assert learner.uses_shortlists
     rng: Any = Recorder(6)

@@ -45,7 +45,7 @@ def agents() -> dict[str, Any]:
     return made
 
 
-def with_holes(agent: Any, seed: int = 0) -> Learning:
+def with_holes(agent: Any, seed: int = 0) -> Learning[Any]:
     """The agent's replay with some entries that showed nothing."""
     old, rng = replay_of(agent), np.random.default_rng(seed)
     batch = old.take(np.arange(len(old)))

@@ -11,6 +11,7 @@ from feedgym.agents import learners, parse_agent
 from feedgym.agents.agent import Site
 from feedgym.agents.learners import Learning, Parts
 from feedgym.agents.two_tower import TwoTowerAgent, TwoTowerAgentConfig
+from feedgym.agents.two_tower.settings import OptimiserConfig
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Arrays
 from feedgym.towers import Towers, TwoTower
@@ -55,7 +56,7 @@ def started(feed: Feed) -> Any:
         num_reader_features=len(feed.visits.feature_names),
         seed=feed.seed,
     )
-    return TwoTowerAgent(site, TwoTowerAgentConfig(max_steps=5), OpenedTwice())
+    return TwoTowerAgent(site, TwoTowerAgentConfig(optimiser=OptimiserConfig(max_steps=5)), OpenedTwice())
 
 
 def test_four_methods_are_enough() -> None:

@@ -42,7 +42,7 @@ def agents() -> dict[str, Any]:
     return made
 
 
-def with_holes(agent: Any) -> Learning:
+def with_holes(agent: Any) -> Learning[Any]:
     """The agent's replay with entries that showed nothing, and more subscriptions than so small a site has."""
     old, rng = replay_of(agent), np.random.default_rng(0)
     batch = old.take(np.arange(len(old)))
@@ -53,7 +53,7 @@ def with_holes(agent: Any) -> Learning:
     return Learning(agent.model, agent.store, replay)
 
 
-def plain_scores(learning: Learning, slot: int) -> tuple[VisitBatch, np.ndarray, np.ndarray]:
+def plain_scores(learning: Learning[Any], slot: int) -> tuple[VisitBatch, np.ndarray, np.ndarray]:
     """A visit, and the scores of its articles by the first and the second stage, each in a batch of one."""
     model, store = learning.model, learning.store
     row = learning.replay.take(np.array([slot]))
@@ -72,7 +72,7 @@ def plain_scores(learning: Learning, slot: int) -> tuple[VisitBatch, np.ndarray,
             score = model.score(user, vector[None], bias[None], age)
             first[k] = score.item()
             if getattr(model, "reranker", None) is not None:
-                second[k] = model.rerank(score, user, vector[None], age, torch.tensor([[k]])).item()  # type: ignore[operator]
+                second[k] = model.rerank(score, user, vector[None], age, torch.tensor([[k]])).item()
     return row, first, second
 
 
@@ -210,14 +210,17 @@ class Planted:
 
     def __init__(self) -> None:
         feed = Feed(SITE, seed=5)
-        self.agent: Any = make_agent("regression-click", **SMALL).start(feed)
+        agent: Any = make_agent("regression-click", **SMALL).start(feed)
+        self.agent = agent
         self.agent.act(feed.visits, feed.catalogue)
         self.start = self.agent.model.to_arrays()
         self.topic = self.agent.store.categorical[ARTICLES, 0]
         self.chance = 0.15 + 0.6 * (self.topic % 4) / 3
         self.reader, self.history = replay_of(self.agent).column("reader").shape[1], SITE.history_length
 
-    def visits(self, count: int, theta: np.ndarray, *, sorted_by: np.ndarray | None = None, seed: int = 0) -> Learning:
+    def visits(
+        self, count: int, theta: np.ndarray, *, sorted_by: np.ndarray | None = None, seed: int = 0
+    ) -> Learning[Any]:
         """Logged visits, slates at random; with ``sorted_by`` those of a higher value more often stand on top."""
         rng = np.random.default_rng(seed)
         shown = rng.permuted(np.tile(ARTICLES, (count, 1)), axis=1)[:, :SIZE]
@@ -244,7 +247,7 @@ class Planted:
         model.from_arrays(self.start)
         return Learning(model, self.agent.store, replay)
 
-    def fit(self, learning: Learning, steps: int = 250, **settings: Any) -> RegressionLearner:
+    def fit(self, learning: Learning[Any], steps: int = 250, **settings: Any) -> RegressionLearner:
         """Train towers and learner as an agent would, without weight decay."""
         learner = RegressionLearner(RegressionConfig(**settings))
         parts = learner.start(self.agent._site, learning.model.config, self.agent.config.policy, torch.Generator())
@@ -264,7 +267,7 @@ class Planted:
         return learner
 
     @torch.no_grad()
-    def scores(self, learning: Learning) -> np.ndarray:
+    def scores(self, learning: Learning[Any]) -> np.ndarray:
         """Of each article, for the one kind of reader that there is."""
         vector, bias = learning.items(ARTICLES)
         user = learning.users(learning.replay.take(np.array([0])))

@@ -15,7 +15,7 @@ from feedgym.env import Feed, FeedConfig, RewardConfig
 from feedgym.env.log.writer import ImpressionLog, write_articles
 from feedgym.env.readers.news_reader import NewsReader
 from feedgym.env.worlds import WORLDS
-from helpers.small_log import Slates
+from helpers.logs.small import Slates
 
 CONFIG = FeedConfig(num_readers=60, tick_hours=1.0, days=2, slate_size=4)
 

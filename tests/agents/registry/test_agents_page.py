@@ -95,7 +95,7 @@ def test_the_commands_of_the_page(my_agents: Any, tmp_path: Path, capsys: pytest
 
 def test_it_goes_on_byte_for_byte(my_agents: Any) -> None:
     def ids(stop: int | None) -> list[Any]:
-        feed, shown = Feed(FeedConfig(num_readers=60, days=0.5), seed=3), []
+        feed, shown = Feed(FeedConfig(num_readers=60, days=0.5), seed=3), list[Any]()
         agent: Agent = make_agent("my_agents.TOPICAL").start(feed)
         while not feed.done:
             if stop is not None and len(shown) == stop:

@@ -280,7 +280,7 @@ def test_without_the_ablation_only_newcomers_are_embedded(made: Callable[..., Ma
 
 def test_training_sees_articles_at_their_ages_of_the_impression(made: Callable[..., Made]) -> None:
     agent, _ = made(age_in_item_tower=True)
-    learning: Learning = learning_of(agent)
+    learning: Learning[Any] = learning_of(agent)
     published = learning.store.published_hours
     ids, now = np.array([5, 5, 7]), np.array([9.0, 40.0, 9.0])
     given: list[np.ndarray] = []

@@ -10,9 +10,9 @@ from feedgym.agents import make_agent
 from feedgym.agents.serving.item_store import NUM_COUNTERS, ItemStore, site_counters
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.feed.catalogue import Catalogue
+from feedgym.towers import TwoTower, UserOutput
 from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.features import CategoryConfig, ItemFeaturesConfig
-from feedgym.towers.two_tower import TwoTower, UserOutput
 from helpers.driving import drive
 from helpers.inside import learning_of
 

@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_refused_by_its_name() -> None:
     ):
         given = {"logits": logits, "shortlist": shortlist, "num_live": num_live, "epsilon": epsilon, "slate_size": size}
         with pytest.raises(ValueError, match=message):
-            Draw.of(**{**given, **change})  # type: ignore[arg-type]
+            Draw.of(**{**given, **change})
 
 
 def test_rows_of_served_slates_reach_all_that_is_in_them() -> None:

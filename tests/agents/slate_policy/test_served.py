@@ -55,7 +55,7 @@ def test_marginals_of_several_ticks_are_those_of_each() -> None:
             continue
         alone = slate_marginals(tick.article_id, tick.draw)
         np.testing.assert_allclose(tick.slot_marginal, alone.slot_marginal, rtol=1e-9)
-        every = np.tile(np.arange(tick.num_live), (len(tick.article_id), 1))
+        every = np.tile(np.arange(int(tick.num_live)), (len(tick.article_id), 1))
         policy = (tick.draw.logits, tick.draw.shortlist, tick.num_live, tick.epsilon, 4)
         total = inclusion_probability(every, *policy).sum(axis=1)
         assert total == pytest.approx(np.full(len(every), min(4.0, tick.num_live)), rel=1e-7)

@@ -12,7 +12,7 @@ from feedgym.env import Feed, read_impressions, write_impressions
 from feedgym.env.log.columns import COLUMNS
 from feedgym.env.log.files import config_of
 from feedgym.env.log.writer import ImpressionLog
-from helpers.small_log import CONFIG, Tick, rows, simulate
+from helpers.logs.small import CONFIG, Tick, rows, simulate
 
 
 def test_arrays_written_come_back(tmp_path: Path) -> None:

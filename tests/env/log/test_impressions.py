@@ -17,7 +17,7 @@ from feedgym.env.log.columns import COLUMNS, log_schema
 from feedgym.env.log.files import config_of
 from feedgym.env.log.writer import ImpressionLog, write_articles
 from feedgym.env.worlds import WORLDS
-from helpers.small_log import CONFIG, SETTINGS, Tick, logged, rows, simulate
+from helpers.logs.small import CONFIG, SETTINGS, Tick, logged, rows, simulate
 
 DESIGN = (
     "run_id, policy, policy_version, time_hours, slate_made_hours, tick, visit_id, reader_id, visit, session, "

@@ -42,7 +42,7 @@ def test_a_csv_is_read_as_it_says(tmp_path: Path) -> None:
     assert rows.topic.tolist() == [1, -1, 0]
     np.testing.assert_array_equal(rows.popularity, [3.0, np.nan, 0.0])
     np.testing.assert_array_equal(rows.read_time_s, [40.0, np.nan, 0.0])
-    np.testing.assert_allclose(np.asarray(rows.vector, dtype=float), [[0.6, 0.8], [0, 0], [0, -1]], rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(rows.vector, dtype=float), [[0.6, 0.8], [0.0, 0.0], [0.0, -1.0]], rtol=1e-6)
     assert rows.unread == ()
 
 

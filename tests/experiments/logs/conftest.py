@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from feedgym.experiments.commands.log import LogConfig, make_log
-from helpers.offline_logs import SETTINGS
+from helpers.logs.offline import SETTINGS
 
 
 @pytest.fixture(scope="session")

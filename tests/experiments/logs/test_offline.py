@@ -26,7 +26,7 @@ from feedgym.experiments.runs.checkpoint import load_arrays
 from feedgym.experiments.runs.drive import make_drive
 from feedgym.experiments.runs.run_config import RunConfig
 from feedgym.experiments.runs.runner import load_run
-from helpers.offline_logs import QUICK, SETTINGS, copied
+from helpers.logs.offline import QUICK, SETTINGS, copied
 
 
 def test_the_truth_beside_what_the_log_earned(logged: Path, tmp_path: Path) -> None:

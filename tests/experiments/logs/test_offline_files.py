@@ -10,7 +10,7 @@ import pytest
 
 from feedgym.experiments import offline
 from feedgym.experiments.runs.run_config import RunConfig
-from helpers.offline_logs import QUICK, SETTINGS, copied
+from helpers.logs.offline import QUICK, SETTINGS, copied
 
 
 def with_column(table: pa.Table, name: str, values: Any) -> pa.Table:

@@ -10,7 +10,7 @@ from feedgym.experiments.commands.log import LogConfig, make_log
 from feedgym.experiments.logs.offline_plot import draw_estimates
 from feedgym.experiments.logs.offline_result import OfflineResult, result_text
 from feedgym.experiments.offline import OfflineConfig
-from helpers.offline_logs import QUICK, SETTINGS
+from helpers.logs.offline import QUICK, SETTINGS
 
 
 def a_result(**changes: Any) -> OfflineResult:

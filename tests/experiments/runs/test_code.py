@@ -301,7 +301,7 @@ def test_a_study_says_in_its_table_what_was_reused(
             kept_result(out / "one.json", {}, lambda: 1, code={"a": str(reuse)}, reuse=reuse)
             return "| table |\n"
 
-    monkeypatch.setattr(study.importlib, "import_module", lambda name: Table)
+    monkeypatch.setattr(vars(study)["importlib"], "import_module", lambda name: Table)
     study.main(["index", "--out", str(tmp_path)])
     assert "Note" not in (tmp_path / "index" / "table.md").read_text()
     study.main(["index", "--out", str(tmp_path), "--reuse"])

@@ -121,7 +121,7 @@ def test_the_cut_is_far_outside_the_band() -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_lambda_returns_equal_the_loop(size: int, trace: float) -> None:
     chains = random_chains(size, size)
-    expected = plain_returns(*cast("Any", chains.values()), 0.9, trace)
+    expected = plain_returns(*cast("Any", [*chains.values(), 0.9, trace]))
     kept = {name: array.copy() for name, array in chains.items()}
     got = lambda_returns(**chains, discount_per_hour=0.9, trace=trace)
     assert got.dtype == np.float64
