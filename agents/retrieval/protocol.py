@@ -32,7 +32,7 @@ class ItemIndex(Protocol):
     def add(self, ids: Ints, vectors: Floats, published_hours: Doubles | None = None) -> None:
         """Insert new articles (m,) with their vectors (m, d); an id that is present is an error.
 
-        ``published_hours`` (m,) is what shards and schedules go by; other indexes do without.
+        ``published_hours`` (m,) is what schedules of builds go by; an exact index does without.
         """
         ...
 

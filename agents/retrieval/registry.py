@@ -8,7 +8,6 @@ import inspect
 from collections.abc import Callable
 
 from feedgym.agents.expressions import literal, split
-from feedgym.agents.retrieval.age_shards import AgeShardsIndex
 from feedgym.agents.retrieval.auto import AutoIndex
 from feedgym.agents.retrieval.geometry import column_scale_of
 from feedgym.agents.retrieval.hnsw import hnsw_index
@@ -25,7 +24,6 @@ INDEXES: dict[str, Callable[..., ItemIndex]] = {
     "ivf": ivf_index,
     "ivf-sq8": ivf_sq8_index,
     "hnsw": hnsw_index,
-    "age-shards": AgeShardsIndex,
     "auto": AutoIndex,
 }
 """What makes each kind: called with ``dim``, and its settings as keywords."""

@@ -32,13 +32,11 @@ class Bare(Protocol):
         ...
 
 
-def bare_of(kind: str, vectors: Floats, hours: Doubles) -> Bare:
+def bare_of(kind: str, vectors: Floats) -> Bare:
     """What stands against an index of this name, with articles 0 to n - 1 in it."""
     family = kind.partition(":")[0]
     if family == "exact":
         return BareFlat(vectors)
-    if family == "age-shards":
-        return BareShards(vectors, hours, _setting(kind, "shard_hours", 12))
     if family == "hnsw":
         return BareHnsw(vectors).with_settings(kind)
     return BareIvf(vectors, family == "ivf-sq8").with_settings(kind)
@@ -72,26 +70,6 @@ class BareFlat:
     def with_settings(self, kind: str) -> "BareFlat":
         """There are none."""
         return self
-
-
-class BareShards(BareFlat):
-    """``faiss.knn`` for each shard, merged by faiss's heap."""
-
-    def __init__(self, vectors: Floats, hours: Doubles, shard_hours: int) -> None:
-        super().__init__(vectors)
-        shard = hours // shard_hours
-        self._shards = [(np.flatnonzero(shard == name), vectors[shard == name]) for name in np.unique(shard)]
-
-    def search(self, queries: Floats, k: int) -> Ints:
-        """Ids (B, k)."""
-        use_blas_from(BLAS_FROM, queries.shape[1])
-        heap = faiss.ResultHeap(len(queries), k, keep_max=True)
-        for rows, vectors in self._shards:
-            scores, slots = faiss.knn(queries, vectors, min(k, len(rows)), metric=faiss.METRIC_INNER_PRODUCT)
-            heap.add_result(scores, rows[slots])
-        heap.finalize()
-        ids: Ints = heap.I
-        return ids
 
 
 class BareIvf:

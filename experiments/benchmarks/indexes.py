@@ -24,14 +24,13 @@ BATCHES = (1, 64, 1024)
 LIFE_HOURS = 48.0
 SEARCHED = (
     "exact",
-    "age-shards:shard_hours=12",
     "ivf:nprobe=16",
     "ivf:nprobe=64",
     "ivf-sq8:nprobe=16",
     "hnsw:ef=100",
     "hnsw:ef=400",
 )
-REFRESHED = ("exact", "age-shards:shard_hours=12", "ivf", "ivf-sq8", "hnsw")
+REFRESHED = ("exact", "ivf", "ivf-sq8", "hnsw")
 _NO_BUILDS = {"ivf": "retrain_share=1e9", "ivf-sq8": "retrain_share=1e9", "hnsw": "dead_share=1"}
 """Settings without builds: those are measured apart."""
 SHARE = 0.01
@@ -97,7 +96,7 @@ def search_figures(live: int, rounds: int, seconds_each: float, kinds: Sequence[
     for kind in kinds:
         family = kind.partition(":")[0]
         if family not in built:
-            built[family] = _filled(kind, vectors, hours), bare_of(kind, vectors, hours)
+            built[family] = _filled(kind, vectors, hours), bare_of(kind, vectors)
         first, bare = built[family]
         ours = make_index(kind, DIM)
         ours.restore(first.snapshot())  # the same lists or graph; nprobe and ef are settings
@@ -165,12 +164,12 @@ def _refreshed(kind: str, live: int, rounds: int) -> RefreshFigures:
     topics = _topics(rng)
     moved: Floats = (0.5 * (topics + topics[rng.permutation(len(topics))])).astype(np.float32)
     vectors, hours = topic_vectors(rng, topics, live), np.linspace(0.0, LIFE_HOURS, live, endpoint=False)
-    # With age shards, and where nothing is learned, there is nothing to switch off. A fall of 2 never comes.
+    # Where nothing is learned there is nothing to switch off. A fall of 2 never comes.
     settings = f":{_NO_BUILDS[kind]}+recall_drop=" if kind in _NO_BUILDS else ""
     plain = _filled(kind + (settings and settings + "1e999"), vectors, hours)
     checked = _filled(kind + (settings and settings + "2"), vectors, hours)
     checked.search(topic_vectors(rng, topics, 64), min(SHORTLIST, live))
-    bare = bare_of(kind, vectors, hours)
+    bare = bare_of(kind, vectors)
     ways: dict[str, Callable[[Refresh], None]] = {
         "faiss": lambda change: bare.refresh(*change),
         "ours": lambda change: _refresh(plain, change),

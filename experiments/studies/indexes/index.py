@@ -31,7 +31,6 @@ RECALL_EVERY = 12
 """Ticks between measurements of recall, on the latest 64 queries."""
 KINDS = (
     "exact",
-    "age-shards:shard_hours=12",
     "ivf:nprobe=4",
     "ivf:nprobe=16",
     "ivf:nprobe=64",

@@ -234,5 +234,5 @@ def test_the_help_lists_the_names_of_the_tables() -> None:
     text = " ".join(agents_command.settings_text("contrastive").split())
     assert "What makes one vector of a reader's clicks. One of mean, attention, nrms, gru, sasrec, bert4rec" in text
     assert "One of in_batch, uniform, mixed, popularity, impressed, hard, memory" in text
-    assert "One of exact, ivf, ivf-sq8, hnsw, age-shards, auto (of feedgym.agents.retrieval.INDEXES)." in text
+    assert "One of exact, ivf, ivf-sq8, hnsw, auto (of feedgym.agents.retrieval.INDEXES)." in text
     assert "scale_hours" in {setting.name for setting in KINDS["recent"].table if setting.group is RecentConfig}

@@ -17,7 +17,6 @@ from helpers.resuming import save_arrays
 DIM = 6
 KINDS = (
     "exact",
-    "age-shards:shard_hours=6",
     "ivf",
     "ivf:nlist=7+nprobe=2",
     "ivf-sq8:nprobe=8",
@@ -39,7 +38,7 @@ def filled(kind: str, num_articles: int, dim: int = DIM, seed: int = 0) -> ItemI
 
 
 def is_exact(kind: str) -> bool:
-    return kind.startswith(("exact", "age-shards"))
+    return kind.startswith("exact")
 
 
 def test_all_kinds_are_here() -> None:
@@ -285,7 +284,6 @@ def test_settings_are_read_from_the_name() -> None:
         ("ivf-sq8:rescored=0", "rescored: got 0"),
         ("hnsw:m=1", "m: got 1"),
         ("hnsw:dead_share=0", "dead_share: got 0"),
-        ("age-shards:shard_hours=0", "shard_hours: got 0"),
         ("auto:ivf_above=9+sq8_above=9", "sq8_above: got 9, needs > ivf_above"),
         ("auto:nprobe=0", "nprobe: got 0"),
     ):

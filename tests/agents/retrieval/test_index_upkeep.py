@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from feedgym.agents.retrieval.age_shards import AgeShardsIndex
 from feedgym.agents.retrieval.approximate import ApproximateIndex
 from feedgym.agents.retrieval.auto import AutoIndex
 from feedgym.agents.retrieval.geometry import Geometry
@@ -326,36 +325,3 @@ def test_auto_follows_the_size_with_hysteresis() -> None:
         assert ids[0, : min(7, size)].tolist() == list(range(min(7, size)))
     kinds = ["exact", "exact", "ivf", "ivf", "ivf", "exact", "exact", "ivf", "ivf-sq8", "ivf-sq8", "ivf", "ivf-sq8"]
     assert [kind for _, kind in seen] == [*kinds, "exact", "exact"]
-
-
-def test_shards_are_spans_of_publication_and_go_when_empty() -> None:
-    index: Any = make_index("age-shards:shard_hours=10", 2)
-    assert isinstance(index, AgeShardsIndex)
-    vectors = draw(topics(0), 7, 1)[:, :2].copy()
-    index.add(np.arange(4), vectors[:4], np.array([-1.0, 0.0, 9.9, 10.0]))
-    index.add(np.arange(4, 7), vectors[4:], np.array([12.0, 30.0, 31.0]))
-    assert sorted(index.shard_sizes) == [1, 2, 2, 2]
-    index.remove(np.array([0, 1, 4]))
-    assert sorted(index.shard_sizes) == [1, 1, 2]
-    index.remove(np.array([2]))
-    index.add(np.array([2]), vectors[2:3])  # without hours: a shard of its own
-    assert sorted(index.shard_sizes) == [1, 1, 2]
-    other: Any = make_index("age-shards:shard_hours=10", 2)
-    other.restore(index.snapshot())
-    assert other.shard_sizes == index.shard_sizes
-    for hours in (np.array([1.0, 2.0]), np.array([math.nan])):
-        with pytest.raises(ValueError, match=r"published_hours: got 'float64 .*needs 1 finite hours"):
-            index.add(np.array([50]), vectors[:1], hours)
-
-
-@pytest.mark.parametrize("batch", [1, 16])
-def test_ties_beyond_what_a_shard_brings_forward_go_to_the_smaller_id(batch: int) -> None:
-    """Each of three shards holds more equal articles than it is asked for: all of them have to be looked at."""
-    order, index = np.random.default_rng(0).permutation(900), make_index("age-shards:shard_hours=10", 3)
-    vectors = np.ones((900, 3), dtype=np.float32)
-    vectors[order >= 895] = 2  # five better ones, then 895 equal ones
-    index.add(order, vectors, np.random.default_rng(1).uniform(0, 30, 900))
-    ids, scores = index.search(np.ones((batch, 3), dtype=np.float32), 12)
-    assert ids.tolist() == [[*range(895, 900), *range(7)]] * batch
-    assert scores.tolist() == [[6.0] * 5 + [3.0] * 7] * batch
-    assert index.search(np.zeros((batch, 3), dtype=np.float32), 40)[0].tolist() == [list(range(40))] * batch

@@ -19,7 +19,6 @@ NEWSROOM = NewsroomConfig(articles_per_day=80, max_age_hours=7.0, num_topics=3)
 SITE = FeedConfig(num_readers=60, days=1.5, tick_hours=TICK, slate_size=SIZE, newsroom=NEWSROOM)
 KINDS = (
     "exact",
-    "age-shards:shard_hours=3",
     "ivf:nlist=4+nprobe=1",
     "ivf-sq8:nprobe=2",
     "hnsw:m=4+ef=12",

@@ -39,18 +39,18 @@ def test_the_bare_calls_do_the_same_work(kind: str) -> None:
     index = make_index(kind, DIM)
     index.add(np.arange(LIVE), vectors, hours)
     ours, _ = index.search(queries, 20)
-    bare = bare_of(kind, vectors, hours).search(queries, 20)
+    bare = bare_of(kind, vectors).search(queries, 20)
     same = np.mean([len(set(a) & set(b)) / 20 for a, b in zip(ours.tolist(), bare.tolist(), strict=True)])
     assert same > 0.98
     if kind.startswith("ivf:nprobe=16"):
-        other = bare_of("ivf:nprobe=1", vectors, hours).search(queries, 20)
+        other = bare_of("ivf:nprobe=1", vectors).search(queries, 20)
         assert np.mean(other == bare) < 0.9  # settings arrive
 
 
 @pytest.mark.parametrize("kind", ["ivf", "ivf-sq8"])
 def test_a_bare_refresh_exchanges_articles(kind: str) -> None:
-    vectors, hours, queries = filled()
-    bare: Any = bare_of(kind + ":nprobe=64", vectors, hours)
+    vectors, _, queries = filled()
+    bare: Any = bare_of(kind + ":nprobe=64", vectors)
     bare.refresh(np.arange(LIVE // 2), np.arange(LIVE, LIVE + 5), 3 * queries[:5], np.full(5, 50.0))
     assert bare._lists.ntotal == LIVE // 2 + 5
     if kind == "ivf":
@@ -113,7 +113,7 @@ def test_tables_have_a_row_for_each_size_and_kind(monkeypatch: pytest.MonkeyPatc
     assert 0.5 < ivf.recall <= 1
     refreshed = refresh_figures(LIVE, 1, REFRESHED)
     assert [f.kind for f in refreshed] == list(REFRESHED)
-    assert {f.kind for f in refreshed if f.build_ms == 0} == {"exact", "age-shards:shard_hours=12"}
+    assert {f.kind for f in refreshed if f.build_ms == 0} == {"exact"}
     table = benchmark_index_tables.refresh_table(refreshed)
     assert len(table.strip().splitlines()) == 2 + len(REFRESHED)
     assert f"{refreshed[2].ratio:.2f}" in table

@@ -30,7 +30,7 @@ def test_settings_are_as_stated() -> None:
         assert len(size.seeds) >= 3
         assert size.live / size.cells == 250  # well above a shortlist of 100
     assert KINDS[0] == "exact"
-    assert {kind.partition(":")[0] for kind in KINDS} == {"exact", "age-shards", "ivf", "ivf-sq8", "hnsw"}
+    assert {kind.partition(":")[0] for kind in KINDS} == {"exact", "ivf", "ivf-sq8", "hnsw"}
 
 
 def test_a_run_measures_its_index() -> None:

@@ -16,7 +16,6 @@ SIZE, DIM, TOPICS, PUBLISHERS = 4, 4, 4, 3
 
 KINDS = (
     "exact",
-    "age-shards:shard_hours=6",
     "ivf:nlist=5+nprobe=2",
     "ivf-sq8:nprobe=4",
     "hnsw:m=4+ef=20",
