@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from feedgym.agents.registry import split_agents
 from feedgym.env import read_impressions
 from feedgym.env.config import RewardConfig
 from feedgym.experiments import compare
-from feedgym.experiments.compare import CompareConfig, command_line, reward_label, split_agents
+from feedgym.experiments.compare import CompareConfig, command_line, reward_label
 from feedgym.experiments.runs import runner
 from feedgym.experiments.runs.run_config import RunConfig
 from helpers.paths import EBNERD

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from feedgym.agents import AGENTS
-from feedgym.experiments.compare import CompareConfig, run, split_agents
+from feedgym.agents.registry import split_agents
+from feedgym.experiments.compare import CompareConfig, run
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 QUICK_START, READER = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

@@ -13,12 +13,13 @@ from feedgym.agents.learners.contrastive import ContrastiveLearner
 from feedgym.agents.learners.contrasts import CONTRASTS, Contrast
 from feedgym.agents.learners.regressions import REGRESSIONS
 from feedgym.agents.learners.settings import ContrastiveConfig
+from feedgym.agents.registry import split_agents
 from feedgym.agents.registry.plans import kind_named, parse_agent
 from feedgym.agents.registry.published import SYSTEMS
 from feedgym.env import Feed, FeedConfig
 from feedgym.experiments import compare
 from feedgym.experiments.commands import towers
-from feedgym.experiments.compare import CompareConfig, split_agents
+from feedgym.experiments.compare import CompareConfig
 from feedgym.experiments.runs.run_config import RunConfig
 from feedgym.towers.age_decay import AGE_DECAYS
 from feedgym.towers.config import ITEM_ENCODERS

@@ -1,8 +1,8 @@
 """Exact scores of candidates, row by row: they do not depend on who else is in the batch (docs/mathematics.md 7.3).
 
 In two ways, which differ in the order of a sum of d products and nothing else: ``row_scores`` is numpy's, of exact
-search; ``faiss_scores`` is the kernel with which faiss scans lists and walks graphs. Approximate indexes use the
-second: what faiss has already computed from the very same vectors then need not be computed again.
+search; ``faiss_scores`` is the kernel with which faiss scans lists. Approximate indexes use the second: what
+faiss has already computed from the very same vectors then need not be computed again.
 Letters: B queries, w candidates of a query, n rows of the store, d coordinates.
 """
 
