@@ -112,7 +112,7 @@ def test_rules_are_written_as_they_are_read(text: str) -> None:
         ("exclude(topic=3,1)", "needs rules joined"),
         ("pin(topic>3,1)", "needs rules joined"),
         ("cap(section,2)", "cap: got 'section', needs one of topic, publisher, author"),
-        ("cap(topic,1.5)", "cap: got '1.5', needs a whole number"),
+        ("cap(topic,1.5)", "cap: got 1.5, needs a whole number"),
         ("cap(topic,-1)", "cap: got -1, needs a whole number >= 0"),
         ("share(topic=1,1.5)", "share: got 1.5, needs a share in"),
         ("pin(1,0)+pin(2,0)", r"pin: got \[0, 0\], needs one pin a position"),
