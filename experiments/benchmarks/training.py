@@ -100,7 +100,7 @@ class Training:
         agent.begin_training(feed.now)
         self.plain = PlainTowers(plain_log(agent), [t.shape[0] for t in agent.model.item_features.tables], widths, dim)
         copy_weights(agent.model, self.plain)
-        # fused: the fastest that plain torch offers, a third of the time of the agent's `foreach`.
+        # fused, as the agent's own.
         c = agent.config.optimiser
         self._optimiser = torch.optim.AdamW(
             self.plain.parameters(), lr=c.learning_rate, weight_decay=c.weight_decay, fused=True
