@@ -9,11 +9,8 @@ import torch
 
 from feedgym.agents import parse_agent
 from feedgym.agents.two_tower.optimiser import optimiser_arrays, restore_optimiser
-<<<<<<< HEAD
-from helpers.resuming import save_arrays
-=======
 from feedgym.env import Feed, FeedConfig
->>>>>>> 72f5dc0 (Fused AdamW: a third to a sixth of the optimiser's time; other last digits, so other runs)
+from helpers.resuming import save_arrays
 
 
 def small(**settings: Any) -> tuple[torch.nn.Linear, torch.optim.AdamW]:
