@@ -1,70 +1,64 @@
-"""A plain click model: logistic regression on given columns, and how well it predicts.
+"""A plain click model: scikit-learn's logistic regression on given columns, and how well it predicts.
 
+scikit-learn, and SciPy which comes with it, are an extra of this example: what uses them imports them.
 Shapes: R rows (impressions), F columns, C readers, S resamples.
 """
 
+import importlib.util
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from feedgym.env.arrays import Bools, Doubles, Floats, Ints
+from feedgym.env.arrays import Bools, Doubles, Ints
 from feedgym.env.checks import require
 
+NEEDS = "scikit-learn: not installed; needs the extra: pip install 'feedgym[downstream]'"
+"""What a user without the extra is told."""
 
-@dataclass(frozen=True)
-class LogisticRegression:
-    """Standardised columns, an intercept, weights."""
 
-    mean: Doubles
-    """(F,)"""
-    scale: Doubles
-    """(F,)"""
-    weights: Doubles
-    """Of the intercept and the F standardised columns, (1 + F,)."""
+def check_installed() -> None:
+    """Before anything long is done.
 
-    def log_odds(self, columns: Floats) -> Doubles:
+    Raises:
+        RuntimeError: scikit-learn is not installed.
+    """
+    if importlib.util.find_spec("sklearn") is None:
+        raise RuntimeError(NEEDS)
+
+
+class ClickModel(Protocol):
+    """What is used of scikit-learn's fitted pipeline."""
+
+    def decision_function(self, columns: Doubles, /) -> Doubles:
         """Predicted log-odds of a click, (R,)."""
-        odds: Doubles = self.weights[0] + ((columns - self.mean) / self.scale) @ self.weights[1:]
-        return odds
+        ...
 
 
-def fit(columns: Floats, clicked: Bools, l2: float = 1.0) -> LogisticRegression:
-    """Newton's method on the penalised likelihood (Hastie, Tibshirani, Friedman, 2009, 4.4.1).
+def fit(columns: Doubles, clicked: Bools, l2: float = 1.0) -> ClickModel:
+    """Logistic regression on standardised columns, fitted by Newton's method.
 
     Args:
         columns: (R, F), finite; a constant column gets weight 0.
         clicked: (R,), some of them and not all.
         l2: penalty, half of it times the squared weights of standardised columns; the intercept is free.
 
+    Returns:
+        scikit-learn's pipeline of ``StandardScaler`` and ``LogisticRegression``.
+
     Raises:
-        ValueError: no click or nothing but clicks, or no convergence.
+        ValueError: no click or nothing but clicks.
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     clicks = int(np.count_nonzero(clicked))
     require(0 < clicks < len(clicked), "clicked", clicks, f"some of {len(clicked)} rows and not all")
-    mean, scale = columns.mean(axis=0, dtype=np.float64), columns.std(axis=0, dtype=np.float64)
-    scale = np.where(scale > 1e-9, scale, 1.0)
-    x = np.hstack([np.ones((len(columns), 1)), (columns - mean) / scale])
-    penalty = np.full(x.shape[1], l2)
-    penalty[0] = 0.0
-    weights: Doubles = np.zeros(x.shape[1])
-
-    def penalised(w: Doubles) -> float:
-        return float(log_losses(x @ w, clicked).sum() + 0.5 * penalty @ w**2)
-
-    loss = penalised(weights)
-    for _ in range(100):
-        chance = _sigmoid(x @ weights)
-        gradient = x.T @ (chance - clicked) + penalty * weights
-        curvature = (x * (chance * (1.0 - chance))[:, None]).T @ x + np.diag(penalty + 1e-9)
-        step = np.linalg.solve(curvature, gradient)
-        if np.abs(step).max() < 1e-7:
-            return LogisticRegression(mean, scale, weights)
-        # Where columns nearly tell the clicks, full steps overshoot and never settle.
-        size = 1.0
-        while (new := penalised(weights - size * step)) > loss and size > 1e-6:
-            size *= 0.5
-        weights, loss = weights - size * step, new
-    raise ValueError(f"columns: got no convergence in 100 steps at l2 {l2!r}, needs a larger l2")
+    # C weighs the losses instead of the penalty. This solver is for many more rows than columns.
+    regression = LogisticRegression(C=1.0 / l2, solver="newton-cholesky", tol=1e-7)
+    model: ClickModel = make_pipeline(StandardScaler(), regression).fit(columns, clicked)
+    return model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,17 +71,15 @@ class Measures:
     """Chance that a clicked impression is ranked above one that was not, ties counted half."""
 
 
-def log_losses(log_odds: Doubles, clicked: Bools) -> Doubles:
-    """Nats of each row, (R,)."""
-    losses: Doubles = np.logaddexp(0.0, log_odds) - clicked * log_odds
-    return losses
-
-
 class Evaluated:
-    """Predictions on held-out rows, ready to be weighed: sorted once for all resamples."""
+    """Predictions on held-out rows, ready to be weighed: sorted once for all resamples.
+
+    The same as scikit-learn's ``log_loss`` and ``roc_auc_score`` with ``sample_weight``. These check and sort anew at
+    every call: 37 ms for 60,000 rows instead of 1, which is minutes for 1,000 resamples of nine comparisons.
+    """
 
     def __init__(self, log_odds: Doubles, clicked: Bools) -> None:
-        self._losses = log_losses(log_odds, clicked)
+        self._losses = np.logaddexp(0.0, log_odds) - clicked * log_odds
         self._clicked = clicked
         values, self._rank = np.unique(log_odds, return_inverse=True)
         self._num_values = len(values)
@@ -120,25 +112,32 @@ def paired_bootstrap(
     Args:
         one: predictions of one model.
         other: of the other, on the same rows.
-        reader: whose row, any ids, (R,).
+        reader: whose row, any ids, (R,), of at least two readers.
         resamples: S.
         seed: of the draws.
         level: of the intervals.
     """
+    from scipy.stats import bootstrap
+
     readers, place = np.unique(reader, return_inverse=True)
-    rng, C = np.random.default_rng(seed), len(readers)
+    everybody = np.arange(len(readers))
 
-    def difference(weight: Doubles | None = None) -> tuple[float, float]:
+    def difference(drawn: Ints) -> Doubles:
+        weight = np.bincount(drawn, minlength=len(readers))[place].astype(np.float64)
         a, b = one.measure(weight), other.measure(weight)
-        return a.log_loss - b.log_loss, a.auc - b.auc
+        return np.array([a.log_loss - b.log_loss, a.auc - b.auc])
 
-    drawn = [difference(rng.multinomial(C, np.full(C, 1.0 / C))[place].astype(np.float64)) for _ in range(resamples)]
-    tail = 50.0 * (1.0 - level)
-    low, high = np.percentile(np.array(drawn), [tail, 100.0 - tail], axis=0)
-    value, low, high = (Measures(log_loss=float(x[0]), auc=float(x[1])) for x in (difference(), low, high))
+    interval = bootstrap(
+        (everybody,),
+        difference,
+        vectorized=False,
+        n_resamples=resamples,
+        batch=1,  # of all draws at once, the ids of a million readers would be gigabytes
+        method="percentile",
+        confidence_level=level,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    value, low, high = (
+        Measures(log_loss=float(x[0]), auc=float(x[1])) for x in (difference(everybody), interval.low, interval.high)
+    )
     return Difference(value=value, low=low, high=high)
-
-
-def _sigmoid(x: Doubles) -> Doubles:
-    chance: Doubles = np.exp(-np.logaddexp(0.0, -x))
-    return chance

@@ -1,8 +1,8 @@
 """A worked example: a run's vectors as features of another click model, and what they add.
 
-``python -m feedgym.experiments.vectors.downstream --run FOLDER``. The model is a logistic regression on what a site has
-without them (``click_columns``), from position, age and topic up to columns made by hand; the question is what
-``u * v`` and the item bias add to each on later days.
+``python -m feedgym.experiments.vectors.downstream --run FOLDER``, with the extra ``downstream``. The model is
+scikit-learn's logistic regression on what a site has without them (``click_columns``), from position, age and topic up
+to columns made by hand; the question is what ``u * v`` and the item bias add to each on later days.
 
 No row sees the future. The run is lived through again from its settings, byte for byte, and its vectors are exported
 every hour, as ``feedgym embed`` does at the end; an impression gets those of the last export before it. The end's
@@ -25,7 +25,14 @@ from feedgym.env.checks import require
 from feedgym.env.log import ARTICLES_NAME, IMPRESSIONS, read_impressions
 from feedgym.experiments.runs import RunConfig
 from feedgym.experiments.vectors.click_columns import ARTICLES, LOG, site_columns
-from feedgym.experiments.vectors.click_model import Difference, Evaluated, Measures, fit, paired_bootstrap
+from feedgym.experiments.vectors.click_model import (
+    Difference,
+    Evaluated,
+    Measures,
+    check_installed,
+    fit,
+    paired_bootstrap,
+)
 from feedgym.experiments.vectors.embed import load_embeddings
 from feedgym.experiments.vectors.exports import Exported, replay, run_config_of
 
@@ -97,7 +104,9 @@ def run(config: DownstreamConfig) -> Result:
 
     Raises:
         ValueError: no finished run of an agent with towers, no log, or too few days.
+        RuntimeError: scikit-learn is not installed.
     """
+    check_installed()
     settings, _ = load_embeddings(config.run)
     require(settings["log"], "run", str(config.run), "a run with a log: not one of --no-log")
     start, end = 24.0 * config.warm_days, 24.0 * (settings["days"] - config.test_days)
@@ -138,7 +147,10 @@ def _step(base: Floats, exported: Exported, log: Arrays, split: _Split, config: 
         np.hstack([base, exported.rest, exported.product]),
         np.hstack([base, exported.rest, exported.other]),
     )
-    odds = [fit(x[split.fitted], clicked[split.fitted], config.l2).log_odds(x) for x in designs]
+    odds = [
+        fit(x[split.fitted], clicked[split.fitted], config.l2).decision_function(x)
+        for x in (design.astype(np.float64) for design in designs)
+    ]
 
     def less(one: int, other: int, rows: Bools) -> Difference:
         a, b = (Evaluated(odds[index][rows], clicked[rows]) for index in (one, other))

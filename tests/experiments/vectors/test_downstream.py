@@ -1,11 +1,13 @@
 """The worked example: no feature knows the future, the click model is right, the gain is what vectors add."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy import optimize, stats
+from scipy import optimize
+from sklearn.metrics import log_loss, roc_auc_score
 
 from feedgym.agents.two_tower.vectors import Vectors
 from feedgym.env import read_impressions
@@ -105,35 +107,35 @@ def test_what_comes_later_changes_no_column() -> None:
 # ---- the click model ----
 def planted(rows: int, seed: int) -> tuple[Any, Any]:
     rng = np.random.default_rng(seed)
-    x = rng.normal(2.0, 3.0, (rows, 3)).astype(np.float32)
+    x = rng.normal(2.0, 3.0, (rows, 3))
     return x, rng.random(rows) < 1 / (1 + np.exp(-(-2.0 + 0.5 * x[:, 0] - 0.3 * x[:, 1])))
 
 
 def test_the_fit_is_the_minimum_of_the_penalised_likelihood() -> None:
     x, y = planted(500, 0)
-    model = fit(x, y, l2=3.0)
-    z = (x - x.mean(0, dtype=float)) / x.std(0, dtype=float)
+    odds = fit(x, y, l2=3.0).decision_function(x)
+    z = (x - x.mean(0)) / x.std(0)
 
     def loss(w: Any) -> float:
         odds = w[0] + z @ w[1:]
         return float((np.logaddexp(0, odds) - y * odds).sum() + 1.5 * (w[1:] ** 2).sum())
 
     best = optimize.minimize(loss, np.zeros(4), method="BFGS", options={"gtol": 1e-6}).x
-    np.testing.assert_allclose(model.weights, best, atol=1e-5)
-    # A column that says nothing, and clicks of one kind.
-    assert fit(np.hstack([x, np.ones((500, 1), dtype=np.float32)]), y).weights[-1] == pytest.approx(0.0)
+    np.testing.assert_allclose(odds, best[0] + z @ best[1:], atol=1e-5)
+    # A constant column changes nothing, whatever it is later.
+    wider, later = (np.hstack([x, np.full((500, 1), value)]) for value in (1.0, 9.0))
+    np.testing.assert_allclose(fit(wider, y, l2=3.0).decision_function(later), odds, atol=1e-5)
     with pytest.raises(ValueError, match="clicked: got 0, needs some of 500 rows"):
         fit(x, np.zeros(500, dtype=bool))
 
 
-def test_auc_counts_pairs_and_ties_half_and_weights_are_copies() -> None:
+def test_measures_are_those_of_scikit_learn_also_with_weights_and_ties() -> None:
     rng = np.random.default_rng(5)
-    score, y, weight = rng.integers(0, 6, 80) / 2.0, rng.random(80) < 0.4, rng.integers(0, 4, 80)
-    u = stats.mannwhitneyu(score[y], score[~y]).statistic / (y.sum() * (~y).sum())
-    assert Evaluated(score, y).measure().auc == pytest.approx(u)
-    copies = Evaluated(np.repeat(score, weight), np.repeat(y, weight)).measure()
-    weighed = Evaluated(score, y).measure(weight.astype(float))
-    assert (weighed.auc, weighed.log_loss) == pytest.approx((copies.auc, copies.log_loss))
+    score, y, weight = rng.integers(-6, 6, 80) / 2.0, rng.random(80) < 0.4, rng.integers(0, 4, 80).astype(float)
+    chance = 1 / (1 + np.exp(-score))
+    for found, w in ((Evaluated(score, y).measure(), None), (Evaluated(score, y).measure(weight), weight)):
+        assert found.log_loss == pytest.approx(log_loss(y, chance, sample_weight=w))
+        assert found.auc == pytest.approx(roc_auc_score(y, score, sample_weight=w))
 
 
 def test_intervals_hold_the_spread_between_readers() -> None:
@@ -207,3 +209,13 @@ def test_a_run_that_cannot_be_split_or_repeated_is_refused(folder: Path, tmp_pat
     train.run(config, tmp_path)
     with pytest.raises(ValueError, match="a run with a log"):
         downstream.run(DownstreamConfig(run=tmp_path, warm_days=0.5, test_days=0.5))
+
+
+def test_without_scikit_learn_it_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setattr(downstream, "replay", lambda *_: pytest.fail("a long computation came first"))
+    with pytest.raises(SystemExit) as stopped:
+        downstream.main(["--run", str(folder)])
+    assert stopped.value.code == (
+        "feedgym downstream: scikit-learn: not installed; needs the extra: pip install 'feedgym[downstream]'"
+    )
