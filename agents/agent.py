@@ -10,9 +10,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from feedgym.agents.slate_policy import Served
-from feedgym.env.arrays import AnyArray, Arrays, Doubles
+from feedgym.env.arrays import AnyArray, Arrays, Doubles, Ints
 from feedgym.env.config import RewardConfig
 from feedgym.env.feed import Catalogue, Visits
+from feedgym.env.noise import Noise
 from feedgym.env.readers import Outcome
 
 
@@ -33,7 +34,7 @@ class Site:
     num_reader_features: int
     """Columns that the reader model adds to what a site sees of a reader."""
     seed: int
-    """Of the agent's own random stream."""
+    """Of the agent's own random stream, and of its slates."""
     reward: RewardConfig = field(default_factory=RewardConfig)
     """What the site counts as reward: learners of returns add up the same."""
 
@@ -103,8 +104,22 @@ class Counting(Protocol):
 
 
 def agent_stream(seed: int) -> np.random.Generator:
-    """The agents' own stream, apart from those of newsroom and population."""
+    """The agents' own stream, apart from those of newsroom and population: for what is not about a visit."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0xA6E27,)))
+
+
+def visit_noise(seed: int, reader_id: Ints, visit: Ints) -> Noise:
+    """What the slates of visits (n,) are drawn by: keyed by seed, reader and number of the visit, as her own luck is.
+
+    So a visit's slate does not depend on who else comes in the tick, nor on order or split of the tick's visits. All
+    agents under one seed have the same: of an article that two of them like as much, both draw the same arrival.
+
+    Args:
+        seed: of the agent, ``Site.seed``.
+        reader_id: int64 (n,).
+        visit: visits that the reader has had before this one, int64 (n,).
+    """
+    return Noise(seed, reader_id, visit, stream="agent")
 
 
 def generator_state(rng: np.random.Generator) -> AnyArray:

@@ -26,7 +26,7 @@ _ARTICLE = np.uint64(0xAEF17502108EF2D9)
 _MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
-_S40, _S32, _S11 = np.uint64(40), np.uint64(32), np.uint64(11)
+_S40, _S32, _S12, _S11 = np.uint64(40), np.uint64(32), np.uint64(12), np.uint64(11)
 _LOW_32 = np.uint64(0xFFFFFFFF)
 
 
@@ -82,10 +82,11 @@ class Noise:
     """Draws for one batch of readers, or of their visits and impressions.
 
     Args:
-        seed: the population's seed, >= 0.
+        seed: of the population, or of whoever else draws, >= 0.
         reader_id: int64 (n,).
         visit: how many visits each reader has had before this one, int (n,); None in ``spawn``.
         article_id: the slates, int64 (n, K); None where there are none.
+        stream: who draws: two of them under one seed know nothing of each other.
     """
 
     def __init__(
@@ -94,8 +95,10 @@ class Noise:
         reader_id: Ints,
         visit: NDArray[np.integer] | None = None,
         article_id: Ints | None = None,
+        *,
+        stream: str = "population",
     ) -> None:
-        start = name_key(f"population/{seed}")
+        start = name_key(f"{stream}/{seed}")
         self._reader = mix(reader_id.astype(np.uint64) * _READER + start)
         self._visit = None if visit is None else mix(self._reader + visit.astype(np.uint64) * _VISIT)
         self._article = None if article_id is None else article_id.T
@@ -115,6 +118,27 @@ class Noise:
         some._visit = None if self._visit is None else self._visit.take(visits)
         some._article, some._foreseen = None, {}
         return some
+
+    def uniform_at(self, name: str, keys: Ints) -> Doubles:
+        """Uniform draws in (0, 1) per visit and key, float64 (n, m), such as one for each article of a shortlist.
+
+        Args:
+            name: what the draws decide.
+            keys: int64 (n, m), or (1, m) where they are the same for all visits. Equal keys of a visit, equal draws.
+        """
+        assert self._visit is not None
+        words = keys.astype(np.uint64) * _ARTICLE + mix(self._visit + name_key(name))[:, None]
+        words = mix(words)
+        words >>= _S12
+        values: Doubles = words.astype(np.float64)
+        values += 0.5  # of 52 bits: neither 0 nor 1, so that the logs of both are finite
+        values *= 2.0**-52
+        return values
+
+    def exponential_at(self, name: str, keys: Ints) -> Doubles:
+        """Exponential draws of mean 1, never 0; arguments and shape as :meth:`uniform_at`."""
+        values = np.log(self.uniform_at(name, keys))
+        return np.negative(values, out=values)
 
     def _words(self, name: str, per: Per, size: int | None, at: tuple[Ints, Ints] | None) -> _Words:
         """One hashed word for each draw: (n,), (n, size), (n, K), or one for each pair of ``at``."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from feedgym.agents.agent import Site, agent_stream, generator_state, restore_generator
+from feedgym.agents.agent import Site, visit_noise
 from feedgym.agents.editorial import Rule, rules_of
 from feedgym.agents.slate_policy import PolicyConfig, Served, boosts, eligible, serve
 from feedgym.env.arrays import Arrays, Doubles, Ints
@@ -35,7 +35,6 @@ class BaselineAgent:
 
     def __init__(self, site: Site, policy: PolicyConfig, logits: ReaderLogits | None) -> None:
         self._site = site
-        self._rng = agent_stream(site.seed)
         self._policy = policy
         self._logits = logits
 
@@ -56,7 +55,8 @@ class BaselineAgent:
             best, logits = live[order], np.take_along_axis(every, order, axis=1)
         shape = (n, best.shape[1])
         shortlist, rows = np.broadcast_to(best, shape), np.broadcast_to(logits, shape)
-        return serve(self._rng, policy, policy.draw(rows, shortlist, len(live), slate_size), live, 0, catalogue)
+        luck = visit_noise(self._site.seed, visits.reader_id, visits.visit)
+        return serve(luck, policy, policy.draw(rows, shortlist, len(live), slate_size), live, 0, catalogue)
 
     def score_all(self, visits: Visits, catalogue: Catalogue) -> Doubles:
         """The logits, for every reader; all 0 where there are none: a ranking at random."""
@@ -71,12 +71,11 @@ class BaselineAgent:
         return {}
 
     def snapshot(self) -> Arrays:
-        """The random stream."""
-        return {"rng": generator_state(self._rng)}
+        """Nothing: what it draws by is keyed by the visit."""
+        return {}
 
     def restore(self, snapshot: Arrays) -> None:
-        """Go on from a snapshot."""
-        restore_generator(self._rng, snapshot["rng"])
+        """Nothing to restore."""
 
 
 def policy_agent(site: Site, policy: PolicyConfig, logits: ReaderLogits) -> BaselineAgent:

@@ -14,11 +14,11 @@ VISITS = 32
 """Visits remembered of a reader. Of one who came more often within the lag, the forgotten ones count as known."""
 _TOLERANCE_HOURS = 1e-3
 """Times are products of ticks, kept in float32."""
-_NAMES = ("_hours", "_clicks", "_count", "_features")
+_NAMES = ("_hours", "_clicks", "_count", "_features", "_id")
 
 
 class ReaderMemory:
-    """Latest visits by row of the population, growing by doubling: 200 bytes a reader.
+    """Latest visits by row of the population, growing by doubling: some 200 bytes a reader.
 
     Args:
         num_features: F.
@@ -29,9 +29,10 @@ class ReaderMemory:
         self._clicks = np.zeros((0, VISITS), dtype=np.uint16)
         self._count = np.zeros(0, dtype=np.int32)
         self._features = np.zeros((0, num_features), dtype=np.float32)
+        self._id: Ints = np.zeros(0, dtype=np.int64)
 
-    def note(self, rows: Ints, now: float, num_clicks: Ints, features: Floats) -> None:
-        """Readers ``rows`` (n,), each once, visited at ``now``: clicks (n,) and observables (n, F)."""
+    def note(self, rows: Ints, reader_id: Ints, now: float, num_clicks: Ints, features: Floats) -> None:
+        """Readers ``rows`` (n,), each once, visited at ``now``: ids (n,), clicks (n,) and observables (n, F)."""
         if len(rows) == 0:
             return
         self._reserve(int(rows.max()) + 1)
@@ -40,6 +41,7 @@ class ReaderMemory:
         self._clicks[rows, slot] = num_clicks
         self._count[rows] += 1
         self._features[rows] = features
+        self._id[rows] = reader_id
 
     def before(self, rows: Ints, hours: float) -> tuple[Ints, Doubles, Ints]:
         """What had happened before ``hours``.
@@ -69,6 +71,10 @@ class ReaderMemory:
         """Rows of the readers who had visited before ``hours``, (n,), rising."""
         rows = np.flatnonzero(self._count)
         return rows[self.before(rows, hours)[0] > 0]
+
+    def reader_id(self, rows: Ints) -> Ints:
+        """Ids of readers who have visited, (n,)."""
+        return self._id[rows]
 
     def features(self, rows: Ints) -> Floats:
         """Observables as last seen, float32 (n, F)."""

@@ -19,6 +19,10 @@ class Requests:
     """Hours at which the slates are drawn: ages of articles are those of this moment."""
     row: Ints
     """The readers' rows in the population, (n,)."""
+    reader_id: Ints
+    """(n,)"""
+    visit: Ints
+    """Number of the visit that is to be served, (n,); of slates drawn ahead, of the first that may be."""
     reader: Floats
     """Columns of the readers, (n, R)."""
     history_id: Ints

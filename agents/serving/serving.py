@@ -4,6 +4,7 @@ Shapes: n readers, L clicks of history, R columns of a reader, F observables. Ti
 """
 
 from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from feedgym.towers.interface import UserOutput
 
 BLOCK = 4096
 """Readers whose slates are drawn together."""
+Who: TypeAlias = tuple[Ints, Ints, Ints]
+"""Rows of readers in the population, their ids, and the number of the visit that is served, (n,) each."""
 
 
 class Serving:
@@ -70,7 +73,7 @@ class Serving:
             return self._request(
                 visits.now,
                 visits.now,
-                visits.rows,
+                (visits.rows, visits.reader_id, visits.visit),
                 visits.visit,
                 visits.gap_hours,
                 (visits.history_id, visits.history_dwell),
@@ -78,14 +81,16 @@ class Serving:
             )
         made = self.clocks.made_hours(visits.now)
         own = visits.features if self.clocks.reader_refresh_hours == 0 else None
-        return self._known_at(visits.records, visits.rows, visits.now, made, own)
+        who = (visits.rows, visits.reader_id, visits.visit)
+        return self._known_at(visits.records, who, visits.now, made, own)
 
     def known_readers(self, records: ReaderRecords, now: float) -> Iterator[Requests]:
         """Blocks of the readers of whom some visit is known by now."""
         assert self._memory is not None
-        rows = self._memory.known(now - self.clocks.feature_lag_hours)
-        for start in range(0, len(rows), BLOCK):
-            yield self._known_at(records, rows[start : start + BLOCK], now, now, None)
+        known, num_visits = self._memory.known(now - self.clocks.feature_lag_hours), self.num_visits
+        for start in range(0, len(known), BLOCK):
+            rows = known[start : start + BLOCK]
+            yield self._known_at(records, (rows, self._memory.reader_id(rows), num_visits[rows]), now, now, None)
 
     @property
     def num_visits(self) -> Ints:
@@ -98,25 +103,24 @@ class Serving:
         nothing = np.full((1, self._history_length), -1, dtype=np.int64)
         none, features = np.zeros(1, dtype=np.int64), np.zeros((1, self._num_features), dtype=np.float32)
         minutes = np.zeros(nothing.shape, dtype=np.float32)
-        return self._request(now, now, none, none, np.zeros(1), (nothing, minutes), features)
+        return self._request(now, now, (none, none, none), none, np.zeros(1), (nothing, minutes), features)
 
-    def _known_at(
-        self, records: ReaderRecords, rows: Ints, now: float, made: float, features: Floats | None
-    ) -> Requests:
-        """Readers ``rows``, to be served at ``now``, as what is made at ``made`` knows them."""
+    def _known_at(self, records: ReaderRecords, who: Who, now: float, made: float, features: Floats | None) -> Requests:
+        """Readers, to be served at ``now``, as what is made at ``made`` knows them."""
         assert self._memory is not None
+        rows = who[0]
         count, last, since = self._memory.before(rows, made - self.clocks.feature_lag_hours)
         gap = np.where(count > 0, made - last, 0.0)
         if features is None:
             features = self._memory.features(rows)
         history = history_before(records, rows, since)
-        return self._request(now, made, rows, count, gap, history, features)
+        return self._request(now, made, who, count, gap, history, features)
 
     def _request(
         self,
         now: float,
         made: float,
-        rows: Ints,
+        who: Who,
         visit: Ints,
         gap: np.ndarray,
         history: tuple[Ints, Floats],
@@ -124,7 +128,16 @@ class Serving:
     ) -> Requests:
         ids, minutes = history
         columns = reader_columns(made, visit, gap, ids, minutes, features, example_age=self._example_age)
-        return Requests(now=now, row=rows, reader=columns, history_id=ids, history_minutes=minutes)
+        row, reader_id, number = who
+        return Requests(
+            now=now,
+            row=row,
+            reader_id=reader_id,
+            visit=number,
+            reader=columns,
+            history_id=ids,
+            history_minutes=minutes,
+        )
 
     def vectors(self, requests: Requests, version: int, embed: Callable[[Requests], UserOutput]) -> UserOutput:
         """What the user tower says of them: kept from the latest refresh where the clock says so."""
@@ -153,20 +166,20 @@ class Serving:
         again = before.now == visits.now and np.array_equal(before.rows, visits.rows)
         if not again:  # else they have not been served yet
             since = before.records.click_count[before.rows] - clicks
-            self.note(before.rows, before.now, since, before.features)
+            self.note(before.rows, before.reader_id, before.now, since, before.features)
 
     def told(self, num_clicks: Ints) -> None:
         """How many clicks (n,) the visits being served have brought."""
         if self._asked is not None:
             visits, _ = self._asked
-            self.note(visits.rows, visits.now, num_clicks, visits.features)
+            self.note(visits.rows, visits.reader_id, visits.now, num_clicks, visits.features)
 
-    def note(self, rows: Ints, now: float, num_clicks: Ints, features: Floats) -> None:
-        """Readers ``rows`` (n,) have visited at ``now``, with so many clicks (n,)."""
+    def note(self, rows: Ints, reader_id: Ints, now: float, num_clicks: Ints, features: Floats) -> None:
+        """Readers (n,), by row and id, have visited at ``now``, with so many clicks (n,)."""
         self._asked = None
         self.cost.visits += len(rows)
         if self._memory is not None:
-            self._memory.note(rows, now, num_clicks, features)
+            self._memory.note(rows, reader_id, now, num_clicks, features)
 
     # Cost and state
 

@@ -9,6 +9,7 @@ from feedgym.agents.editorial import Rule, Rules, rules_of
 from feedgym.agents.slate_policy.draw import Draw, as_shortlist
 from feedgym.agents.slate_policy.exploration import is_new
 from feedgym.agents.slate_policy.inclusion import SlateMarginals
+from feedgym.agents.slate_policy.luck import Luck
 from feedgym.agents.slate_policy.ruled_slates import ruled_slates
 from feedgym.agents.slate_policy.served import Served
 from feedgym.agents.slate_policy.slates import Slates, draw_slates, greedy_slates
@@ -105,7 +106,7 @@ def only_eligible(shortlist: Ints, logits: Doubles, live_ids: Ints, size: int) -
 
 
 def serve(
-    rng: np.random.Generator,
+    luck: Luck,
     config: PolicyConfig,
     draw: Draw,
     live_ids: Ints,
@@ -115,7 +116,7 @@ def serve(
     """Slates from what is to be drawn from.
 
     Args:
-        rng: the agent's own stream.
+        luck: of the n visits: ``visit_noise`` of an agent, or a generator.
         config: whose ``draw`` it is.
         draw: of n visits.
         live_ids: what ``draw.num_live`` counts, (N,).
@@ -129,12 +130,12 @@ def serve(
     elif rules.reshapes:
         if catalogue is None:
             raise ValueError("catalogue: got None, needs the catalogue whose categories the rules look at")
-        slates = ruled_slates(rng, rules, catalogue, draw, live_ids)
+        slates = ruled_slates(luck, rules, catalogue, draw, live_ids)
         unknown = None if draw.all_greedy else _unknown(slates.article_id)
     elif draw.all_greedy:
         slates = greedy(draw)
     else:
-        slates = draw_slates(rng, draw, live_ids)
+        slates = draw_slates(luck, draw, live_ids)
     return Served(
         **vars(slates),
         draw=draw,

@@ -11,14 +11,20 @@ Shapes: B visits, M columns of a shortlist (-1 pads), N eligible articles, G cel
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from feedgym.agents.editorial import Cells, Rules, Shares, make_caps, make_cells, pinned_articles
 from feedgym.agents.slate_policy.draw import Draw
 from feedgym.agents.slate_policy.draw_weights import columns_in_shortlist, draw_weights
+from feedgym.agents.slate_policy.luck import Luck, integers, of_visits, uniforms
 from feedgym.agents.slate_policy.slates import Slates
 from feedgym.env.arrays import Bools, Doubles, Ints
 from feedgym.env.feed import Catalogue
+
+_ONCE: Ints = np.zeros((1, 1), dtype=np.int64)
+"""The key of a draw that a visit has one of."""
 
 
 class _Left:
@@ -76,10 +82,11 @@ class _Left:
         self._there[rows, column] = False
         return self.listed[rows, column]
 
-    def take_tail(self, rng: np.random.Generator, rows: Ints, cell: Ints, shown: Ints) -> Ints:
+    def take_tail(self, luck: Luck, position: int, rows: Ints, cell: Ints, shown: Ints) -> Ints:
         """An article of each cell (b,) from outside the shortlist, where ``shown`` (b, K) stands already."""
         self._in_tail[rows, cell] -= 1
-        return _draw_from_cells(rng, self.cells, cell, self.listed[rows], shown, self.pinned)
+        name = f"position {position}: tail place"
+        return _draw_from_cells(of_visits(luck, rows), name, self.cells, cell, self.listed[rows], shown, self.pinned)
 
     def count(self, position: int, rows: Ints, article_id: Ints) -> None:
         """Slates ``rows`` (b,) show these articles (b,) at a position that was drawn."""
@@ -90,11 +97,11 @@ class _Left:
             self._shares.take(position, rows, cell)
 
 
-def ruled_slates(rng: np.random.Generator, rules: Rules, catalogue: Catalogue, draw: Draw, live_ids: Ints) -> Slates:
+def ruled_slates(luck: Luck, rules: Rules, catalogue: Catalogue, draw: Draw, live_ids: Ints) -> Slates:
     """Slates that keep the rules, with the exact chance of each position given those above it.
 
     Args:
-        rng: the agent's own stream.
+        luck: of the B visits.
         rules: of the site; what it excludes has to be gone already.
         catalogue: whose categories the rules look at.
         draw: from eligible articles. Where all of it is greedy: the best allowed by logit at each position (of equals
@@ -127,14 +134,14 @@ def ruled_slates(rng: np.random.Generator, rules: Rules, catalogue: Catalogue, d
         if left.pinned[k] >= 0:
             article_id[:, k], log_weight[:, k] = left.pinned[k], np.nan
             continue
-        choice, log_total = _choose(rng, left.log_mass(k), greedy=greedy)
+        choice, log_total = _choose(luck, k, left.log_mass(k), greedy=greedy)
         b = np.flatnonzero((choice >= 0) & (choice < width))
         m = choice[b]
         article_id[b, k] = left.take_listed(b, m)
         logit[b, k], log_weight[b, k] = scores[b, m], log_listed[b, m]
         b = np.flatnonzero(choice >= width)
         if len(b):
-            article_id[b, k] = left.take_tail(rng, b, choice[b] - width, article_id[b])
+            article_id[b, k] = left.take_tail(luck, k, b, choice[b] - width, article_id[b])
             log_weight[b, k] = log_tail[b]
         b = np.flatnonzero(choice >= 0)
         log_slot[b, k] = 0.0 if greedy else np.minimum(log_weight[b, k] - log_total[b], 0.0)
@@ -145,7 +152,7 @@ def ruled_slates(rng: np.random.Generator, rules: Rules, catalogue: Catalogue, d
     return Slates(article_id, np.exp(log_slot), log_slot.sum(axis=1), in_shortlist, logit, log_weight)
 
 
-def _choose(rng: np.random.Generator, log_mass: Doubles, *, greedy: bool) -> tuple[Ints, Doubles]:
+def _choose(luck: Luck, position: int, log_mass: Doubles, *, greedy: bool) -> tuple[Ints, Doubles]:
     """A column of each row, drawn in proportion to mass or the best, and the row's log mass; -1 where it has none."""
     top = log_mass.max(axis=1)
     some = top > -np.inf
@@ -156,23 +163,26 @@ def _choose(rng: np.random.Generator, log_mass: Doubles, *, greedy: bool) -> tup
     upto = np.exp(log_mass - best[:, None]).cumsum(axis=1)
     total = upto[:, -1]
     # Strictly below the total, also after rounding: what has no mass is never the first beyond.
-    point = np.minimum(rng.random(len(total)) * total, np.nextafter(total, 0.0))
+    part = uniforms(luck, f"position {position}", _ONCE, len(total))[:, 0]
+    point = np.minimum(part * total, np.nextafter(total, 0.0))
     choice: Ints = np.where(some, np.argmax(upto > point[:, None], axis=1), -1)
     return choice, best + np.log(np.where(some, total, 1.0))
 
 
-def _draw_from_cells(
-    rng: np.random.Generator, cells: Cells, cell: Ints, listed: Ints, shown: Ints, pinned: Ints
-) -> Ints:
+def _draw_from_cells(luck: Luck, name: str, cells: Cells, cell: Ints, listed: Ints, shown: Ints, pinned: Ints) -> Ints:
     """One article of each row's cell (t,), uniform over those neither listed (t, M), nor shown (t, K), nor pinned.
 
     Drawn from all of the cell, and again where that one is not to be had: at most M + K of a cell are not.
     """
     drawn: Ints = np.full(len(cell), -1, dtype=np.int64)
     still = np.arange(len(cell))
-    while len(still):
+    for attempt in itertools.count():
+        if len(still) == 0:
+            break
         g = cell[still]
-        found = cells.by_cell[cells.start[g] + rng.integers(cells.size[g])]
+        wanted = np.ones((len(still), 1), dtype=np.bool_)
+        place = integers(of_visits(luck, still), f"{name} {attempt}", cells.size[g], wanted)
+        found = cells.by_cell[cells.start[g] + place]
         gone = (listed[still] == found[:, None]).any(axis=1) | (shown[still] == found[:, None]).any(axis=1)
         gone |= np.isin(found, pinned)
         drawn[still] = found

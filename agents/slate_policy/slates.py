@@ -20,6 +20,7 @@ from feedgym.agents.slate_policy.draw import Draw, as_ids, as_shortlist, check_s
 from feedgym.agents.slate_policy.draw_weights import columns_in_shortlist, draw_weights, log_rest, repeats_earlier
 from feedgym.agents.slate_policy.inclusion import inclusion_probability as inclusion_probability
 from feedgym.agents.slate_policy.inclusion import slot_marginal as slot_marginal
+from feedgym.agents.slate_policy.luck import Luck
 from feedgym.agents.slate_policy.race import draw_tail, run_race
 from feedgym.env.arrays import Bools, Doubles, Ints
 from feedgym.env.checks import require
@@ -44,7 +45,7 @@ class Slates:
 
 
 def sample_slates(
-    rng: np.random.Generator,
+    rng: Luck,
     logits: npt.ArrayLike,
     shortlist: npt.ArrayLike,
     live_ids: npt.ArrayLike,
@@ -56,7 +57,8 @@ def sample_slates(
     """Sample a slate for each of B visits by an exponential race (docs/mathematics.md 2.2), O(B (M + K)).
 
     Args:
-        rng: the agent's own stream.
+        rng: a generator, or the noise of these visits (:class:`~feedgym.env.noise.Noise`): then a slate depends on its
+            visit alone.
         logits: float (B, M), ``<u, v> / T`` after every adjustment; ignored where the shortlist is padded.
             -inf means that only exploration may show the article. With ``epsilon = 1`` no logits are needed:
             shape (B, 0).
@@ -78,17 +80,17 @@ def sample_slates(
     return draw_slates(rng, draw, live)
 
 
-def draw_slates(rng: np.random.Generator, draw: Draw, live_ids: Ints) -> Slates:
+def draw_slates(luck: Luck, draw: Draw, live_ids: Ints) -> Slates:
     """:func:`sample_slates` of a checked record; ``live_ids`` (N,) are as many as it says."""
     scores, listed = draw.logits, draw.shortlist
     num_columns = listed.shape[1]
     weights = draw_weights(draw)
 
-    winner = run_race(rng, weights, draw.slate_size)  # (B, K)
+    winner = run_race(luck, weights, listed, draw.slate_size)  # (B, K)
     in_shortlist: Bools = (winner >= 0) & (winner < num_columns)
     from_tail = winner >= num_columns
     num_tail_taken: Ints = from_tail.sum(axis=1)
-    tail = draw_tail(rng, listed, live_ids, num_tail_taken)  # (B, T)
+    tail = draw_tail(luck, listed, live_ids, num_tail_taken)  # (B, T)
 
     visit, position = np.nonzero(in_shortlist)
     column = winner[visit, position]

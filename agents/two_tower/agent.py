@@ -106,7 +106,7 @@ class TwoTowerAgent:
             self.serving,
             config.policy,
             site.slate_size,
-            self._rng,
+            site.seed,
         )
         if config.features.example_age:
             self._learning.example_age = num_reader - 1

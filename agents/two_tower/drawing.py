@@ -8,12 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from feedgym.agents.agent import visit_noise
 from feedgym.agents.learners import Learning, OwnColumns
 from feedgym.agents.serving import Acted, Requests, Serving, embed_readers, needs_minutes
 from feedgym.agents.slate_policy import PolicyConfig, boosts, eligible, only_eligible, serve
-from feedgym.env.arrays import Doubles, Floats, Ints
+from feedgym.env.arrays import Doubles, Floats, Ints, rows_of
 from feedgym.env.feed import Catalogue
 from feedgym.towers.interface import Towers, UserOutput
+
+_FEWEST = 8
+"""Rows that a matrix product of the towers gets, at least. BLAS sums the columns of one to three rows in another order
+than those of four and more; with some rows twice, a reader's logits are the same bytes in every batch."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,8 @@ class Drawer:
     """How slates are drawn."""
     slate_size: int
     """K"""
-    rng: np.random.Generator
-    """The agent's stream."""
+    seed: int
+    """Of the noise that slates are drawn by."""
 
     @property
     def shortlist_size(self) -> int:
@@ -79,7 +84,8 @@ class Drawer:
             logits = logits + boosts(policy, catalogue, shortlist)
         self.serving.cost.slates += n
         drawn_from = policy.draw(logits, shortlist, len(live), self.slate_size)
-        served = serve(self.rng, policy, drawn_from, live, version, catalogue)
+        luck = visit_noise(self.seed, requests.reader_id, requests.visit)
+        served = serve(luck, policy, drawn_from, live, version, catalogue)
         return Acted(
             now=now,
             row=requests.row,
@@ -123,10 +129,14 @@ class Drawer:
 
     @torch.no_grad()
     def embed(self, requests: Requests) -> UserOutput:
-        """What the user tower says of these readers."""
+        """What the user tower says of these readers, the same whoever else is asked about."""
+        n = len(requests)
+        if 0 < n < _FEWEST:
+            requests = rows_of(requests, np.arange(_FEWEST) % n)
         learning, now = self.learning, np.full(len(requests), requests.now)
         minutes = requests.history_minutes
-        return embed_readers(learning.model, learning.store, requests.history_id, minutes, requests.reader, now)
+        user = embed_readers(learning.model, learning.store, requests.history_id, minutes, requests.reader, now)
+        return UserOutput(*(part[:n] for part in user))
 
     @torch.no_grad()
     def _rerank(self, user: UserOutput, shortlist: Ints, scores: Floats, now: float) -> Floats:
@@ -147,7 +157,9 @@ class Drawer:
 @torch.no_grad()
 def _with_own_columns(columns: OwnColumns, users: Floats, factor: Doubles, reader: Floats) -> Floats:
     """Queries (n, E + X): u' times the factor (n,), then the learner's own columns of the readers (n, R)."""
-    own: Floats = columns.readers(torch.from_numpy(reader)).numpy()
+    n = len(reader)
+    rows = np.arange(max(n, _FEWEST)) % n
+    own: Floats = columns.readers(torch.from_numpy(reader[rows])).numpy()[:n]
     return np.hstack([users * factor[:, None].astype(np.float32), own])
 
 

@@ -264,3 +264,28 @@ def test_the_noise_of_some_visits_is_that_of_the_whole() -> None:
     assert part.normals("c", 3).tobytes() == whole.normals("c", 3)[some].tobytes()
     one = whole.of(some[1:2])
     assert one.normals("c", 3).tobytes() == whole.normals("c", 3)[499:].tobytes()
+
+
+def test_draws_at_keys_are_of_visit_and_key_alone() -> None:
+    """Such as one for each article of a shortlist: whatever the batch, the order of the keys, or who else draws."""
+    whole = batch().uniform_at("x", SLATES)
+    assert whole.dtype == np.float64
+    rows, columns = np.array([30, 2, 9]), np.array([4, 1])
+    np.testing.assert_array_equal(batch(rows).uniform_at("x", SLATES[rows][:, columns]), whole[rows][:, columns])
+    np.testing.assert_array_equal(batch().of(rows).uniform_at("x", SLATES[rows]), whole[rows])
+    shared = batch().uniform_at("x", np.arange(K)[None])
+    np.testing.assert_array_equal(shared, batch().uniform_at("x", np.tile(np.arange(K), (N, 1))))
+    np.testing.assert_array_equal(batch().exponential_at("x", SLATES), -np.log(whole))
+    for other in (batch().uniform_at("y", SLATES), batch(visit=VISIT + 7).uniform_at("x", SLATES)):
+        assert not np.isin(other, whole).any()
+    assert not np.isin(batch(stream="agent").uniform_at("x", SLATES), whole).any()
+
+
+def test_draws_at_keys_are_uniform_and_never_0_or_1() -> None:
+    keys = np.arange(500, dtype=np.int64)
+    values = batch().uniform_at("x", keys[None])
+    assert ((values > 0) & (values < 1)).all()
+    assert stats.kstest(values.ravel(), "uniform").pvalue > 1e-3
+    # Neighbouring keys and neighbouring visits know nothing of each other.
+    for one, two in ((values[:, 1:], values[:, :-1]), (values[1:], values[:-1])):
+        assert abs(np.corrcoef(one.ravel(), two.ravel())[0, 1]) < 4 / np.sqrt(one.size)

@@ -1,5 +1,6 @@
 """Serving a site with an agent, tick by tick, and what was served."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from feedgym.agents import Agent, Served
 from feedgym.env import Feed
 from feedgym.env.feed.feed import ServedOutcome
+from feedgym.env.feed.visits import Visits
 from helpers.inside import acted_of
 
 Run = list[tuple[Served, ServedOutcome]]
@@ -31,6 +33,13 @@ def ticks(agent: Any, feed: Feed, until: float = np.inf) -> Iterator[tuple[Any, 
         served = agent.act(feed.visits, feed.catalogue)
         yield served, acted_of(agent)
         agent.learn(feed.serve(served.article_id))
+
+
+def crowd(visits: Visits, times: int) -> Visits:
+    """The first visit, ``times`` over: alike in all that agents look at, each by a reader with luck of her own."""
+    names = ("rows", "visit", "gap_hours", "features")
+    rows: dict[str, Any] = {name: np.repeat(getattr(visits, name)[:1], times, axis=0) for name in names}
+    return dataclasses.replace(visits, _history=None, reader_id=np.arange(times), **rows)
 
 
 def served_bytes(run: Run, columns: Sequence[str] = COLUMNS) -> list[tuple[bytes, ...]]:

@@ -27,7 +27,10 @@ class AdditivePooling(nn.Module):
 
         A row in which none counts gives the mean of its tokens.
         """
-        score = torch.tanh(self.project(tokens)) @ self.query
+        seen = torch.tanh(self.project(tokens))
+        # A matrix times a vector is rounded by where in the batch a row stands. Where slates are served by it, a
+        # reader's vector must not depend on who else visits; in training the product is the faster one.
+        score = seen @ self.query if torch.is_grad_enabled() else (seen * self.query).sum(dim=-1)
         if mask is not None:
             # The smallest number, not -inf: a row without any token would be nan, and so its gradient.
             score = score.masked_fill(~mask, torch.finfo(score.dtype).min)

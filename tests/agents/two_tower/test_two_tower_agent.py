@@ -1,7 +1,6 @@
 """The learned agents serve what an independent computation over the whole live catalogue says."""
 
 import copy
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from feedgym.agents.two_tower import drawing
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.feed.catalogue import Catalogue
 from feedgym.env.feed.visits import Visits
-from helpers.driving import drive
+from helpers.driving import crowd, drive
 
 SITE = FeedConfig(num_readers=150, days=3.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
 SIZE = 25
@@ -108,12 +107,8 @@ def trained() -> tuple[Any, Feed]:
 
 def test_slots_follow_their_stated_propensities(trained: tuple[Any, Feed]) -> None:
     agent, feed = copy.deepcopy(trained)
-    one = dataclasses.replace(feed.visits, **{k: getattr(feed.visits, k)[:1] for k in ("rows", "visit", "gap_hours")})
-    one = dataclasses.replace(one, features=feed.visits.features[:1])
-    many: dict[str, Any] = {
-        k: np.repeat(getattr(one, k), 40_000, axis=0) for k in ("rows", "visit", "gap_hours", "features")
-    }
-    served = agent.act(dataclasses.replace(one, **many), feed.catalogue)
+    one = crowd(feed.visits, 1)
+    served = agent.act(crowd(one, 40_000), feed.catalogue)
     logits = full_logits(agent, one, feed.catalogue, 1.0)[0]
     live = feed.catalogue.article_id
 
