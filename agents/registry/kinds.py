@@ -94,7 +94,7 @@ class AgentKind:
         for key, value in given.items():
             require(key in known, f"setting of {name}", key, f"one of {', '.join(known) or '(it has none)'}")
             fits = _fits(value, known[key].type)
-            require(fits, f"{key} of {name}", value, f"the kind of {_example(known[key], self.settings[key])}")
+            require(fits, f"{key} of {name}", value, _wanted(known[key], self.settings[key]))
         return {key: value for key, value in given.items() if value != self.settings[key]}
 
     def make_configs(self, changed: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -169,8 +169,9 @@ def _fits(value: Any, annotation: Any) -> bool:
     return isinstance(value, plain) if isinstance(plain, type) else True
 
 
-def _example(setting: Setting, default: Any) -> str:
-    """What to show of the type that a value should have: the default, or the type where the default is None."""
+def _wanted(setting: Setting, default: Any) -> str:
+    """What a value should be like: the default, or its type where the default is None."""
     if default is not None:
-        return repr(default)
-    return " or ".join(getattr(each, "__name__", str(each)) for each in typing.get_args(setting.type))
+        return f"a value like {default!r}"
+    names = [getattr(each, "__name__", str(each)) for each in typing.get_args(setting.type) if each is not type(None)]
+    return f"a {' or '.join(names)}, or None"

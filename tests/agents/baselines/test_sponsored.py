@@ -151,7 +151,7 @@ def test_it_is_no_oracle_and_not_in_the_demo() -> None:
         ({"publishers": (3, 24)}, r"publishers: got 24, needs ids below 24"),
         ({"publishers": ()}, r"publishers: got \(\), needs at least one"),
         ({"publishers": (-1,)}, r"publishers: got \(-1,\), needs None, or a tuple"),
-        ({"publishers": 3}, r"publishers: got 3, needs None, or a tuple"),
+        ({"publishers": 3}, r"publishers of sponsored: got 3, needs a tuple, or None"),
         ({"paying_share": 0.0}, r"paying_share: got 0.0, needs a share"),
         ({"boost": float("inf")}, r"boost: got inf, needs a finite"),
     ],

@@ -53,6 +53,16 @@ OF_ALL = np.array([1.0, 0.8, 0.1, 0.3, -0.4, 0.5, 0.2, 0.4])
 """A logit for each article, before temperature and boost."""
 
 
+class Crowd:
+    """The first visits of n readers: all that a baseline asks of them."""
+
+    def __init__(self, n: int) -> None:
+        self.reader_id, self.visit = np.arange(n), np.zeros(n, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.reader_id)
+
+
 def softened(rules: str, epsilon: float, temperature: float, boost: float, n: int, seed: int) -> Served:
     """The shipped way from logits on: temperature, boost, shortlist, rules."""
     policy = PolicyConfig(
@@ -68,7 +78,8 @@ def softened(rules: str, epsilon: float, temperature: float, boost: float, n: in
     site = Site(slate_size=3, history_length=1, num_numeric=2, category_sizes=sizes, num_reader_features=0, seed=seed)
     agent = BaselineAgent(site, policy, lambda _, catalogue: OF_ALL[catalogue.article_id])
     shelf: Any = Shelf(TOPIC, PUBLISHER)
-    return agent.act(range(n), shelf)  # type: ignore[arg-type]
+    visits: Any = Crowd(n)
+    return agent.act(visits, shelf)
 
 
 def plain_softened(rules: str, epsilon: float, temperature: float, boost: float) -> dict[tuple[int, ...], float]:

@@ -12,6 +12,7 @@ from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Ints
 from feedgym.experiments.measures.evaluation import visits_at
 from helpers.chances import p_value, pooled
+from helpers.driving import crowd
 from helpers.inside import acted_of
 from helpers.plain.rules import KINDS, PUBLISHERS, SIZE, TOPICS, Plain, check_slates, plain_eligible, some_rules
 
@@ -122,7 +123,7 @@ def test_an_agents_slates_follow_the_joint_chance_that_its_scores_state(rules: s
     agent: Any = make_agent("regression", train_every_hours=4.0, max_steps=20, **config).start(feed)
     while feed.now < 15.0 or len(feed.visits) == 0:
         agent.learn(feed.serve(agent.act(feed.visits, feed.catalogue).article_id))
-    visits, catalogue = visits_at(feed.visits, np.zeros(8000, dtype=np.int64)), feed.catalogue
+    visits, catalogue = crowd(feed.visits, 8000), feed.catalogue
     served = agent.act(visits, catalogue)
     score = agent.score_all(visits_at(visits, np.zeros(1, dtype=np.int64)), catalogue)[0]
 

@@ -45,7 +45,7 @@ def fitted(
     logged: Any, train: Ints, held_out: Ints, examination: float | None, finish: bool = True
 ) -> tuple[Doubles, Doubles]:
     """Train the agent's towers anew on some visits, as it would; chances if examined, and clicks, of the others."""
-    settings, replay = logged.config, replay_of(logged)
+    settings, replay = logged.config.optimiser, replay_of(logged)
     half = Replay(len(train), SIZE, 10, replay.column("reader").shape[1])
     half.append(replay.take(train))
     model = logged.model

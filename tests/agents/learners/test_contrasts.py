@@ -179,7 +179,7 @@ def test_memory_holds_the_batches_before(logged: Logged) -> None:
             ({"loss": loss, "negatives": "impressed"}, f"loss_name: got '{loss}', needs one of bce, bpr")
             for loss in ("softmax", "full_softmax", "ccl")
         ),
-        ({"negatives": "easy"}, "name: got 'easy', needs one of in_batch"),
+        ({"negatives": "easy"}, "negatives: got 'easy', needs one of in_batch"),
     ],
 )
 def test_what_does_not_fit_is_refused(settings: dict[str, Any], message: str) -> None:

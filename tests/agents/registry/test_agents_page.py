@@ -12,13 +12,14 @@ import pytest
 
 from feedgym.agents import AgentKind, make_agent, slate_policy
 from feedgym.agents.agent import Agent
+from feedgym.agents.learners import ADVANTAGES
 from feedgym.env import Feed, FeedConfig
 from feedgym.experiments import compare
 from feedgym.experiments.commands import agents as agents_command
 
 PAGE = (Path(__file__).parents[3] / "docs" / "guide" / "agents.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-MODULE, PYTHON = BLOCKS
+MODULE, PYTHON, CREDIT = BLOCKS
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def my_agents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "my_agents.py").write_text(MODULE)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    sys.modules.pop("my_agents", None)
+    monkeypatch.delitem(sys.modules, "my_agents", raising=False)
     return importlib.import_module("my_agents")
 
 
@@ -51,6 +52,17 @@ def test_the_python_block_runs(my_agents: Any) -> None:
     exec(compile(PYTHON, "docs/guide/agents.md", "exec"), names)
     assert names["feed"].done
     assert names["agent"].act.__self__ is names["agent"]
+
+
+def test_a_credit_of_ones_own_is_a_function_and_a_line() -> None:
+    before = dict(ADVANTAGES)
+    try:
+        exec(compile(CREDIT, "docs/guide/agents.md", "exec"), {})
+        assert set(ADVANTAGES) - set(before) == {"per_click"}
+        feed = Feed(FeedConfig(num_readers=60, days=0.5), seed=3)
+        assert lived(make_agent("reinforce", credit="per_click", train_every_hours=4.0).start(feed), feed)
+    finally:
+        ADVANTAGES.pop("per_click", None)
 
 
 def test_readers_are_shown_the_topics_that_they_clicked(my_agents: Any) -> None:
@@ -113,7 +125,9 @@ def test_it_goes_on_byte_for_byte(my_agents: Any) -> None:
 def test_the_tables_name_the_members_that_there_are() -> None:
     fields = re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`[^|]*)\|", PAGE.split("## With a memory")[0], re.M)))
     assert set(fields) == set(AgentKind.__dataclass_fields__)
-    members = " ".join(re.findall(r"^\| (`[^|]*)\|", PAGE.split("## With a memory")[1], re.M))
+    members = " ".join(
+        re.findall(r"^\| (`[^|]*)\|", PAGE.split("## With a memory")[1].split("## With towers")[0], re.M)
+    )
     named = set(re.findall(r"`(\w+)", members))
     assert named == {name for name in vars(Agent) if not name.startswith("_")}
     for name in ("sample_slates", "serve"):

@@ -125,9 +125,9 @@ def test_the_type_of_a_setting_is_that_of_its_field() -> None:
             kind.changed("mine", {name: value})
     for name, values in BAD.items():
         for value in values:
-            with pytest.raises(ValueError, match=f"{name} of mine: got .*, needs the kind of "):
+            with pytest.raises(ValueError, match=f"{name} of mine: got .*, needs a "):
                 kind.changed("mine", {name: value})
-    with pytest.raises(ValueError, match="bound of mine: got 'wide', needs the kind of float or None"):
+    with pytest.raises(ValueError, match="bound of mine: got 'wide', needs a float, or None"):
         kind.changed("mine", {"bound": "wide"})
 
 

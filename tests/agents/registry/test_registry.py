@@ -83,9 +83,9 @@ def test_settings_reach_the_agent() -> None:
         ("recent:scale=3", r"setting of recent: got 'scale', needs one of scale_hours, shortlist_size, .*greedy"),
         ("random:epsilon=.5", r"setting of random: got 'epsilon', needs one of rules"),
         ("regression:target", r"agent 'regression:target': got 'target', needs setting=value"),
-        ("regression:widths=64", r"widths of regression: got 64, needs the kind of \(\d+,\)"),
-        ("regression:passes=many", r"passes of regression: got 'many', needs the kind of \d+\.\d"),
-        ("regression:dim=2.5", r"dim of regression: got 2\.5, needs the kind of \d+"),
+        ("regression:widths=64", r"widths of regression: got 64, needs a value like \(\d+,\)"),
+        ("regression:passes=many", r"passes of regression: got 'many', needs a value like \d+\.\d"),
+        ("regression:dim=2.5", r"dim of regression: got 2\.5, needs a value like \d+"),
         ("regression:policy=1", r"setting of regression: got 'policy'"),
     ],
 )
@@ -152,6 +152,7 @@ def test_an_agent_of_ones_own_is_named_by_its_module(tmp_path: Path, monkeypatch
         "OTHER = 3\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_agents", raising=False)  # of another test
     plan = parse_agent("my_agents.MINE:shift=2.0")
     assert plan.label == "my_agents.MINE:shift=2.0"
     assert not plan.is_oracle

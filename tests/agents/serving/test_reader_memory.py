@@ -187,7 +187,7 @@ def test_a_history_without_its_latest_clicks_is_shorter() -> None:
     assert minutes.tolist() == [[2.5, 2.0, 1.5, 1.0], [2.0, 1.5, 1.0, 0.0], [0.0] * 4, [0.0] * 4]
 
 
-def test_times_of_years_are_told_apart_and_a_reader_takes_200_bytes() -> None:
+def test_times_of_years_are_told_apart_and_a_reader_takes_216_bytes() -> None:
     memory = ReaderMemory(3)
     rows, features = np.arange(1000), np.ones((1000, 3), dtype=np.float32)
     hours = 2 * 365 * 24.0 - 1.0
@@ -198,7 +198,7 @@ def test_times_of_years_are_told_apart_and_a_reader_takes_200_bytes() -> None:
         assert (count == tick).all()
         assert (clicks == 8 - tick).all()
     snapshot = memory.snapshot()
-    assert sum(values.nbytes for values in snapshot.values()) / 1000 < 32 * 6 + 4 + 3 * 4 + 1
+    assert sum(values.nbytes for values in snapshot.values()) / 1000 < 32 * 6 + 8 + 4 + 3 * 4 + 1
     other = ReaderMemory(3)
     other.restore(snapshot)
     other.note(rows, rows, hours + 1.0, np.ones(1000, dtype=np.int64), features)
