@@ -158,7 +158,7 @@ class Drawer:
 def _with_own_columns(columns: OwnColumns, users: Floats, factor: Doubles, reader: Floats) -> Floats:
     """Queries (n, E + X): u' times the factor (n,), then the learner's own columns of the readers (n, R)."""
     n = len(reader)
-    rows = np.arange(max(n, _FEWEST)) % n
+    rows = np.arange(max(n, _FEWEST)) % n if n else np.zeros(0, dtype=np.int64)
     own: Floats = columns.readers(torch.from_numpy(reader[rows])).numpy()[:n]
     return np.hstack([users * factor[:, None].astype(np.float32), own])
 

@@ -80,7 +80,7 @@ def test_every_part_that_runs_has_a_digest_and_what_only_reports_has_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [
-        *("env/feed/feed.py", "towers/config.py", "agents/agent.py"),
+        *("env/feed/feed.py", "towers/two_tower.py", "agents/agent.py"),
         *("experiments/runs/runner.py", "experiments/measures/repeats.py", "experiments/reports/curves.py"),
     ]
     apart = ["experiments/studies/power.py", "experiments/reports/plots.py", "experiments/compare.py", "docs/a.py"]
