@@ -9,7 +9,7 @@ from pathlib import Path
 
 from feedgym.experiments.compare import CompareConfig
 
-ARTICLES = Path(__file__).parent.parent / "data" / "ebnerd_articles.csv.gz"
+ARTICLES = Path(__file__).parents[2] / "data" / "ebnerd_articles.csv.gz"
 SEEDS = (0, 1, 2)
 
 

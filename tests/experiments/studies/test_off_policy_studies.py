@@ -53,7 +53,7 @@ def lived_again(log: LogConfig, agent_name: str, hours: float) -> tuple[Any, dic
 
 
 def test_the_logger_itself_has_weights_of_one(log: LogConfig) -> None:
-    _, weights = lived_again(log, log.agent, 24.0)
+    _, weights = lived_again(log, log.run_config().agent, 24.0)
     assert weights["mean_weight"] == pytest.approx(1.0, abs=1e-6)
     assert weights["effective_sample_share"] == pytest.approx(1.0, abs=1e-6)
     # Another policy's are not, but their mean is near 1: it was not fitted to this log.
@@ -66,7 +66,7 @@ def test_the_logger_itself_has_weights_of_one(log: LogConfig) -> None:
 def test_readers_are_where_the_log_left_them(log: LogConfig) -> None:
     feed, _ = lived_again(log, "random", 24.0)  # whoever looks on
     again = make_drive(log.run_config()).feed
-    logger = parse_agent(log.agent).start(again)
+    logger = parse_agent(log.run_config().agent).start(again)
     while again.now < 24.0:
         outcome = again.serve(logger.act(again.visits, again.catalogue).article_id)
         logger.learn(outcome)
@@ -80,7 +80,8 @@ def test_a_log_of_another_world_is_refused(log: LogConfig) -> None:
     other = dataclasses.replace(log, seed=6)
     feed = make_drive(other.run_config()).feed
     site = LoggedSite(log.out, category_sizes=feed.catalogue.category_sizes)
-    agent: Any = types.SimpleNamespace(act=parse_agent("random").start(feed).act)
+    acting: Any = parse_agent("random").start(feed)
+    agent: Any = types.SimpleNamespace(act=acting.act, config=types.SimpleNamespace(policy=acting._policy))
     with pytest.raises(ValueError, match=r"log: got 'other visits at \S+ h', needs those of the world"):
         relive(agent, site, feed, 24.0)
 
@@ -160,9 +161,11 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
     # In other processes, whose results are read from the same files.
     two = [job, dataclasses.replace(job, agents=("reinforce",))]
     assert [[one.deployed for one in done] for done in run_jobs(two, workers=2).values()] == [[1.0, 2.0], [2.0]]
+    # Other settings in the same folder are other results: they are made, and replace those that were there.
+    calls.clear()
     for other in (dataclasses.replace(job, seed=4), dataclasses.replace(job, logger="recent")):
-        with pytest.raises(ValueError, match=r"out: got .*, needs an empty folder: this one holds a result of other"):
-            run_jobs([other], workers=1)
+        assert len(run_jobs([other], workers=1)[other]) == 2
+    assert calls == [QUICK, "reinforce"] * 2
 
 
 @pytest.mark.parametrize("name", ["readers", "log_days", "deploy_days"])
