@@ -31,8 +31,8 @@ class Finder(Protocol):
         ...
 
     @property
-    def keeps_vectors(self) -> bool:
-        """Whether it keeps vectors as they were given, so that its scores are those of the very same vectors."""
+    def scores_exactly(self) -> bool:
+        """Whether its scores are the bytes that ``faiss_scores`` gives of the vectors as they were handed in."""
         ...
 
     def build(self, ids: Ints, vectors: Floats) -> None:
@@ -185,7 +185,7 @@ class ApproximateIndex:
             return self._live.search(queries, k)
         count = min(max(self._rescored * k, k + _SPARE), len(self._live))
         found, candidates = self._finder.find(self._geometry.queries(queries), count)
-        final = self._finder.keeps_vectors and self._geometry.is_identity
+        final = self._finder.scores_exactly and self._geometry.is_identity
         ids, scores = self._live.answer(queries, candidates, k, found if final else None)
         # Too few: the lists that were looked into hold less than k, or the graph falls apart.
         short = np.flatnonzero(ids[:, min(k, len(self._live)) - 1] < 0)

@@ -33,8 +33,8 @@ class HnswFinder:
         search_threads: OpenMP threads of faiss in a search.
     """
 
-    # It does, but a walk scores four rows at a time, which on some processors rounds otherwise than a row alone.
-    keeps_vectors = False
+    # A walk scores four rows at a time, which on some processors rounds otherwise than a row alone.
+    scores_exactly = False
 
     def __init__(self, dim: int, m: int, ef_construction: int, ef: int, dead_share: float, search_threads: int) -> None:
         require(isinstance(m, int | np.integer) and m >= 2, "m", m, "an integer >= 2")

@@ -89,7 +89,7 @@ class IvfFinder:
             self._index.remove_ids(ids)
 
     @property
-    def keeps_vectors(self) -> bool:
+    def scores_exactly(self) -> bool:
         """Not with one byte per coordinate."""
         return not self._quantised
 

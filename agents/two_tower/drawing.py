@@ -131,8 +131,8 @@ class Drawer:
     def embed(self, requests: Requests) -> UserOutput:
         """What the user tower says of these readers, the same whoever else is asked about."""
         n = len(requests)
-        if 0 < n < _FEWEST:
-            requests = rows_of(requests, np.arange(_FEWEST) % n)
+        if n < _FEWEST:
+            requests = rows_of(requests, _enough(n))
         learning, now = self.learning, np.full(len(requests), requests.now)
         minutes = requests.history_minutes
         user = embed_readers(learning.model, learning.store, requests.history_id, minutes, requests.reader, now)
@@ -154,12 +154,16 @@ class Drawer:
         return np.where(shortlist >= 0, logits, scores)
 
 
+def _enough(n: int) -> Ints:
+    """Rows 0 to n - 1, and some of them again where they are fewer than ``_FEWEST``; none of none."""
+    return np.resize(np.arange(n), max(n, _FEWEST) if n else 0)
+
+
 @torch.no_grad()
 def _with_own_columns(columns: OwnColumns, users: Floats, factor: Doubles, reader: Floats) -> Floats:
     """Queries (n, E + X): u' times the factor (n,), then the learner's own columns of the readers (n, R)."""
     n = len(reader)
-    rows = np.arange(max(n, _FEWEST)) % n if n else np.zeros(0, dtype=np.int64)
-    own: Floats = columns.readers(torch.from_numpy(reader[rows])).numpy()[:n]
+    own: Floats = columns.readers(torch.from_numpy(reader[_enough(n)])).numpy()[:n]
     return np.hstack([users * factor[:, None].astype(np.float32), own])
 
 

@@ -246,19 +246,3 @@ ESTIMATORS: dict[str, Estimator] = {
     "joint": Estimator(joint, whole_slates=True),
 }
 """Estimators of the policy gradient by name (docs/mathematics.md 3.2)."""
-
-
-def policy_gradient(
-    estimator: str, weights: LogWeights, column: Tensor, logged: Logged, advantage: Tensor, weigh: Weigh
-) -> Terms:
-    """One of ``ESTIMATORS`` by name.
-
-    Args:
-        estimator: its name.
-        weights: draw weights of the policy to learn.
-        column: as in :class:`Shown`, and so are the others.
-        logged: of the same slates.
-        advantage: A_k.
-        weigh: what becomes of a ratio.
-    """
-    return ESTIMATORS[estimator].terms(weights, Shown(column, logged, advantage, weigh))

@@ -26,7 +26,7 @@ from feedgym.agents.learners.settings import FutureConfig, ReinforceConfig
 from feedgym.agents.ope import effective_sample_size
 from feedgym.agents.serving import Acted
 from feedgym.agents.slate_policy import PolicyConfig
-from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, nest, unnest
+from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, nest, rows_of, unnest
 from feedgym.env.checks import require
 from feedgym.env.readers import Outcome
 from feedgym.towers.arrays import arrays_of, load_arrays
@@ -130,11 +130,7 @@ class ReplayedPolicy:
         sampled: Bools = ~np.broadcast_to(acted.served.greedy, len(acted.row))
         if not greedy_too and not sampled.all():
             acted = acted.take(sampled)
-            outcome = Outcome(
-                clicks=outcome.clicks[sampled],
-                dwell_minutes=outcome.dwell_minutes[sampled],
-                subscribed=outcome.subscribed[sampled],
-            )
+            outcome = rows_of(outcome, sampled)
         if len(acted.row) == 0:
             return
         columns = candidates_of(

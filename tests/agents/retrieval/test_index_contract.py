@@ -240,7 +240,7 @@ class Careless:
     """A finder that never lets go of anything, and makes articles up."""
 
     worn = False
-    keeps_vectors = False
+    scores_exactly = False
 
     def build(self, ids: np.ndarray, vectors: np.ndarray) -> None:
         self.everything = np.union1d(getattr(self, "everything", ids), ids)

@@ -147,7 +147,6 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
         return Learned(float(len(calls)), 1.0, {"mean_weight": 1.0}, {"loss": 0.5})
 
     monkeypatch.setattr(logged_learning, "learn_and_deploy", fake)
-    monkeypatch.setattr(logged_learning, "make_log", lambda log: None)
     job = Job("popular", 3, SIZES, (QUICK, "reinforce"), tmp_path / "a")
     first = run_jobs([job], workers=1)
     assert [one.deployed for one in first[job]] == [1.0, 2.0]
@@ -156,16 +155,14 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
     assert [one.deployed for one in run_jobs([more], workers=1)[more]] == [1.0, 2.0, 3.0]
     assert calls == [QUICK, "reinforce", "ltv"]
     kept = sorted(path.name for path in (tmp_path / "a").glob("*"))
-    assert kept == ["ltv.json", "regression-dwell_max_steps=4.json", "reinforce.json"]
+    assert kept == ["log", "ltv.json", "regression-dwell_max_steps=4.json", "reinforce.json"]
     assert read_json(tmp_path / "a" / "ltv.json")["settings"]["readers"] == 40
     # In other processes, whose results are read from the same files.
     two = [job, dataclasses.replace(job, agents=("reinforce",))]
     assert [[one.deployed for one in done] for done in run_jobs(two, workers=2).values()] == [[1.0, 2.0], [2.0]]
-    # Other settings in the same folder are other results: they are made, and replace those that were there.
-    calls.clear()
     for other in (dataclasses.replace(job, seed=4), dataclasses.replace(job, logger="recent")):
-        assert len(run_jobs([other], workers=1)[other]) == 2
-    assert calls == [QUICK, "reinforce"] * 2
+        with pytest.raises(ValueError, match=r"out: got .*, needs an empty folder: this one holds a run with other"):
+            run_jobs([other], workers=1)
 
 
 @pytest.mark.parametrize("name", ["readers", "log_days", "deploy_days"])

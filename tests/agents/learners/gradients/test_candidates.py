@@ -18,10 +18,10 @@ from feedgym.agents.learners.gradients.policy_gradient import (
     log_inclusion,
     log_slot_marginal,
     log_slot_propensity,
-    policy_gradient,
 )
 from feedgym.agents.slate_policy.slates import sample_slates, slot_marginal
 from feedgym.env.arrays import Doubles
+from helpers.gradients import policy_gradient
 
 EPSILONS = [0.0, 0.05, 1.0]
 EMPTY = -torch.inf

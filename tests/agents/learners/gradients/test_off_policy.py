@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from feedgym.agents.learners.gradients.candidates import Candidates
-from feedgym.agents.learners.gradients.policy_gradient import Logged, policy_gradient
+from feedgym.agents.learners.gradients.policy_gradient import Logged
 from feedgym.agents.off_policy import effective_sample_size
 from feedgym.agents.slate_policy.importance import PAPER_CAP, WEIGHT_METHODS, importance_weight, top_k_multiplier
 from feedgym.env.arrays import Doubles
+from helpers.gradients import policy_gradient
 
 REWARD = np.arange(1.0, 11.0)
 BETA = (11.0 - REWARD) / 55.0

@@ -20,11 +20,11 @@ from feedgym.agents.learners.gradients.policy_gradient import (
     log_inclusion,
     log_slot_marginal,
     log_slot_propensity,
-    policy_gradient,
 )
 from feedgym.agents.slate_policy.importance import importance_weight
 from feedgym.agents.slate_policy.slates import slate_log_propensity
 from feedgym.env.arrays import Doubles
+from helpers.gradients import policy_gradient
 
 N, K, EPSILON = 8, 3, 0.1
 SHORTLIST = np.array([1, 3, 4, 6])

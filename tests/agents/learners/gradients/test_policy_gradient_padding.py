@@ -12,10 +12,10 @@ from feedgym.agents.learners.gradients.policy_gradient import (
     Logged,
     log_slot_marginal,
     log_slot_propensity,
-    policy_gradient,
 )
 from feedgym.agents.slate_policy.importance import importance_weight
 from feedgym.env.arrays import Doubles
+from helpers.gradients import policy_gradient
 
 ESTIMATORS: tuple[str, ...] = ("inclusion", "marginal", "chen", "none", "prefix", "joint")
 N, K, EPSILON = 8, 3, 0.1

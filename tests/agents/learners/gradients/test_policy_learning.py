@@ -19,9 +19,10 @@ from scipy import stats
 from torch import Tensor
 
 from feedgym.agents.learners.gradients.candidates import Candidates, LogWeights
-from feedgym.agents.learners.gradients.policy_gradient import Logged, log_slot_propensity, policy_gradient
+from feedgym.agents.learners.gradients.policy_gradient import Logged, log_slot_propensity
 from feedgym.agents.slate_policy.importance import importance_weight
 from feedgym.env.arrays import Doubles
+from helpers.gradients import policy_gradient
 
 N, K, EPSILON, STEPS, RATE = 8, 3, 0.1, 400, 2.0
 SLATES = np.array(list(itertools.permutations(range(N), K)))

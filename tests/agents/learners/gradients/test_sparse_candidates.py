@@ -10,12 +10,13 @@ from torch import Tensor
 
 from feedgym.agents import make_agent
 from feedgym.agents.learners.gradients.candidates import Candidates
-from feedgym.agents.learners.gradients.policy_gradient import Logged, log_slot_marginal, policy_gradient
+from feedgym.agents.learners.gradients.policy_gradient import Logged, log_slot_marginal
 from feedgym.agents.slate_policy.importance import importance_weight
 from feedgym.agents.slate_policy.slates import sample_slates, slot_marginal
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Doubles
 from helpers.driving import drive
+from helpers.gradients import policy_gradient
 
 ESTIMATORS: tuple[str, ...] = ("inclusion", "marginal", "chen", "none", "prefix", "joint")
 NOTHING = -torch.inf
