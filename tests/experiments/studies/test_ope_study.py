@@ -46,7 +46,7 @@ TINY = StatesConfig(
     },
 )
 SMALL = ReplicationConfig(
-    states=TINY, cell_visits=200, cells=5, replications=20, at_once=7, truth_slates=200, bootstrap=100
+    states=TINY, cell_visits=200, cells=5, replications=60, at_once=7, truth_slates=200, bootstrap=100
 )
 
 
@@ -62,7 +62,7 @@ def models(states: States) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def truths(states: States, models: dict[str, Any]) -> dict[str, Truth]:
-    return {name: truth_of(states, models, name, 200, seed) for seed, name in enumerate((LOGGER, "near"))}
+    return {name: truth_of(states, models, name, 600, seed) for seed, name in enumerate((LOGGER, "near"))}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def renamed(states: States, **of: str) -> States:
 def test_truth_is_what_a_policy_earns_when_it_serves(
     name: str, states: States, models: dict[str, Any], truths: dict[str, Truth]
 ) -> None:
-    visits = np.tile(np.arange(states.first[-1]), 150)
+    visits = np.tile(np.arange(states.first[-1]), 450)
     log = draw(renamed(states, logger=name), models, {}, visits, visits, seed=5)
     for kind in READERS:
         earned = log.reward[kind].sum(axis=1)
@@ -101,7 +101,7 @@ def test_truth_is_what_a_policy_earns_when_it_serves(
         assert abs(earned.mean() - truths[name].reward[kind]) < 4 * error
         assert truths[name].error[kind] < error
         others = [abs(earned.mean() - truths[name].reward[other]) for other in READERS if other != kind]
-        assert max(others) > 4 * error  # it could fail
+        assert min(others) > 4 * error  # it could fail
 
 
 def test_weights_of_the_logger_itself_are_1(states: States, models: dict[str, Any], truths: dict[str, Truth]) -> None:
@@ -229,15 +229,16 @@ def test_every_estimator_that_ships_is_studied() -> None:
 
 def test_the_check_finds_the_wrong_estimator_and_passes_the_right_ones(small: SeedResult) -> None:
     found = scores([small], SMALL.cells, (1, 5))
-    assert small.count.sum() == pytest.approx(20_000, rel=0.05)
+    assert small.count.sum() == pytest.approx(60_000, rel=0.05)
     for kind in ("article", "position"):
-        assert {"bias", "coverage"} & set(found[0, kind, WRONG].failures())
+        assert "bias" in found[0, kind, WRONG].failures()
         for name in RIGHT_FOR[kind]:
             score = found[0, kind, name]
             assert "bias" not in score.failures(), name
-            assert score.covered >= 16, name  # of 20: 19 are expected
+            assert score.covered >= 48, name  # of 60: 57 are expected
         # The same assumption or less, and less variance.
         assert found[0, kind, "iips"].rmse < found[0, kind, "sips"].rmse
+    assert "bias" in found[0, "article", "dm"].failures()  # its model is a line
 
 
 # The command
@@ -259,7 +260,7 @@ def test_the_study_writes_tables_and_picture_and_goes_on(
     study.main(["ope", "--out", str(tmp_path)])
     text = (tmp_path / "ope" / "table.md").read_text()
     assert text.startswith("Command: `feedgym study ope`")
-    assert "40 replications" in text
+    assert "120 replications" in text
     for kind in READERS:
         assert f"## Target `near`, readers `{kind}`" in text
     for name in STUDIED:
