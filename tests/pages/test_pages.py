@@ -76,7 +76,9 @@ def test_make_says_how_to_activate_the_environment() -> None:
     if shutil.which("make") is None:
         pytest.skip("no make here")
     for target in ("setup", "demo"):
-        done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)
+        # Inside another make, as in `make test`, make tells of the folder last unless it is asked not to.
+        command = ["make", "--no-print-directory", "-n", target]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         assert ". .venv/bin/activate" in done.stdout.splitlines()[-1], target
 
 
