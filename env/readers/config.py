@@ -93,6 +93,8 @@ class NewsReaderConfig:
     """Chance of going on to the next page after a visit of value 0; 0: every visit is a session."""
     continuation_slope: float = 0.0
     """What a unit of the session's value so far adds to that chance's log-odds."""
+    continuation_log_odds_sd: float = 0.0
+    """Standard deviation of that chance's log-odds between readers: some read page after page."""
     page_gap_hours: float = 50.0 / 3600.0
     """Time on a page of a session; with a longer tick the next page falls into the next tick."""
     # Returning and leaving
@@ -102,6 +104,16 @@ class NewsReaderConfig:
     """Standard deviation of log b between readers."""
     habit_exponent: float = 0.6
     """Habit noise on each gap: Exp(1) ** habit_exponent."""
+    short_return_share: float = 0.0
+    """Chance that a return is short: a look at what is new, whatever the reader's base gap."""
+    short_return_median_hours: float = 1.0
+    """Median of short returns, times what trust and the session make of any gap."""
+    short_return_log_sd: float = 1.0
+    """Standard deviation of their logarithm."""
+    return_hour_habit: float = 0.0
+    """h: chance that a gap which is not short ends at the reader's own hour of the day, drawn from ``day_profile``."""
+    return_hour_sd_hours: float = 0.5
+    """Standard deviation of the moments of such returns around that hour."""
     return_sensitivity: float = 1.6
     """kappa: a session's value and trust shorten the next gap by exp(-kappa (mix S + (1 - mix) e))."""
     return_mix: float = 0.5
@@ -133,6 +145,10 @@ class NewsReaderConfig:
     """Off: every visit is a session."""
     interest_drift: bool = True
     """Off: interests stay."""
+    short_returns: bool = True
+    """Off: no return is short."""
+    own_hours: bool = True
+    """Off: nobody has an hour of the day of their own."""
     surges: bool = True
     """Off: breaking events do not bring readers back sooner."""
     delayed_effects: bool = True
@@ -154,6 +170,12 @@ class NewsReaderConfig:
             require(getattr(self, name) > 0, name, getattr(self, name), "> 0")
         for name in ("dwell_log_sd", "gap_log_sd", "habit_exponent", "leaving_per_day", "subscribe_hazard"):
             require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
+        require(self.short_return_median_hours > 0, "short_return_median_hours", self.short_return_median_hours, "> 0")
+        for name in ("continuation_log_odds_sd", "short_return_log_sd", "return_hour_sd_hours"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
+        require(self.return_hour_sd_hours <= 3.0, "return_hour_sd_hours", self.return_hour_sd_hours, "at most 3")
+        for name in ("short_return_share", "return_hour_habit"):
+            require(0.0 <= getattr(self, name) <= 1.0, name, getattr(self, name), "between 0 and 1")
         for name in ("interest_sd", "drift_time_hours"):
             require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
         require(self.page_gap_hours > 0, "page_gap_hours", self.page_gap_hours, "> 0 (hours)")

@@ -23,6 +23,7 @@ from feedgym.env.readers.fatigue import Fatigue
 from feedgym.env.readers.interests import drifted, mixed_interest, normal_interest
 from feedgym.env.readers.protocol import Outcome, SlateView, World
 from feedgym.env.readers.reader_rows import PACKED, PackedState, pack, put_rows, take_rows
+from feedgym.env.readers.returning import OWN_HOUR, Returning
 from feedgym.env.readers.rhythm import DayRhythm, SurgingRhythm
 from feedgym.env.readers.satiation import Satiation
 
@@ -74,6 +75,7 @@ class NewsReader:
         self._profile = c.day_profile if c.daily_rhythm else (1.0,) * 24
         self._day = DayRhythm(self._profile)
         self._rhythm: DayRhythm | SurgingRhythm = self._day
+        self._returning = Returning(c, self._day)
         self._taste = np.float32(c.taste if c.personal_taste else 0.0)
         self._dwell = Dwell(c)
         self._kappa = c.return_sensitivity if c.delayed_effects else 0.0
@@ -153,6 +155,10 @@ class NewsReader:
             columns["session_worth"] = np.zeros(n, dtype=np.float32)
             columns |= {name: np.zeros(n, dtype=np.int32) for name in ("session_clicks", "session")}
             columns["continues"] = np.zeros(n, dtype=np.bool_)
+            if c.continuation_log_odds_sd > 0.0:
+                lean = c.continuation_log_odds_sd * noise.normal("lean to go on", "reader")
+                columns["lean_to_go_on"] = lean.astype(np.float32)
+        columns |= self._returning.columns(n, noise)
         if c.devices:
             share_up_to = np.cumsum([device.share for device in c.devices])
             at = np.searchsorted(share_up_to, noise.uniform("device", "reader"), side="right")
@@ -253,8 +259,8 @@ class NewsReader:
         trust, value = state["trust"][rows], state["value"][rows]
         weight = np.float32(c.return_mix)
         pull = np.exp(np.float32(-self._kappa) * (weight * trust + (1 - weight) * value))
-        habit = noise.exponential("habit") ** c.habit_exponent
-        gap = self._rhythm.gap(now, state["base_gap_hours"][rows] * pull * habit)
+        own_hour = state[OWN_HOUR][rows] if self._returning.has_own_hours else None
+        gap = self._returning.gap(self._rhythm, now, state["base_gap_hours"][rows], pull, own_hour, noise)
         if self._drifts:
             # Now, over the gap to come: at the next visit the state is what the reader is then, as oracles ask.
             state["interest"][rows] = drifted(state["interest"][rows], gap, c.interest_sd, c.drift_time_hours, noise)
@@ -318,7 +324,8 @@ class NewsReader:
         trust = reader["trust"] * (1.0 - c.trust_step) + c.trust_step * value
         reader["value"] = value
         if self._has_sessions:
-            continues = noise.uniform("continue") < self._continuation(value)
+            lean = reader["lean_to_go_on"] if c.continuation_log_odds_sd > 0.0 else None
+            continues = noise.uniform("continue") < self._continuation(value, lean)
             trust = np.where(continues, reader["trust"], trust)
             reader["session_clicks"] = count * continues
             reader["session_worth"] = total * continues
@@ -327,12 +334,13 @@ class NewsReader:
         reader["trust"] = trust
         return satisfying
 
-    def _continuation(self, value: Floats) -> Floats | float:
-        """s(e): chance of going on to the next page, for a session worth ``value`` (n,) so far."""
+    def _continuation(self, value: Floats, lean: Floats | None = None) -> Floats | float:
+        """s(e): chance of going on to the next page, for a session worth ``value`` (n,) so far, of such readers."""
         c = self.config
-        if c.continuation_slope == 0.0:
+        if c.continuation_slope == 0.0 and lean is None:
             return c.continuation
-        return sigmoid(np.float32(logit(c.continuation)) + np.float32(c.continuation_slope) * value)
+        log_odds = np.float32(logit(c.continuation)) + np.float32(c.continuation_slope) * value
+        return sigmoid(log_odds if lean is None else log_odds + lean)
 
     def _subscribe(self, subscriber: Bools, trust: Floats, satisfying: Ints, noise: Noise) -> Bools:
         """Each satisfying read may win a reader who is not a subscriber yet; all (n,)."""

@@ -23,6 +23,12 @@ from feedgym.env.feed import Feed
 from feedgym.env.noise import Noise
 from feedgym.env.readers import NewsReader
 from feedgym.env.worlds import WORLDS
+from feedgym.experiments.studies.worlds.log_facts import (
+    FactsLog,
+    odds_by_sights,
+    session_gaps,
+    slope_of_clicks,
+)
 
 POLICIES = {
     "random": "random",
@@ -131,6 +137,24 @@ class Month:
     """Simulated."""
 
 
+def log_of(month: Month, device_names: tuple[str, ...] = ("phone", "pc")) -> FactsLog:
+    """What the log of the run would say, in the log's own numbers: float32 minutes."""
+    n, size = month.article.shape
+    age = month.hours[:, None] - month.articles["published_hours"][month.article]
+    return FactsLog(
+        hours=month.hours.repeat(size),
+        reader=month.reader.repeat(size),
+        slate=np.arange(n).repeat(size),
+        article=month.article.ravel(),
+        clicked=month.clicks.ravel(),
+        position=np.tile(np.arange(size), n),
+        session=month.session.repeat(size),
+        device=(month.device.repeat(size), device_names),
+        read_seconds=60.0 * month.dwell_minutes.ravel().astype(np.float64),
+        age_hours=age.ravel(),
+    )
+
+
 def simulate(policy: str, seed: int, config: FactsConfig) -> Month:
     """One run of the world ``measured`` under a policy of ``POLICIES``."""
     world = WORLDS["measured"]
@@ -209,7 +233,7 @@ def facts(month: Month) -> dict[str, float]:
     found["slates per session"] = float(sizes.mean())
     found["sessions of one slate"] = float((sizes == 1).mean())
     for device, name in enumerate(("phone", "pc")):
-        found[f"position slope, {name}"] = position_slope(clicks[month.device == device])
+        found[f"position slope, {name}"] = slope_of_clicks(clicks[month.device == device].sum(axis=0))
     by_hour = np.bincount((month.hours % 24.0).astype(int), minlength=24)
     found["traffic peak / trough"] = float(by_hour.max() / max(by_hour.min(), 1))
     odds = repeat_odds(month)
@@ -225,42 +249,20 @@ def sessions(month: Month) -> tuple[Doubles, Ints]:
     """Hours between the last slate of a session and the first of the reader's next; slates in each session."""
     order = np.lexsort((month.visit, month.reader))
     reader, session, hours = month.reader[order], month.session[order], month.hours[order]
-    same = reader[1:] == reader[:-1]
-    new = session[1:] != session[:-1]
-    edges = np.concatenate([[0], np.flatnonzero(~same | new) + 1, [len(order)]])
-    gaps: Doubles = (hours[1:] - hours[:-1])[same & new]
-    return gaps, np.diff(edges)
-
-
-def position_slope(clicks: Bools) -> float:
-    """Slope of the log of clicks (n, K) over the log of the rank, each rank weighed by its clicks."""
-    count = clicks.sum(axis=0)
-    seen = count > 0
-    rank = np.log(np.arange(1.0, clicks.shape[1] + 1.0))[seen]
-    return float(np.polyfit(rank, np.log(count[seen]), 1, w=np.sqrt(count[seen]))[0])
+    new = (reader[1:] != reader[:-1]) | (session[1:] != session[:-1])
+    return session_gaps(reader, hours, np.concatenate([[True], new]))
 
 
 def repeat_odds(month: Month, most: int = 4) -> list[float]:
     """Odds of a click on an article once examined, over those at first sight, after 1, 2, .. ``most``+ exposures.
 
-    Exposures are those that the reader examined without a click, as a log of what was in view has them; articles
-    clicked before are left out. NaN where there was no such exposure.
+    Exposures are those that the reader examined without a click: what no log tells, unlike what was shown
+    (``log_facts``). Articles clicked before are left out. NaN where there was no such exposure.
     """
     seen = np.flatnonzero(month.examined.ravel())
-    size = month.article.shape[1]
-    visit = seen // size
-    reader, article, clicked = month.reader[visit], month.article.ravel()[seen], month.clicks.ravel()[seen]
-    order = np.lexsort((month.visit[visit], article, reader))
-    reader, article, clicked = reader[order], article[order], clicked[order]
-    fresh = np.concatenate([[True], (reader[1:] != reader[:-1]) | (article[1:] != article[:-1])])
-    first = np.maximum.accumulate(np.where(fresh, np.arange(len(order)), 0))
-    before: Ints = np.cumsum(clicked) - clicked
-    never: Bools = before == before[first]
-    exposures = np.minimum(np.arange(len(order)) - first, most)[never]
-    clicks = np.bincount(exposures, weights=clicked[never], minlength=most + 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        odds = clicks / (np.bincount(exposures, minlength=most + 1) - clicks)
-        return [float(value) for value in odds[1:] / odds[0]]
+    visit = seen // month.article.shape[1]
+    sights = month.article.ravel()[seen], month.visit[visit], month.clicks.ravel()[seen]
+    return odds_by_sights(month.reader[visit], *sights, most)
 
 
 def effective_topics(month: Month, least: int = LEAST_CLICKS) -> float:

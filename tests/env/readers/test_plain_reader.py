@@ -20,7 +20,7 @@ SWITCHES = tuple(
     f.name for f in dataclasses.fields(NewsReaderConfig) if isinstance(f.default, bool) and f.name not in FORMS
 )
 
-NEW_SWITCHES = ("sessions", "interest_drift", "surges")
+NEW_SWITCHES = ("sessions", "short_returns", "own_hours", "interest_drift", "surges")
 
 OLD_SWITCHES = tuple(name for name in SWITCHES if name not in NEW_SWITCHES)
 
@@ -85,7 +85,12 @@ def test_equals_the_plain_version(base: str, off: str | None) -> None:
 
 WEIGHTS = tuple(f.name for f in dataclasses.fields(NewsReaderConfig) if type(f.default) is float)
 
-MEANINGLESS = ("interest_sd", "drift_time_hours", "continuation", "continuation_slope", "page_gap_hours")
+OF_RETURNS = (
+    *("short_return_share", "short_return_median_hours", "short_return_log_sd"),
+    *("return_hour_habit", "return_hour_sd_hours", "continuation_log_odds_sd"),
+)
+
+MEANINGLESS = ("interest_sd", "drift_time_hours", "continuation", "continuation_slope", "page_gap_hours", *OF_RETURNS)
 """Weights that ``EAGER`` does not have."""
 
 OF_SESSIONS = ("continuation", "continuation_slope", "page_gap_hours", "trust_step", "value_nothing")
@@ -94,6 +99,7 @@ OF_SESSIONS = ("continuation", "continuation_slope", "page_gap_hours", "trust_st
 OF_MODERN = (
     *("interest_sd", "drift_time_hours", "satiation_step", "satiation_half_life_hours", "fatigue_weight"),
     *OF_SESSIONS,
+    *OF_RETURNS,
 )
 """Weights that only ``MODERN`` has, or that mean something else there."""
 
@@ -152,7 +158,14 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "daily_rhythm": {"day_profile": (1.0,) * 12 + (3.0,) * 12},
     "late_enrolment": {"enrolment_share": 0.9, "enrolment_window_hours": 20.0},
     "subscription": {"subscribe_hazard": 0.3},
-    "sessions": {"continuation": 0.2, "continuation_slope": -1.0, "page_gap_hours": 0.4},
+    "sessions": {
+        "continuation": 0.2,
+        "continuation_slope": -1.0,
+        "page_gap_hours": 0.4,
+        "continuation_log_odds_sd": 0.1,
+    },
+    "short_returns": {"short_return_share": 0.6, "short_return_median_hours": 2.0, "short_return_log_sd": 0.1},
+    "own_hours": {"return_hour_habit": 0.9, "return_hour_sd_hours": 0.1},
     "interest_drift": {"drift_time_hours": 5.0},
 }
 

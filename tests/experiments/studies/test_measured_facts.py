@@ -12,6 +12,7 @@ import pytest
 from feedgym.env.worlds import WORLDS
 from feedgym.experiments.studies import study
 from feedgym.experiments.studies.worlds import measured_facts as study_module
+from feedgym.experiments.studies.worlds.log_facts import slope_of_clicks
 from feedgym.experiments.studies.worlds.measured_facts import (
     FACTS,
     POLICIES,
@@ -22,7 +23,6 @@ from feedgym.experiments.studies.worlds.measured_facts import (
     facts,
     gini,
     is_within,
-    position_slope,
     repeat_odds,
     sessions,
     simulate,
@@ -62,7 +62,7 @@ def test_the_weekly_gini_counts_articles_that_nobody_saw() -> None:
 def test_position_slope() -> None:
     rank = np.arange(1.0, 9.0)
     clicks = np.arange(4000)[:, None] < 4000 * rank**-0.5
-    assert position_slope(clicks) == pytest.approx(-0.5, abs=1e-2)
+    assert slope_of_clicks(clicks.sum(axis=0)) == pytest.approx(-0.5, abs=1e-2)
 
 
 def test_sessions_and_gaps_between_them() -> None:

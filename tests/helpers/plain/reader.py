@@ -54,8 +54,14 @@ MODERN = dataclasses.replace(
     last_click_sates=True,
     continuation=0.6,
     continuation_slope=1.0,
+    continuation_log_odds_sd=0.8,
     page_gap_hours=0.04,
     gap_median_hours=4.0,
+    short_return_share=0.4,
+    short_return_median_hours=0.5,
+    short_return_log_sd=0.7,
+    return_hour_habit=0.3,
+    return_hour_sd_hours=0.3,
 )
 
 EVENTS = EventConfig(per_day=2.0, surge_half_life_hours=4.0, trend_hours=20.0, trend_log_odds=1.5, burst_articles=2)
@@ -101,6 +107,8 @@ class PlainReader:
         part = float(noise.uniform("first visit", "reader")[0])
         # From hour 0 on, in operational time, enrolment included.
         self.first_visit = self.walk(0.0, enrolled + part * self.base_gap, [1.0])
+        self.lean = config.continuation_log_odds_sd * float(noise.normal("lean to go on", "reader")[0])
+        self.own_hour = self.walk(0.0, 24.0 * float(noise.uniform("own hour", "reader")[0]), [1.0])
         self.session_worth: list[float] = []
         self.trust = 0.0
         self.satiation = [0.0] * len(centers)
@@ -178,7 +186,7 @@ class PlainReader:
         noise = Noise(*key)
         goes_on = False
         if c.sessions and c.continuation > 0:
-            log_odds = math.log(c.continuation / (1 - c.continuation)) + c.continuation_slope * value
+            log_odds = math.log(c.continuation / (1 - c.continuation)) + c.continuation_slope * value + self.lean
             goes_on = float(noise.uniform("continue")[0]) < 1.0 / (1.0 + math.exp(-log_odds))
         self.session_worth = worth if goes_on else []
         if not goes_on:
@@ -211,7 +219,14 @@ class PlainReader:
         kappa = c.return_sensitivity if c.delayed_effects else 0.0
         pull = math.exp(-kappa * (c.return_mix * self.trust + (1.0 - c.return_mix) * value))
         habit = float(noise.exponential("habit")[0]) ** c.habit_exponent
-        hours = self.walk(now, self.base_gap * pull * habit)
+        short = c.short_returns and float(noise.uniform("short return")[0]) < c.short_return_share
+        brief = c.short_return_median_hours * math.exp(c.short_return_log_sd * float(noise.normal("short gap")[0]))
+        hours = self.walk(now, pull * (brief if short else self.base_gap * habit))
+        if c.own_hours and not short and float(noise.uniform("at own hour")[0]) < c.return_hour_habit:
+            clear = 4.0 * c.return_hour_sd_hours
+            days = [24.0 * (now // 24.0 + day) + self.own_hour - now for day in range(100)]
+            nearest = min((end for end in days if end >= clear), key=lambda end: abs(end - hours))
+            hours = nearest + c.return_hour_sd_hours * float(noise.normal("around own hour")[0])
         if c.interest_drift and c.drift_time_hours > 0:
             kept = math.exp(-hours / c.drift_time_hours)
             spread = c.interest_sd * math.sqrt(1.0 - kept**2)
