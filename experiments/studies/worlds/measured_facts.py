@@ -61,6 +61,11 @@ class Fact:
     of_mean: bool = False
     """The band is for the mean over the seeds; else for each seed."""
 
+    @property
+    def band(self) -> str:
+        """As tables show it."""
+        return f"{self.low:.3g} to {self.high:.3g}{', mean' if self.of_mean else ''}"
+
 
 FACTS = (
     Fact("recent", "share of clicks younger than 1 h", 0.11, 0.23),
@@ -280,9 +285,8 @@ def table(measured: dict[str, Any], wanted: tuple[Fact, ...] = FACTS) -> str:
     for fact in wanted:
         values = measured[fact.policy][fact.name]
         spread = f"{np.mean(values):.3g} ({min(values):.3g} to {max(values):.3g})"
-        band = f"{fact.low:.3g} to {fact.high:.3g}{', mean' if fact.of_mean else ''}"
         verdict = "yes" if is_within(fact, values) else "**no**"
-        lines.append(f"| `{fact.policy}` | {fact.name} | {band} | {spread} | {verdict} |")
+        lines.append(f"| `{fact.policy}` | {fact.name} | {fact.band} | {spread} | {verdict} |")
     return "\n".join(lines) + "\n"
 
 

@@ -66,8 +66,12 @@ def test_a_site_sees_devices_and_sessions() -> None:
         feed.serve(newest(feed))
 
 
+PLAIN: dict[str, Any] = {"continuation_log_odds_sd": 0.0, "short_returns": False}
+"""Readers alike in going on, whose sessions stand apart."""
+
+
 def test_pages_of_a_session_follow_tick_by_tick_and_trust_moves_once() -> None:
-    feed = measured(leaving=False, late_enrolment=False)
+    feed = measured(leaving=False, late_enrolment=False, **PLAIN)
     sizes: list[int] = []
     pages = np.zeros(600, dtype=np.int64)
     last = np.full(600, -1)
@@ -84,17 +88,17 @@ def test_pages_of_a_session_follow_tick_by_tick_and_trust_moves_once() -> None:
         np.testing.assert_array_equal(feed.state["trust"][rows] != trust, ended)
         sizes += pages[rows[ended]].tolist()
         pages[rows[ended]] = 0
-    # Geometric with continuation .70.
-    assert abs(np.mean(sizes) - 1.0 / 0.3) < 4.0 * math.sqrt(0.7) / 0.3 / math.sqrt(len(sizes))
-    assert abs(np.mean(np.array(sizes) == 1) - 0.3) < 4.0 * math.sqrt(0.21 / len(sizes))
+    # Geometric with continuation .75.
+    assert abs(np.mean(sizes) - 4.0) < 4.0 * math.sqrt(0.75) / 0.25 / math.sqrt(len(sizes))
+    assert abs(np.mean(np.array(sizes) == 1) - 0.25) < 4.0 * math.sqrt(0.1875 / len(sizes))
 
 
 def test_a_better_session_goes_on_for_longer_with_a_slope() -> None:
     model = NewsReader(dataclasses.replace(WORLD.reader, continuation_slope=2.0))
     chance = np.asarray(model._continuation(np.array([-0.5, 0.0, 0.5], dtype=np.float32)))
-    odds = 0.7 / 0.3 * np.exp([-1.0, 0.0, 1.0])
+    odds = 3.0 * np.exp([-1.0, 0.0, 1.0])
     np.testing.assert_allclose(chance, odds / (1.0 + odds), rtol=1e-5)
-    assert NewsReader(WORLD.reader)._continuation(np.zeros(3, dtype=np.float32)) == 0.7
+    assert NewsReader(WORLD.reader)._continuation(np.zeros(3, dtype=np.float32)) == 0.75
 
 
 def test_examination_falls_as_a_power_of_the_rank() -> None:
@@ -175,7 +179,7 @@ def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:
 
 
 def test_the_settings_are_those_of_the_published_table() -> None:
-    """docs/mathematics.md 9.3, column ``measured``; b0, fatigue, spread of half-lives gave way to facts."""
+    """docs/mathematics.md 9.3, column ``measured``: a changed value is another world."""
     reader, newsroom, feed = WORLD.reader, WORLD.feed.newsroom, WORLD.feed
     assert (newsroom.articles_per_day, newsroom.max_age_hours, newsroom.num_topics) == (150.0, 168.0, 10)
     assert (newsroom.topic_exponent, newsroom.spread, newsroom.dim) == (1.1, pytest.approx(0.37 * 4), 16)
@@ -184,16 +188,21 @@ def test_the_settings_are_those_of_the_published_table() -> None:
     assert (reader.interest_sd, reader.taste, reader.drift_time_hours) == (0.605, 1.0, 2400.0)
     assert (reader.clickbait_weight, reader.quality_weight, reader.already_clicked_weight) == (0.24, 0.6, 0.56)
     assert [(d.name, d.share, d.rank_exponent) for d in reader.devices] == [("phone", 0.6, 1.0), ("pc", 0.4, 0.37)]
-    assert (reader.fatigue_half_life_hours, reader.only_examined_tire, reader.last_click_sates) == (48.0, True, True)
+    assert (reader.base_log_odds, reader.fatigue_weight, reader.memory_slots) == (-2.4, 1.6, 256)
+    assert (reader.fatigue_half_life_hours, reader.only_examined_tire, reader.last_click_sates) == (48.0, False, True)
     assert (reader.satiation_weight, reader.satiation_step, reader.satiation_half_life_hours) == (0.16, 1.0, 1.0)
-    assert (60.0 * math.exp(reader.dwell_log_minutes), reader.dwell_log_sd) == (pytest.approx(15.3), 1.42)
+    assert (60.0 * math.exp(reader.dwell_log_minutes), reader.dwell_log_sd) == (pytest.approx(13.0), 1.28)
     slopes = (reader.dwell_quality, reader.dwell_clickbait, reader.dwell_taste, reader.dwell_cap_minutes)
     assert slopes == (0.45, 0.1, 0.6, 30.0)
     value = (reader.trust_step, reader.value_quality, reader.value_clickbait, reader.value_nothing)
     assert value == (0.2, 0.6, 1.0, -0.3)
-    assert (reader.continuation, reader.continuation_slope) == (0.7, 0.0)
+    assert (reader.continuation, reader.continuation_log_odds_sd, reader.continuation_slope) == (0.75, 0.55, 0.0)
+    short = (reader.short_return_share, reader.short_return_median_hours, reader.short_return_log_sd)
+    assert (*short, reader.return_hour_habit, reader.return_hour_sd_hours) == (0.3, 0.4, 1.7, 0.38, 0.4)
     assert (reader.return_sensitivity, reader.return_mix) == (0.8, 0.5)
-    assert (reader.gap_median_hours, reader.gap_log_sd, reader.habit_exponent) == (34.0, 0.85, pytest.approx(1 / 0.9))
+    assert (reader.gap_median_hours, reader.gap_log_sd, reader.habit_exponent) == (40.0, 0.85, pytest.approx(1 / 0.9))
+    kinds_sd = (newsroom.half_life_log_sd, newsroom.weekend_factor, reader.subscribe_hazard)
+    assert kinds_sd == (1.0, 0.6, 0.002)
     assert (reader.leaving_per_day, reader.enrolment_share, feed.slate_size) == (0.006, 0.3, 10)
     assert (feed.tick_hours, feed.days, newsroom.events.per_day) == (pytest.approx(1 / 12), 28.0, 0.125)
     surge = (newsroom.events.surge_median, newsroom.events.surge_log_sd, newsroom.events.surge_half_life_hours)

@@ -87,8 +87,10 @@ def test_a_reader_takes_what_its_arrays_take() -> None:
     assert bytes_each == 50 * 6 + 3 * 4 + 4 + 3 * 64 + 64 * 8 + 8 <= 1126  # the budget of 1.1 KB
 
 
-def test_a_reader_of_measured_takes_less() -> None:
-    assert benchmark_feed.bytes_per_reader(FeedCase(**{**vars(SMALL), "world": "measured"}).make_feed()) < 1000
+def test_a_reader_of_measured_remembers_four_times_as_many_articles() -> None:
+    bytes_each = benchmark_feed.bytes_per_reader(FeedCase(**{**vars(SMALL), "world": "measured"}).make_feed())
+    # Three cache lines less than vivid's would be: only the last click sates.
+    assert 256 * 8 <= bytes_each < 256 * 8 + 500
 
 
 def test_sizes_are_those_of_the_budget() -> None:
