@@ -182,14 +182,25 @@ class RewardConfig:
             require(math.isfinite(getattr(self, name)), name, getattr(self, name), "a finite weight")
 
 
+MOST_NEWCOMERS = 1.0
+"""Newcomers in a day, at most, as a share of the readers at hour 0."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FeedConfig:
     """The simulated site: its readers, its clock, its slates. The defaults are the world ``vivid``."""
 
     num_readers: int = 1200
-    """Seats: readers who are, or will be, enrolled. A seat is never refilled."""
+    """Readers at hour 0. Curves are per such reader, however many join or leave."""
+    newcomers_per_day: float = 0.014
+    """Readers who join in 24 hours, as a share of ``num_readers``, whatever is served; 0: nobody joins.
+
+    Only where the reader model can be told of them (``feedgym.env.readers.Renewing``), as the shipped ones can.
+    """
     first_reader_id: int = 0
     """Id of the first reader: a shard of a population holds the ids from here on."""
+    population: int | None = None
+    """Of a shard: readers of all shards at hour 0; newcomers' ids begin there. None: this is the last shard, or all."""
     tick_hours: float = 0.25
     """The clock's step, in hours; it divides a day."""
     days: float = 14.0
@@ -211,6 +222,10 @@ class FeedConfig:
         """Check once, so that no step checks it again."""
         require(self.num_readers >= 1, "num_readers", self.num_readers, ">= 1")
         require(self.first_reader_id >= 0, "first_reader_id", self.first_reader_id, ">= 0")
+        share, whole = self.newcomers_per_day, self.first_reader_id + self.num_readers
+        require(0.0 <= share <= MOST_NEWCOMERS, "newcomers_per_day", share, f"between 0 and {MOST_NEWCOMERS:g}")
+        fits = self.population is None or self.population >= whole
+        require(fits, "population", self.population, f"at least {whole}, the shard's last id and one, or None")
         require(0.0 < self.tick_hours <= 24.0, "tick_hours", self.tick_hours, "in (0, 24] hours")
         ticks = 24.0 / self.tick_hours
         require(abs(ticks - round(ticks)) < 1e-9 * ticks, "tick_hours", self.tick_hours, "a divisor of 24 hours")
@@ -224,6 +239,11 @@ class FeedConfig:
             self.history_length,
             f">= slate_size ({self.slate_size}): one visit may click a whole slate",
         )
+
+    @property
+    def whole_population(self) -> int:
+        """Readers at hour 0 of all shards; newcomers' ids begin here."""
+        return self.first_reader_id + self.num_readers if self.population is None else self.population
 
     @property
     def ticks_per_day(self) -> int:

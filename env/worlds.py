@@ -23,6 +23,7 @@ MEASURED = Preset(
     description="parameters from real logs and published figures: what a result about news should be run on",
     feed=FeedConfig(
         num_readers=3000,
+        newcomers_per_day=0.007,
         tick_hours=1.0 / 12.0,
         days=28.0,
         slate_size=10,
@@ -78,8 +79,6 @@ MEASURED = Preset(
         return_sensitivity=0.8,
         leaving_per_day=0.006,
         day_profile=MEASURED_DAY,
-        enrolment_share=0.3,
-        enrolment_window_hours=672.0,
     ),
 )
 

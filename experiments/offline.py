@@ -205,10 +205,12 @@ def _per_day(total: float, site: "LoggedSite", world: RunConfig | None) -> float
 
 
 def _compared(result: OfflineResult, deployed: Doubles, logger: Doubles | None, world: RunConfig) -> OfflineResult:
-    reward = float(deployed.mean()) / world.horizon_days
+    reader_days = world.readers * world.horizon_days
+    reward = float(deployed.sum()) / reader_days
     if logger is None:
         return dataclasses.replace(result, deployed_reward=reward)
-    before = np.zeros(world.readers)
+    # A row for each reader, newcomers too; who never came to the logger brought it nothing.
+    before = np.zeros(len(deployed))
     before[: len(logger)] = logger
     many = len(before)
     if result.deploy_seed is None:
@@ -216,8 +218,8 @@ def _compared(result: OfflineResult, deployed: Doubles, logger: Doubles | None, 
     else:
         # Other readers: nothing pairs them.
         variance = float(deployed.var(ddof=1) + before.var(ddof=1)) if many > 1 else math.nan
-    width = 1.96 * math.sqrt(variance / many) / world.horizon_days if many > 1 else None
-    difference = float((deployed - before).mean()) / world.horizon_days
+    width = 1.96 * math.sqrt(variance * many) / reader_days if many > 1 else None
+    difference = float((deployed - before).sum()) / reader_days
     return dataclasses.replace(result, deployed_reward=reward, difference=difference, half_width=width)
 
 

@@ -48,9 +48,10 @@ def main(args: Sequence[str] | None = None) -> None:
             )
             live.update(0, Finished(0))
     rates = {name: done.curves.per_reader_day(name) for name in ("reward", "clicks", "dwell_minutes", "visits")}
-    lost = 100.0 * float(done.curves.totals["left"].sum()) / done.curves.num_readers
+    there, last = done.curves.per_day_there("reward"), done.curves.there()[-1]
     print(f"\nPer reader per day, {one.readers:,} readers, {one.horizon_days:g} days:")
-    print(", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in rates.items()) + f"; lost {lost:.1f} %")
+    print(", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in rates.items()))
+    print(f"Per day of a reader who is there: reward {there:.3f}; {last:,.0f} of them at the end.")
     print(f"\nRun: {folder}")
     if config.log:
         print(f"To look inside: feedgym show {folder}")

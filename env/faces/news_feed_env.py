@@ -76,7 +76,8 @@ class NewsFeedEnv(Env[Observation, Action]):
 
     Args:
         reader_id: which reader of the world, >= 0.
-        config: of the site; its ``num_readers`` and ``first_reader_id`` give way to ``reader_id``.
+        config: of the site; its ``num_readers`` and ``first_reader_id`` give way to ``reader_id``, who is there from
+            hour 0 on; newcomers have no part in the life of one reader.
         reader_model: how readers react; ``NewsReader()`` by default.
         newsroom: what is published, instead of the synthetic newsroom of ``config``.
         action: ``"query"``, ``"slate"`` or ``"item"``.
@@ -107,7 +108,9 @@ class NewsFeedEnv(Env[Observation, Action]):
         require(order in ORDERS, "order", order, f"one of {tuple(ORDERS)}")
         require(num_candidates >= 1, "num_candidates", num_candidates, ">= 1")
         site = config if config is not None else FeedConfig()
-        self.config = dataclasses.replace(site, num_readers=1, first_reader_id=reader_id)
+        self.config = dataclasses.replace(
+            site, num_readers=1, first_reader_id=reader_id, population=None, newcomers_per_day=0.0
+        )
         self.reader_model: ReaderModel = reader_model if reader_model is not None else NewsReader()
         self.num_candidates = num_candidates
         self._action, self._obs, self._order = action, obs, ORDERS[order]

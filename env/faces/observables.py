@@ -153,7 +153,8 @@ class ReaderTable:
         self._feed = feed
         self._dim, self._topics = feed.catalogue.archive.dim, feed.catalogue.category_sizes[0]
         own = feed.visits.features.shape[1]
-        self._table: Floats = np.zeros((feed.config.num_readers, self._dim + self._topics + 4 + own), dtype=np.float32)
+        rows = len(feed.records.visit_count)
+        self._table: Floats = np.zeros((rows, self._dim + self._topics + 4 + own), dtype=np.float32)
         self._own = slice(self._dim + self._topics + 4, None)
         self.open_tick()
 

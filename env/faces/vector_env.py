@@ -1,6 +1,6 @@
 """A population as a Gymnasium vector environment: P readers, one clock, one newsroom; a step is one tick.
 
-A face on :class:`~feedgym.env.feed.feed.Feed`: sub-environment i is the reader in seat i. O(P) per tick by Gymnasium's
+A face on :class:`~feedgym.env.feed.feed.Feed`: sub-environment i is the reader at row i. O(P) per tick by Gymnasium's
 contract; whoever needs ticks that cost their visits only drives the Feed itself.
 Shapes: P readers, K positions, F reader columns. Time is in hours.
 """
@@ -17,7 +17,7 @@ from feedgym.env.arrays import AnyArray, Bools, Floats, Ints
 from feedgym.env.checks import require
 from feedgym.env.config import FeedConfig
 from feedgym.env.faces.observables import ReaderTable, clock_columns, reader_space, world_centers
-from feedgym.env.feed import Catalogue, Feed, ServedOutcome, Visits
+from feedgym.env.feed import Catalogue, Feed, ServedOutcome, Visits, most_readers
 from feedgym.env.newsroom import Newsroom
 from feedgym.env.readers import NewsReader, ReaderModel
 
@@ -37,8 +37,9 @@ class NewsFeedVectorEnv(VectorEnv[Observation, Ints, AnyArray]):
     the hour; ``present`` (P,) int8, 1 where the reader asks for a slate now.
 
     Rewards (P,) float32, 0 for absent readers. ``terminated[i]`` is True in one step, that in which reader i left
-    for good; the row is absent ever after. Seats are not refilled (``AutoresetMode.DISABLED``). ``truncated`` at the
-    horizon, for every row that has not terminated; then ``reset``.
+    for good; the row is absent ever after. Rows are not refilled (``AutoresetMode.DISABLED``): newcomers have rows of
+    their own behind those of the first readers, absent until they come. ``truncated`` at the horizon, for every row
+    that has not terminated; then ``reset``.
 
     ``info``, arrays that lead with P: ``article_id`` (P, K) int64, ``clicks`` (P, K) bool, ``dwell_minutes`` (P, K)
     float32 and ``subscribed`` (P,) bool of the slates just served (-1 and nothing for absent readers);
@@ -46,7 +47,8 @@ class NewsFeedVectorEnv(VectorEnv[Observation, Ints, AnyArray]):
     the visits before now. As everywhere in Gymnasium, ``_name`` (P,) bool says for which rows ``name`` holds.
 
     Args:
-        num_envs: P; ``config.num_readers`` if None. ``make_vec`` passes its own default 1.
+        num_envs: P, readers at hour 0, and nobody joins; ``make_vec`` passes its own default 1. None: the readers of
+            ``config`` and a row for each newcomer until the horizon.
         config: of the site; reader ids begin at its ``first_reader_id``.
         reader_model: how readers react; ``NewsReader()`` by default.
         newsroom: what is published, instead of the synthetic newsroom of ``config``.
@@ -66,9 +68,10 @@ class NewsFeedVectorEnv(VectorEnv[Observation, Ints, AnyArray]):
         newsroom: Newsroom | None = None,
     ) -> None:
         site = config if config is not None else FeedConfig()
-        self.config = site if num_envs is None else dataclasses.replace(site, num_readers=num_envs)
+        closed = {"num_readers": num_envs, "population": None, "newcomers_per_day": 0.0}
+        self.config = site if num_envs is None else dataclasses.replace(site, **closed)  # type: ignore[arg-type]
         self.reader_model: ReaderModel = reader_model if reader_model is not None else NewsReader()
-        self.num_envs = self.config.num_readers
+        self.num_envs = most_readers(self.config, self.reader_model)
         self.autoreset_mode = AutoresetMode.DISABLED
         self._newsroom = newsroom
         centers = world_centers(self.config, newsroom)
@@ -113,10 +116,12 @@ class NewsFeedVectorEnv(VectorEnv[Observation, Ints, AnyArray]):
             options: ``reset_mask`` must be all True: the readers share one clock and one newsroom.
         """
         mask = (options or {}).get("reset_mask", True)
-        require(bool(np.all(mask)), "options['reset_mask']", mask, "all True: seats are not refilled")
+        require(bool(np.all(mask)), "options['reset_mask']", mask, "all True: the readers share one clock")
         super().reset(seed=seed)
         world = int(self.np_random.integers(2**31)) if seed is None else seed
         self._feed = Feed(self.config, self.reader_model, world, newsroom=self._newsroom)
+        # Rows of all who will come, from the start: what leads with P must not grow.
+        self._feed.records.reserve(self.num_envs, exactly=True)
         self._readers = ReaderTable(self._feed)
         return self._observation(), self._info(None, None, None)
 
@@ -144,7 +149,9 @@ class NewsFeedVectorEnv(VectorEnv[Observation, Ints, AnyArray]):
         rewards: Floats = np.zeros(self.num_envs, dtype=np.float32)
         terminated: Bools = np.zeros(self.num_envs, dtype=np.bool_)
         rewards[rows], terminated[rows] = outcome.reward, outcome.left
-        truncated = ~feed.has_left if feed.done else np.zeros(self.num_envs, dtype=np.bool_)
+        truncated = np.full(self.num_envs, feed.done)
+        if feed.done:
+            truncated[: len(feed.has_left)] = ~feed.has_left
         return self._observation(), rewards, terminated, truncated, self._info(rows, served, outcome)
 
     def _observation(self) -> Observation:

@@ -3,8 +3,18 @@
 May import ``readers``, ``newsroom`` and what is below them.
 """
 
+from feedgym.env.feed.arrivals import most_readers
 from feedgym.env.feed.catalogue import Catalogue
 from feedgym.env.feed.feed import Feed, ServedOutcome
 from feedgym.env.feed.visits import ReaderRecords, Visits, valid_entries, visit_ids
 
-__all__ = ["Catalogue", "Feed", "ReaderRecords", "ServedOutcome", "Visits", "valid_entries", "visit_ids"]
+__all__ = [
+    "Catalogue",
+    "Feed",
+    "ReaderRecords",
+    "ServedOutcome",
+    "Visits",
+    "most_readers",
+    "valid_entries",
+    "visit_ids",
+]

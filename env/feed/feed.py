@@ -10,11 +10,11 @@ import dataclasses
 
 import numpy as np
 
-from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, SmallInts, copied, nest, put_back, unnest
+from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, copied, nest, put_back, unnest
 from feedgym.env.checks import require
 from feedgym.env.config import FeedConfig
-from feedgym.env.feed.calendar import Calendar
 from feedgym.env.feed.catalogue import Catalogue
+from feedgym.env.feed.population import Population, checked_hours
 from feedgym.env.feed.visits import ReaderRecords, Visits, valid_entries
 from feedgym.env.newsroom import Eventful, ModuleNewsroom, Newsroom, SyntheticNewsroom
 from feedgym.env.noise import Noise
@@ -23,7 +23,6 @@ from feedgym.env.readers import (
     NewsReader,
     Observing,
     Outcome,
-    PackedState,
     ReaderModel,
     SlateView,
     World,
@@ -32,10 +31,9 @@ from feedgym.env.readers import (
 
 BLOCK = 4096
 """Visits handled at once: their arrays stay in the second-level cache."""
-SNAPSHOT_VERSION = 2
-_KEPT = ("tick", "invalid_entries", "_next_tick")
-"""What is the Feed's own in a snapshot; visits and calendar follow from it."""
-_LEFT = np.int32(-1)
+SNAPSHOT_VERSION = 3
+_KEPT = ("tick", "invalid_entries")
+"""What is the Feed's own in a snapshot."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -91,13 +89,10 @@ class Feed:
         self.records = ReaderRecords(self.config.num_readers, self.config.history_length)
         self.invalid_entries = 0
         """Slate entries so far that showed nothing."""
-        self._calendar = Calendar(self.config.ticks_per_day)
-        self._next_tick: SmallInts = np.zeros(self.config.num_readers, dtype=np.int32)
-        self.state: Arrays = PackedState()
-        """The reader model's state, latent: a row per reader."""
+        self.population = Population(self.config, model, self.seed, self.records)
+        """Everybody who has joined, latent: states, who comes when, who is there."""
         self.visits: Visits
         """Who asks for a slate at this tick."""
-        self._spawn()
         self._open_tick()
 
     # What callers see
@@ -113,15 +108,24 @@ class Feed:
         return self.tick >= self.config.num_ticks
 
     @property
+    def state(self) -> Arrays:
+        """The reader model's state, latent: a row per reader who has joined."""
+        return self.population.state
+
+    @property
+    def num_there(self) -> int:
+        """Readers who have joined by now and have not left for good, latent."""
+        return self.population.num_there(self.now)
+
+    @property
     def num_left(self) -> int:
         """Readers who have left for good, latent."""
-        return int(np.count_nonzero(self._next_tick == _LEFT))
+        return self.population.num_left
 
     @property
     def has_left(self) -> Bools:
-        """(P,), latent: left for good."""
-        gone: Bools = self._next_tick == _LEFT
-        return gone
+        """(P,), latent: left for good, of all who have joined."""
+        return self.population.has_left
 
     def serve(self, slates: Ints) -> ServedOutcome:
         """Show the slates, let readers respond, end the tick.
@@ -180,26 +184,21 @@ class Feed:
         arrays: Arrays = {name: np.asarray(value) for name, value in self._identity().items()}
         arrays |= copied(self, _KEPT)
         arrays |= nest("catalogue", self.catalogue.snapshot())
-        arrays |= nest("records", self.records.snapshot())
-        return arrays | nest("state", {name: column.copy() for name, column in self.state.items()})
+        arrays |= nest("records", self.records.snapshot(self.population.num_rows))
+        return arrays | self.population.snapshot()
 
     def restore(self, snapshot: Arrays) -> None:
         """Go on from a snapshot of a Feed with the same config, reader model and seed, byte for byte."""
         for name, value in self._identity().items():
-            seen = int(snapshot[name]) if name in snapshot else None
+            seen = snapshot[name].item() if name in snapshot else None
             require(seen == value, f"snapshot[{name!r}]", seen, f"{value}, as this Feed has")
-        state = unnest("state", snapshot)
-        require(state.keys() == self.state.keys(), "snapshot state", sorted(state), f"{sorted(self.state)}")
         put_back(self, _KEPT, snapshot)
         self.catalogue.restore(unnest("catalogue", snapshot), self.tick, self.now)
         self.records.restore(unnest("records", snapshot))
-        self.state = PackedState({name: column.copy() for name, column in state.items()})
-        self._calendar = Calendar(self.config.ticks_per_day, self.tick)
-        waiting = np.flatnonzero((self._next_tick >= self.tick) & (self._next_tick < self.config.num_ticks))
-        self._calendar.schedule(waiting, self._next_tick[waiting].astype(np.int64))
-        self.visits = self._visits_of(self._calendar.collect(self.tick))
+        self.population.restore(snapshot, self.tick)
+        self.visits = self._visits_of(self.population.called(self.tick))
 
-    def _identity(self) -> dict[str, int]:
+    def _identity(self) -> dict[str, float]:
         """What a snapshot and the Feed that goes on from it must share; the horizon may differ."""
         c = self.config
         return {
@@ -207,40 +206,13 @@ class Feed:
             "seed": self.seed,
             "num_readers": c.num_readers,
             "first_reader_id": c.first_reader_id,
+            "newcomers_per_day": float(c.newcomers_per_day),
+            "whole_population": c.whole_population,
             "ticks_per_day": c.ticks_per_day,
             "history_length": c.history_length,
         }
 
     # One tick
-
-    def _spawn(self) -> None:
-        """Readers are born in blocks, so that a million of them need no large temporaries."""
-        c, model = self.config, self.reader_model
-        parts: list[Arrays] = []
-        for start in range(0, c.num_readers, 16 * BLOCK):
-            ids = c.first_reader_id + np.arange(start, min(start + 16 * BLOCK, c.num_readers), dtype=np.int64)
-            part = model.spawn(ids, Noise(self.seed, ids))
-            _check_state(part, len(ids))
-            parts.append(part)
-        names = list(parts[0])
-        self.state = PackedState({name: np.concatenate([part.pop(name) for part in parts]) for name in names})
-        for start in range(0, c.num_readers, 16 * BLOCK):
-            rows = np.arange(start, min(start + 16 * BLOCK, c.num_readers), dtype=np.int64)
-            hours = model.first_visit(self.state, rows, Noise(self.seed, rows + c.first_reader_id))
-            hours = _checked_hours("first_visit", hours, len(rows))
-            self._schedule(rows, np.ceil(hours / c.tick_hours))
-
-    def _schedule(self, rows: Ints, ticks: Doubles) -> None:
-        """Put readers down for their next visit; who would come after the horizon is kept, but not called."""
-        # Beyond int32 there is no horizon: the cap keeps "later" apart from "left".
-        whole = np.minimum(ticks, 2.0**30)
-        due = np.where(np.isinf(ticks), -1.0, whole).astype(np.int64)
-        self._next_tick[rows] = due
-        coming = (due >= 0) & (due < self.config.num_ticks)
-        if coming.all():
-            self._calendar.schedule(rows, due)
-        else:
-            self._calendar.schedule(rows[coming], due[coming])
 
     def _open_tick(self) -> None:
         self.visits = self._visits_of(self._due())
@@ -248,7 +220,7 @@ class Feed:
     def _due(self) -> Ints:
         """The newsroom publishes and expires; rows of the readers who come at this tick, rising."""
         self.catalogue.advance(self.tick, self.now)
-        return self._calendar.collect(self.tick) if not self.done else np.zeros(0, dtype=np.int64)
+        return self.population.due(self.tick) if not self.done else np.zeros(0, dtype=np.int64)
 
     def _visits_of(self, rows: Ints) -> Visits:
         count, last_tick = self.records.read_counters(rows)
@@ -264,7 +236,7 @@ class Feed:
             tick=self.tick,
             now=self.now,
             rows=rows,
-            reader_id=rows + self.config.first_reader_id,
+            reader_id=self.population.reader_id(rows),
             visit=count,
             gap_hours=np.where(count > 0, gap, 0.0),
             features=features,
@@ -305,7 +277,7 @@ class Feed:
         outcome = self.reader_model.respond(self.state, rows, view, self.now, noise)
         _check_outcome(outcome, valid)
         hours = self.reader_model.next_visit(self.state, rows, outcome, self.now, noise)
-        hours = _checked_hours("next_visit", hours, len(rows))
+        hours = checked_hours("next_visit", hours, len(rows))
         weights = self.config.reward
         slot_reward = np.float32(weights.dwell_minutes) * outcome.dwell_minutes
         if weights.click:
@@ -343,7 +315,7 @@ class Feed:
         records.record_clicks(rows, article_id, clicks, dwell)
         records.record_visits(rows, visits.visit, self.tick)
         ticks = self.tick + np.rint(outcome.hours_to_next_visit / self.config.tick_hours)
-        self._schedule(rows, ticks)
+        self.population.schedule(rows, ticks)
 
 
 def _joined(blocks: list[ServedOutcome], slate_size: int) -> ServedOutcome:
@@ -368,13 +340,6 @@ def _joined(blocks: list[ServedOutcome], slate_size: int) -> ServedOutcome:
     )
 
 
-def _check_state(state: Arrays, n: int) -> None:
-    for name, column in state.items():
-        shape = getattr(column, "shape", None)
-        require(bool(shape) and shape[0] == n, f"spawn[{name!r}]", shape, f"an array with {n} rows")  # type: ignore[index]
-        require(column.dtype != np.object_, f"spawn[{name!r}]", column.dtype, "numbers or booleans")
-
-
 def _check_outcome(outcome: Outcome, valid: Bools) -> None:
     """Refuse what a reader model must not return. A few passes over the batch: 2 % of a tick."""
     k, n = valid.shape
@@ -394,10 +359,3 @@ def _check_outcome(outcome: Outcome, valid: Bools) -> None:
     low, high = (float(dwell.min()), float(dwell.max())) if dwell.size else (0.0, 0.0)
     # Written so that NaN fails.
     require(low >= 0.0 and high < np.inf, "dwell_minutes", (low, high), "finite minutes >= 0")
-
-
-def _checked_hours(name: str, hours: Doubles, n: int) -> Doubles:
-    checked: Doubles = np.asarray(hours, dtype=np.float64)
-    require(checked.shape == (n,), name, checked.shape, f"{(n,)}")
-    require(n == 0 or bool(checked.min() >= 0.0), name, float(checked.min()) if n else 0.0, "hours >= 0, or inf")
-    return checked

@@ -6,10 +6,11 @@ Shapes: n visits of this tick, L clicks of history, F columns of the reader mode
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, SmallInts, copied, put_back
+from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, SmallInts, copied, put_back
 from feedgym.env.checks import require
 from feedgym.env.newsroom import Archive
 
@@ -17,8 +18,29 @@ VISIT_BITS = 20
 """``visit_id = reader_id * 2**20 + visit``: unique within a run, and the same whatever the sharding."""
 
 
+def with_room(values: AnyArray, size: int, exactly: int = 0, fill: float | None = None) -> AnyArray:
+    """A copy with rows for ``size`` readers and for some of those who may join later.
+
+    An eighth more each time: rarely copied, and never twice the memory, as doubling would take.
+
+    Args:
+        values: the rows so far, (P, ...).
+        size: rows that are needed, at least P.
+        exactly: where it is enough, so many rows instead.
+        fill: what stands in the new rows; None: anything.
+    """
+    rows = exactly if exactly >= size else size + size // 8
+    new: AnyArray = np.empty((rows, *values.shape[1:]), dtype=values.dtype)
+    new[: len(values)] = values
+    if fill is not None:
+        new[len(values) :] = fill
+    return new
+
+
 class ReaderRecords:
     """What the site keeps of each of P readers: visits, gaps, and the latest L clicks in a ring.
+
+    There may be room for more readers than have joined: rows beyond are those of nobody yet.
 
     At L = 50 a reader takes 4 bytes a click for the id and 2 for the minutes.
     """
@@ -83,15 +105,26 @@ class ReaderRecords:
         self.visit_count[rows] = visit + 1
         self.last_tick[rows] = tick
 
-    def snapshot(self) -> Arrays:
-        """All arrays, copied."""
-        return copied(self, self._KEPT)
+    def reserve(self, num_readers: int, *, exactly: bool = False) -> None:
+        """Have rows for so many readers: some more where they grow, unless it is to be ``exactly`` as many."""
+        if num_readers > len(self._counters):
+            for name, nothing in self._NOTHING.items():
+                room = num_readers if exactly else 0
+                setattr(self, name, with_room(getattr(self, name), num_readers, room, fill=nothing))
+
+    def snapshot(self, num_readers: int | None = None) -> Arrays:
+        """All arrays, copied; of the first ``num_readers`` rows, if given."""
+        return copied(self, self._KEPT, num_readers)
 
     def restore(self, arrays: Arrays) -> None:
-        """Become the records of a snapshot."""
+        """Become the records of a snapshot; rows that there is room for stay."""
+        rows = len(self._counters)
         put_back(self, self._KEPT, arrays)
+        self.reserve(rows, exactly=True)
 
-    _KEPT = ("_counters", "_id", "_dwell")
+    _NOTHING: ClassVar[dict[str, float]] = {"_counters": 0, "_id": -1, "_dwell": 0.0}
+    """What stands in the rows of readers who have not come yet."""
+    _KEPT = tuple(_NOTHING)
 
 
 @dataclass(kw_only=True)

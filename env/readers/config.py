@@ -118,14 +118,14 @@ class NewsReaderConfig:
     """kappa: a session's value and trust shorten the next gap by exp(-kappa (mix S + (1 - mix) e))."""
     return_mix: float = 0.5
     """mix: share of slow trust S against the session's own value e in that."""
-    leaving_per_day: float = 0.02
+    leaving_per_day: float = 0.006
     """Hazard of leaving for good per day, at trust 0; times exp(-2 S)."""
     day_profile: tuple[float, ...] = SINE_DAY
     """Relative traffic in each hour of the day."""
     subscribe_hazard: float = 0.002
     """Hazard of subscribing for each satisfying read, at trust 0; times exp(S)."""
-    enrolment_share: float = 0.2
-    """Share of the readers who enrol later, at uniform times in the enrolment window."""
+    enrolment_share: float = 0.0
+    """Share of the first readers who enrol later, at uniform times in the window. Newcomers: ``FeedConfig``."""
     enrolment_window_hours: float = 336.0
     """Length of that window, from hour 0. Not the horizon: a longer run begins with the same bytes."""
     # Switches

@@ -177,6 +177,13 @@ class NewsReader:
         # Enrolment is uniform in operational time too: nobody enrols in hours without traffic.
         return self._day.clock(enrolled.astype(np.float64) + part)
 
+    def arrive(self, state: Arrays, rows: Ints, joined: Doubles, noise: Noise) -> Doubles:
+        """As the first readers after hour 0: a newcomer's first visit is part of a habitual gap after joining."""
+        state["enrolment_hours"][rows] = joined
+        part = noise.uniform("first visit", "reader") * state["base_gap_hours"][rows]
+        # There and back again, no gap may come out as a moment too early.
+        return np.maximum(self._day.clock(self._day.operational_at(joined) + part), joined)
+
     # Visits
 
     def respond(self, state: Arrays, rows: Ints, slate: SlateView, now: float, noise: Noise) -> Outcome:

@@ -128,6 +128,22 @@ class WorldAware(Protocol):
 
 
 @runtime_checkable
+class Renewing(Protocol):
+    """Optional: a model whose readers may join after hour 0. Without it the readers of hour 0 are all there ever are.
+
+    The site says who joins and when (``FeedConfig.newcomers_per_day``). They are born by ``spawn`` like the others,
+    at the latest rows of the state, when their day begins.
+    """
+
+    def arrive(self, state: Arrays, rows: Ints, joined: Doubles, noise: Noise) -> Doubles:
+        """Hours from hour 0 until the first visit of newcomers at ``rows``, who join at hours ``joined``; both (n,).
+
+        Not before they join. Draws are per reader, as in ``first_visit``.
+        """
+        ...
+
+
+@runtime_checkable
 class Observing(Protocol):
     """Optional: a model that shows the site more of a reader than the Feed's own history and gaps."""
 

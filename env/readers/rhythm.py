@@ -41,6 +41,14 @@ class DayRhythm:
         index = min(int(hour), 23)
         return 24.0 * day + float(self._cumulative[index]) + (hour - index) * float(self._rate[index])
 
+    def operational_at(self, clock_hours: Doubles) -> Doubles:
+        """Operational times of many moments of the clock, (n,)."""
+        day = np.floor(clock_hours * (1.0 / 24.0))
+        within = clock_hours - 24.0 * day
+        hour = np.clip(within.astype(np.int64), 0, 23)
+        times: Doubles = 24.0 * day + self._cumulative.take(hour) + (within - hour) * self._rate.take(hour)
+        return times
+
     def clock(self, operational_hours: Doubles) -> Doubles:
         """Moments of the clock, (n,), at these operational times."""
         day = np.floor(operational_hours * (1.0 / 24.0))

@@ -103,12 +103,13 @@ def deploy(plan: AgentPlan, trained: "TwoTowerAgent", world: RunConfig, *, seed:
         seed: of other readers with other luck; None: those of the log.
 
     Returns:
-        What each reader brought over all days, (P,).
+        What each reader brought over all days, newcomers behind the readers of hour 0, (P,).
 
     Raises:
         ValueError: readers of this world show more of themselves than the log kept.
     """
     from feedgym.agents.two_tower import TwoTowerAgent
+    from feedgym.env.feed import most_readers
 
     feed = feed_of(world) if seed is None else fresh_feed(world, seed)
     agent = plan.start(feed)
@@ -117,7 +118,7 @@ def deploy(plan: AgentPlan, trained: "TwoTowerAgent", world: RunConfig, *, seed:
     allowed = f"{logged}, as in the log: deploy=False, or a reader model whose columns are devices"
     require(seen == logged, "columns of the site's readers", seen, allowed)
     agent.adopt(trained)
-    total = np.zeros(world.readers)
+    total = np.zeros(most_readers(feed.config, feed.reader_model))
     while not feed.done:
         visits = feed.visits
         served = agent.act(visits, feed.catalogue)

@@ -185,7 +185,8 @@ class EditorView:
             article: ids, flat, each tick position-major, int64 (K n,).
             valid: the same, bool.
         """
-        follower = self._follower.take(rows)
+        # Newcomers' rows are behind those of the first readers: nobody of them is followed.
+        follower = np.where(rows < len(self._follower), self._follower.take(rows, mode="clip"), -1)
         chosen = np.flatnonzero(follower >= 0)
         start = np.repeat(np.cumsum(visits) - visits, visits)[chosen]
         step = np.repeat(visits, visits)[chosen]

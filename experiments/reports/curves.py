@@ -1,7 +1,8 @@
 """What a run earned, in bins of simulated time: the numbers that every table, picture and event file is made of.
 
 The unit of comparison is cumulative reward per reader per simulated day, denominators fixed in advance
-(docs/mathematics.md 4.4): all seats count, whether enrolled yet or gone for good.
+(docs/mathematics.md 4.4): the readers of hour 0, gone for good or not; what newcomers bring is counted. Beside it
+stands the reward of a day of a reader who is there: has joined, and has not left for good.
 """
 
 from collections.abc import Mapping
@@ -14,8 +15,9 @@ import numpy as np
 from feedgym.env.arrays import Arrays, Doubles
 from feedgym.env.feed import ServedOutcome
 
-PARTS = ("reward", "clicks", "dwell_minutes", "visits", "impressions", "subscriptions", "left")
-"""What is counted in each bin; ``left`` counts readers who left for good (latent: a site cannot see it)."""
+PARTS = ("reward", "clicks", "dwell_minutes", "visits", "impressions", "subscriptions", "left", "reader_days")
+"""What is counted in each bin; ``left`` counts readers who left for good, ``reader_days`` days of readers who were
+there, tick by tick (both latent: a site cannot see who has left)."""
 
 
 @dataclass
@@ -23,7 +25,7 @@ class Curves:
     """Totals over all readers in each bin of one run, float64 (T,) each.
 
     Args:
-        num_readers: seats, P.
+        num_readers: readers at hour 0, P.
         days: horizon in simulated days.
         bin_hours: length of a bin in hours.
     """
@@ -40,8 +42,8 @@ class Curves:
             num_bins = int(np.ceil(24.0 * self.days / self.bin_hours - 1e-9))
             self.totals = {name: np.zeros(num_bins) for name in PARTS}
 
-    def record(self, now: float, outcome: ServedOutcome) -> None:
-        """Add one tick, served at ``now`` hours."""
+    def record(self, now: float, outcome: ServedOutcome, reader_days: float) -> None:
+        """Add one tick, served at ``now`` hours; ``reader_days`` is its length in days, times the readers there."""
         index = int(now / self.bin_hours + 1e-9)
         values = {
             "reward": outcome.reward.sum(dtype=np.float64),
@@ -51,6 +53,7 @@ class Curves:
             "impressions": np.count_nonzero(outcome.valid),
             "subscriptions": np.count_nonzero(outcome.subscribed),
             "left": np.count_nonzero(outcome.left),
+            "reader_days": reader_days,
         }
         for name, value in values.items():
             self.totals[name][index] += value
@@ -75,6 +78,17 @@ class Curves:
     def per_reader_day(self, name: str) -> float:
         """Mean over readers and days: the number that ranks agents."""
         return float(self.totals[name].sum()) / (self.num_readers * self.days)
+
+    def per_day_there(self, name: str) -> float:
+        """Mean over the days of readers who were there; NaN where nobody ever was."""
+        days = float(self.totals["reader_days"].sum())
+        return float(self.totals[name].sum()) / days if days > 0 else np.nan
+
+    def there(self) -> Doubles:
+        """Readers who were there, on average over each bin, (T,): a last, shorter bin counts by its length."""
+        ends = np.minimum(self.end_hours(), 24.0 * self.days)
+        readers: Doubles = 24.0 * self.totals["reader_days"] / np.diff(ends, prepend=0.0)
+        return readers
 
     def snapshot(self) -> Arrays:
         """All totals, copied."""

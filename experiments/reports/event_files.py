@@ -23,7 +23,7 @@ from feedgym.env.checks import require
 from feedgym.env.files import whole_file
 from feedgym.experiments.reports.curves import Curves, Run
 from feedgym.experiments.reports.editor_report import mean_days
-from feedgym.experiments.reports.run_table import RunTable, daily_rate, lost_percent, run_table, shown_name
+from feedgym.experiments.reports.run_table import RunTable, daily_rate, daily_there, lost_percent, run_table, shown_name
 from feedgym.experiments.reports.statistics import band
 
 Point = tuple[int, dict[str, float]]
@@ -58,7 +58,8 @@ def logdir(root: Path, num_agents: int, num_seeds: int) -> Path:
 def run_points(curves: Curves, until_hours: float = float("inf")) -> list[Point]:
     """All points of a run up to now; ``reward/cumulative`` each bin, the rest at the end of each day.
 
-    All are per reader, but ``readers_lost_percent`` (of all seats, so far; latent).
+    All are per reader of hour 0, but ``reward_there/daily``, per reader who is there, ``readers_there`` (how many
+    were, on average over the day), and ``readers_lost_percent`` (per 100 of hour 0, so far); these are latent.
 
     Args:
         curves: the run's totals, maybe not complete.
@@ -75,6 +76,9 @@ def run_points(curves: Curves, until_hours: float = float("inf")) -> list[Point]
             point = {"reward/cumulative": reward[index], "readers_lost_percent/cumulative": lost[index]}
             points.setdefault(round(end), {}).update(point)
     daily = {f"{name}/daily": daily_rate(curves, name) for name in DAILY}
+    there = daily_rate(curves, "reader_days")
+    daily["readers_there/daily"] = daily_there(curves)
+    daily["reward_there/daily"] = np.divide(daily["reward/daily"], there, out=np.zeros_like(there), where=there > 0)
     for day, end in enumerate(_day_ends(curves)):
         if end <= until_hours + 1e-9:
             points.setdefault(ceil(end), {}).update({tag: values[day] for tag, values in daily.items()})
@@ -88,7 +92,7 @@ def _day_ends(curves: Curves) -> Doubles:
 
 
 def summary_points(table: RunTable, agent: str) -> list[Point]:
-    """Mean over seeds and pointwise 95 % band: ``cumulative_reward/*``, ``daily_reward/*``, readers lost.
+    """Mean over seeds and pointwise 95 % band: ``cumulative_reward/*``, ``daily_reward/*``, readers lost and there.
 
     Of what an editor asks (``editor/*``) the means of each day.
     """
@@ -100,6 +104,7 @@ def summary_points(table: RunTable, agent: str) -> list[Point]:
         ("cumulative_reward", ends, table.cumulative(agent, "reward")[:, on_hour]),
         ("daily_reward", _day_ends(table.shape), table.daily(agent, "reward")),
         ("readers_lost_percent", ends, table.lost(agent)[:, on_hour]),
+        ("readers_there", _day_ends(table.shape), table.daily_there(agent)),
     )
     for name, hours, values in curves:
         mean, lower, upper = band(values)
@@ -165,7 +170,8 @@ def _layout(num_seeds: int) -> Any:
     charts = []
     # TensorBoard shows a category's charts from the last to the first.
     titles = {
-        "readers_lost_percent": "readers lost so far, % (latent)",
+        "readers_lost_percent": "readers lost so far, per 100 of hour 0 (latent)",
+        "readers_there": "readers there each day (latent)",
         "daily_reward": "reward per reader each day",
         "cumulative_reward": "reward per reader so far",
     }

@@ -1,4 +1,4 @@
-"""The picture of a comparison: reward each day, readers lost, and cumulative reward, with bands over seeds.
+"""The picture of a comparison: reward each day, readers there, and cumulative reward, with bands over seeds.
 
 Where oracles are shown, those who compete also have a panel of their own: beside what latents can earn, the
 differences that matter would be a line's width.
@@ -128,7 +128,7 @@ def _draw(figure: Any, table: RunTable, reward_label: str, title: str) -> None:
     )
     competing = [agent for agent in styles if not table.is_oracle(agent)]
     apart = 0 < len(competing) < len(styles)
-    daily, lost = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
+    daily, there = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
     total = figure.add_subplot(grid[0, 1] if apart else grid[:, 1])
     close = figure.add_subplot(grid[1, 1]) if apart else None
 
@@ -140,7 +140,7 @@ def _draw(figure: Any, table: RunTable, reward_label: str, title: str) -> None:
         ends = np.minimum(np.arange(1, rates.shape[1] + 1), table.shape.days)
         so_far = _with_start(table.cumulative(agent, "reward"))
         _curve(total, from_zero, so_far, line)
-        _curve(lost, from_zero, _with_start(table.lost(agent)), line)
+        _curve(there, from_zero, _with_start(table.there(agent), table.shape.num_readers), line)
         if agent in competing or not apart:
             _curve(daily, ends, rates, line, marker="o" if rates.shape[1] == 1 else None)
         if agent in competing and close is not None:
@@ -149,7 +149,7 @@ def _draw(figure: Any, table: RunTable, reward_label: str, title: str) -> None:
     names = {
         daily: f"{reward_label} per reader, each day" + (", without oracles" if apart else ""),
         total: f"{reward_label} per reader, so far",
-        lost: "readers lost for good, % (latent: no site sees it)",
+        there: "readers who are there (latent: no site sees it)",
     }
     if close is not None:
         names[close] = f"{reward_label} per reader, so far, without oracles"
@@ -162,7 +162,7 @@ def _draw(figure: Any, table: RunTable, reward_label: str, title: str) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=9)
     daily.tick_params(labelbottom=False)
-    lost.set_xlabel("simulated day", fontsize=9.5)
+    there.set_xlabel("simulated day", fontsize=9.5)
     lowest = total if close is None else close
     lowest.set_xlabel("simulated day", fontsize=9.5)
     # Names stand once: those who compete have theirs on the panel of their own.
@@ -177,9 +177,9 @@ def _draw(figure: Any, table: RunTable, reward_label: str, title: str) -> None:
     figure.text(0.06, 0.02, f"{table.shape.num_readers:,} readers, {bands}", fontsize=9, color="#444444")
 
 
-def _with_start(values: Doubles) -> Doubles:
-    """Put the zero of hour 0 before the curves (S, T)."""
-    return np.concatenate([np.zeros((len(values), 1)), values], axis=1)
+def _with_start(values: Doubles, start: float = 0.0) -> Doubles:
+    """Put the value of hour 0 before the curves (S, T)."""
+    return np.concatenate([np.full((len(values), 1), start), values], axis=1)
 
 
 def _curve(axes: Any, days: Doubles, values: Doubles, line: dict[str, Any], marker: str | None = None) -> None:

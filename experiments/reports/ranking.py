@@ -1,7 +1,8 @@
 """The ranking table: what each agent earned, and its paired difference to the best baseline.
 
-All numbers are per reader (seat) per simulated day, means over the common seeds, but readers lost: per cent of seats
-that had left for good by the end. The interval is a paired 95 % t interval over seeds (docs/mathematics.md 4.6).
+All numbers are per reader of hour 0 per simulated day, means over the common seeds, but two: ``there`` is the reward of
+a day of a reader who was there, and readers lost are those who left for good, per 100 of hour 0. The interval is a
+paired 95 % t interval over seeds (docs/mathematics.md 4.6).
 """
 
 import csv
@@ -9,6 +10,8 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isnan
+
+import numpy as np
 
 from feedgym.experiments.reports.curves import Run
 from feedgym.experiments.reports.editor_report import EditorFound, editor_csv_names, editor_csv_values, mean_editor
@@ -18,6 +21,8 @@ from feedgym.experiments.reports.statistics import Paired, paired_difference, va
 
 BASELINES = ("random", "recent", "popular")
 """Agents that learn nothing; the best of them is what others are compared with."""
+FEW_READERS = 200
+"""Readers there on a day below which a report warns: what follows is a few people's."""
 MISSING = "-"
 """Shown where there is no number: one seed has no interval, a baseline no difference to itself."""
 
@@ -31,6 +36,8 @@ class Row:
     """Sees latents: a reference, not a competitor."""
     reward: float
     """Per reader per day."""
+    reward_there: float
+    """Per day of a reader who was there (latent)."""
     clicks: float
     """Per reader per day."""
     dwell_minutes: float
@@ -38,7 +45,7 @@ class Row:
     visits: float
     """Per reader per day."""
     readers_lost_percent: float
-    """Per cent of seats whose reader has left for good by the end (latent)."""
+    """Readers who have left for good by the end, per 100 of hour 0 (latent)."""
     versus: Paired | None
     """Reward minus the best baseline's, seed by seed; None for that baseline itself or if there is none."""
     reward_by_seed: tuple[float, ...]
@@ -92,6 +99,7 @@ def rank(runs: Sequence[Run], baselines: Sequence[str] = BASELINES) -> Ranking:
         remarks.append(f"None of the baselines ({', '.join(baselines)}) was run: no differences.")
     if len(table.seeds) == 1:
         remarks.append("One seed: no interval, and the order may be luck.")
+    remarks += few_readers(table, order)
     return Ranking(
         rows=tuple(_row(table, agent, baseline) for agent in order),
         baseline=baseline,
@@ -100,6 +108,21 @@ def rank(runs: Sequence[Run], baselines: Sequence[str] = BASELINES) -> Ranking:
         days=table.shape.days,
         remarks=tuple(remarks),
     )
+
+
+def few_readers(table: RunTable, agents: Sequence[str]) -> list[str]:
+    """A warning of each agent who had fewer than ``FEW_READERS`` on some day of some seed: the worst one."""
+    warnings = []
+    for agent in agents:
+        there = table.daily_there(agent)
+        seed, day = np.unravel_index(int(there.argmin()), there.shape)
+        if there[seed, day] < FEW_READERS:
+            first = int(np.flatnonzero((there < FEW_READERS).any(axis=0))[0])
+            warnings.append(
+                f"{shown_name(agent, table.is_oracle(agent))}: fewer than {FEW_READERS} readers are there from day "
+                f"{first + 1} on, fewest on day {day + 1} (seed {table.seeds[seed]}): {there[seed, day]:.0f}."
+            )
+    return warnings
 
 
 def _row(table: RunTable, agent: str, baseline: str | None) -> Row:
@@ -111,6 +134,7 @@ def _row(table: RunTable, agent: str, baseline: str | None) -> Row:
         agent=agent,
         is_oracle=table.is_oracle(agent),
         reward=float(reward.mean()),
+        reward_there=float(np.mean([run.curves.per_day_there("reward") for run in table.runs[agent]])),
         clicks=float(table.rates(agent, "clicks").mean()),
         dwell_minutes=float(table.rates(agent, "dwell_minutes").mean()),
         visits=float(table.rates(agent, "visits").mean()),
@@ -150,7 +174,7 @@ def header(ranking: Ranking) -> list[str]:
     """Column titles of :func:`cells`."""
     against = f"reward vs {ranking.baseline} [95 %]" if ranking.baseline else "reward vs baseline"
     return [
-        *("", "agent", "reward", "clicks", "dwell min", "visits", "lost %"),
+        *("", "agent", "reward", "there", "clicks", "dwell min", "visits", "lost %"),
         against,
         "pairing",
     ]
@@ -162,7 +186,7 @@ def cells(ranking: Ranking) -> list[list[str]]:
         [
             str(place),
             shown_name(row.agent, row.is_oracle),
-            *map(number, (row.reward, row.clicks, row.dwell_minutes, row.visits)),
+            *map(number, (row.reward, row.reward_there, row.clicks, row.dwell_minutes, row.visits)),
             number(row.readers_lost_percent, 1),
             "best baseline" if row.agent == ranking.baseline else interval(row.versus),
             shrinkage(row.versus),
@@ -172,10 +196,11 @@ def cells(ranking: Ranking) -> list[list[str]]:
 
 
 def caption(ranking: Ranking) -> str:
-    """What the numbers are, in two lines."""
+    """What the numbers are, in three lines."""
     return (
-        f"Per reader per day, means over {_count(len(ranking.seeds), 'seed')}; "
-        f"{_count(ranking.num_readers, 'reader')}, {_count(ranking.days, 'day')}. lost: readers gone for good.\n"
+        f"Per reader of hour 0 per day, means over {_count(len(ranking.seeds), 'seed')}; "
+        f"{_count(ranking.num_readers, 'reader')}, {_count(ranking.days, 'day')}.\n"
+        "there: reward per day of a reader who is there. lost: readers gone for good, per 100 of hour 0.\n"
         "pairing: how many times smaller the variance of the difference is for sharing news, readers and luck."
     )
 
@@ -215,7 +240,7 @@ def ranking_csv(ranking: Ranking) -> str:
     """The table in full precision, a row per agent; empty where there is no number."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    metrics = ("reward", "clicks", "dwell_minutes", "visits", "readers_lost_percent")
+    metrics = ("reward", "reward_there", "clicks", "dwell_minutes", "visits", "readers_lost_percent")
     paired = ("mean", "low", "high", "sd", "pairing_gain")
     writer.writerow(
         [

@@ -83,7 +83,7 @@ def write_report(
         f"{caption(ranking)}\nReward: {reward_label}.",
         ranking_markdown(ranking),
         _bullets(ranking.remarks),
-        f"![Reward each day, readers lost, reward so far]({picture})",
+        f"![Reward each day, readers there, reward so far]({picture})",
         "## How to read it",
         _bullets(_how_to_read(ranking)),
         "## Pairing",
@@ -121,8 +121,10 @@ def _fenced(text: str) -> str:
 
 def _how_to_read(ranking: Ranking) -> list[str]:
     lines = [
-        "Every seat counts on every day, also readers who have not come yet or have left for good: an agent that "
-        "drives readers away pays for it.",
+        "All is divided by the readers of hour 0 and the days, fixed in advance: an agent that drives readers away "
+        "pays for it. Newcomers join at the same hours under all agents, and what they bring is counted.",
+        "there: what a reader brings on a day on which she is there. An agent that keeps only its friends looks good "
+        "in it, so nobody is ranked by it.",
     ]
     if ranking.baseline:
         lines.append(
@@ -135,7 +137,7 @@ def _how_to_read(ranking: Ranking) -> list[str]:
             "Oracles see what only the simulator knows. They are references, not competitors, and no upper bound: one "
             "that serves the best next slate does not plan for the visits after it."
         )
-    lines.append("Readers lost is latent: a real site never sees who has left for good.")
+    lines.append("Readers there and readers lost are latent: a real site never sees who has left for good.")
     return lines
 
 

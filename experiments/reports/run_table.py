@@ -27,8 +27,14 @@ def daily_rate(curves: Curves, name: str) -> Doubles:
 
 
 def lost_percent(curves: Curves) -> Doubles:
-    """Readers who have left for good so far, per cent of all seats, at the end of each bin, (T,)."""
+    """Readers who have left for good so far, per 100 of hour 0, newcomers counted, at the end of each bin, (T,)."""
     return 100.0 * curves.cumulative("left")
+
+
+def daily_there(curves: Curves) -> Doubles:
+    """Readers who were there, on average over each simulated day, (days,)."""
+    there: Doubles = curves.num_readers * daily_rate(curves, "reader_days")
+    return there
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,16 @@ class RunTable:
         return np.stack([run.curves.cumulative(name) for run in self.runs[agent]])
 
     def lost(self, agent: str) -> Doubles:
-        """Readers lost so far, per cent of all seats, for each seed, (S, T)."""
+        """Readers lost so far, per 100 of hour 0, for each seed, (S, T)."""
         return np.stack([lost_percent(run.curves) for run in self.runs[agent]])
+
+    def there(self, agent: str) -> Doubles:
+        """Readers who were there in each bin, for each seed, (S, T)."""
+        return np.stack([run.curves.there() for run in self.runs[agent]])
+
+    def daily_there(self, agent: str) -> Doubles:
+        """Readers who were there on each day, for each seed, (S, days)."""
+        return np.stack([daily_there(run.curves) for run in self.runs[agent]])
 
 
 def run_table(runs: Sequence[Run]) -> RunTable:

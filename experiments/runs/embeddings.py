@@ -32,7 +32,7 @@ def embeddings_of(agent: Embedding, feed: Feed) -> Arrays:
         name: archive.column(name)[found.article_id] for name in ("published_hours", "topic", "publisher", "is_live")
     }
     readers: Arrays = {
-        "reader_id": found.row + feed.config.first_reader_id,
+        "reader_id": feed.population.reader_id(found.row),
         "visits": records.visit_count[found.row].astype(np.int64),
         "clicks": records.click_count[found.row].astype(np.int64),
         "last_visit_hours": found.hours,

@@ -30,7 +30,9 @@ class WorldConfig:
     world: str = "vivid"
     """Preset of the site and its readers."""
     readers: int = 3000
-    """Seats (P): readers who are, or will be, enrolled. Fewer than about 1,000 separate nothing."""
+    """Readers at hour 0 (P). Fewer than about 1,000 separate nothing."""
+    newcomers_per_day: float | None = None
+    """Readers who join in 24 hours, as a share of ``readers``; the world's own if not given, 0: nobody joins."""
     days: float | None = None
     """Simulated days; 14 if not given, or those of the file with ``--articles``."""
     slate_size: int | None = None
@@ -86,6 +88,7 @@ class WorldConfig:
         return dataclasses.replace(
             base,
             num_readers=self.readers,
+            newcomers_per_day=base.newcomers_per_day if self.newcomers_per_day is None else self.newcomers_per_day,
             days=self.horizon_days,
             slate_size=base.slate_size if self.slate_size is None else self.slate_size,
             tick_hours=base.tick_hours if self.tick_hours is None else self.tick_hours,

@@ -161,7 +161,8 @@ class _Runner:
 
     def _tick(self) -> None:
         drive, agent = self._drive, self._agent
-        visits, now = drive.visits, drive.feed.now
+        visits, now, feed = drive.visits, drive.feed.now, drive.feed
+        reader_days = feed.num_there * feed.config.tick_hours / 24.0
         served = agent.act(visits, drive.catalogue)
         self._evaluation.before_serving(visits, served.article_id)
         outcome = drive.serve(served.article_id)
@@ -169,7 +170,7 @@ class _Runner:
         self._editor.after_serving(visits, served.article_id, outcome, now, served.num_unfilled)
         # No more than a site can see: not who left, nor when readers will be back.
         agent.learn(Outcome(clicks=outcome.clicks, dwell_minutes=outcome.dwell_minutes, subscribed=outcome.subscribed))
-        self._curves.record(now, outcome)
+        self._curves.record(now, outcome, reader_days)
         self._visits_here += len(visits)
         if self._config.log and len(visits):
             drawn = served.as_drawn

@@ -67,7 +67,8 @@ def replay(config: RunConfig, export_every_hours: float, seed: int) -> tuple[Int
         agent.learn(Outcome(clicks=outcome.clicks, dwell_minutes=outcome.dwell_minutes, subscribed=outcome.subscribed))
         article, row = slates.reshape(-1).copy(), np.repeat(visits.rows, slates.shape[1])
         served.append(article)
-        parts.append(look_up(vectors, article, row, other[row]))
+        # A newcomer's stand-in is one of the first readers too, who have been there as long as there are vectors.
+        parts.append(look_up(vectors, article, row, other[row % config.readers]))
     return np.concatenate(served), Exported(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
