@@ -28,6 +28,7 @@ TABLES = {
     "index": "indexes.index",
     "logged_propensities": "from_logs.logged_propensities",
     "measured_facts": "worlds.measured_facts",
+    "newcomers": "worlds.newcomers",
     "off_policy": "from_logs.off_policy",
     "ope": "known_truth.ope",
     "power": "worlds.power",

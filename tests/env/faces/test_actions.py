@@ -1,5 +1,6 @@
 """The single face's actions and observations: slates of choices, items, masks, orders, dictionaries."""
 
+import dataclasses
 import itertools
 import warnings
 from typing import Any
@@ -16,7 +17,7 @@ from feedgym.env.faces.news_feed_env import OBSERVATIONS
 from feedgym.env.faces.registration import ENV_ID
 
 K, C = 4, 6
-SITE = FeedConfig(days=5.0, slate_size=K, newsroom=NewsroomConfig(articles_per_day=120.0))
+SITE = FeedConfig(newcomers_per_day=0.0, days=5.0, slate_size=K, newsroom=NewsroomConfig(articles_per_day=120.0))
 FEW = FeedConfig(days=5.0, slate_size=K, newsroom=NewsroomConfig(articles_per_day=3.0))
 """At times fewer than C articles are live."""
 NOTHING = FeedConfig(days=5.0, slate_size=K, newsroom=NewsroomConfig(articles_per_day=0.0))
@@ -82,7 +83,7 @@ def test_spaces_are_those_that_stock_agents_know() -> None:
 @pytest.mark.parametrize("config", [SITE, FEW])
 @pytest.mark.parametrize(("action", "order"), [*itertools.product(("slate", "item"), ORDERS)])
 def test_face_equals_feed_driven_by_hand(action: str, order: str, config: FeedConfig) -> None:
-    site_of_one = FeedConfig(num_readers=1, first_reader_id=3, days=config.days, slate_size=K, newsroom=config.newsroom)
+    site_of_one = dataclasses.replace(config, num_readers=1, first_reader_id=3, newcomers_per_day=0.0)
     feed = Feed(site_of_one, EAGER, 2)
     env = site(action, order=order, config=config, reader_id=3)
     env.reset(seed=2)

@@ -107,7 +107,8 @@ def test_make_passes_settings_through_and_its_checks_are_silent() -> None:
     steps = rollout(env, 0)
     assert len(steps) > 5
     assert isinstance(env.unwrapped, NewsFeedEnv)
-    assert env.unwrapped.feed.config == dataclasses.replace(SITE, num_readers=1, first_reader_id=3)
+    alone = dataclasses.replace(SITE, num_readers=1, first_reader_id=3, newcomers_per_day=0.0)
+    assert env.unwrapped.feed.config == alone
     assert all(step[0] in env.observation_space for step in steps)
 
 
@@ -135,7 +136,7 @@ def test_reset_without_a_seed_draws_new_worlds_from_np_random() -> None:
 
 @pytest.mark.parametrize(("model", "leaves"), [(READERS, False), (FICKLE, True)])
 def test_face_equals_feed_driven_by_hand(model: NewsReader, leaves: bool) -> None:
-    config = FeedConfig(num_readers=1, first_reader_id=6, days=SITE.days, slate_size=K, newsroom=SITE.newsroom)
+    config = dataclasses.replace(SITE, num_readers=1, first_reader_id=6, newcomers_per_day=0.0)
     feed = Feed(config, model, 2)
     env = site(reader_id=6, reader_model=model)
     _, info = env.reset(seed=2)

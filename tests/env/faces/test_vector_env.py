@@ -17,7 +17,12 @@ from feedgym.env.faces.registration import ENV_ID
 
 K, P = 5, 7
 SITE = FeedConfig(
-    num_readers=P, days=4.0, slate_size=K, tick_hours=0.5, newsroom=NewsroomConfig(articles_per_day=120.0)
+    num_readers=P,
+    newcomers_per_day=0.0,
+    days=4.0,
+    slate_size=K,
+    tick_hours=0.5,
+    newsroom=NewsroomConfig(articles_per_day=120.0),
 )
 # Some leave, some stay; some enrol after the horizon.
 READERS = NewsReader(

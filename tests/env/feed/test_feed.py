@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -216,8 +216,9 @@ def test_reward_is_the_stated_sum() -> None:
 
 def test_visits_equal_plain_bookkeeping() -> None:
     """Counts, gaps and histories, against lists kept here; a reader has at most one visit per tick."""
-    feed = site(NewsReader(dataclasses.replace(CLICKERS, base_log_odds=0.0)), history_length=8)
-    history: dict[int, list[tuple[int, float]]] = {i: [] for i in range(80)}
+    readers = NewsReader(dataclasses.replace(CLICKERS, base_log_odds=0.0))
+    feed = site(readers, history_length=8, newcomers_per_day=0.2)
+    history: dict[int, list[tuple[int, float]]] = defaultdict(list)
     last: dict[int, float] = {}
     count: Counter[int] = Counter()
     due: dict[int, float] = {}
@@ -246,6 +247,7 @@ def test_visits_equal_plain_bookkeeping() -> None:
             for k in np.flatnonzero(outcome.clicks[row]):
                 history[reader].append((int(slates[row, k]), float(outcome.dwell_minutes[row, k])))
     assert wrapped
+    assert sum(reader >= 80 for reader in count) > 15
     assert 0 < feed.num_left == feed.has_left.sum() == sum(r not in due for r in count)
 
 

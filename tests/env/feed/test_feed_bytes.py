@@ -19,6 +19,7 @@ from feedgym.env.readers.protocol import SlateView
 K = 10  # past 8 a pairwise sum and a running sum of float32 round differently
 SITE = FeedConfig(
     num_readers=60,
+    newcomers_per_day=0.2,
     days=3.0,
     slate_size=K,
     reward=RewardConfig(click=0.37, dwell_minutes=1.0, subscription=2.0),
@@ -154,17 +155,19 @@ def test_a_snapshot_is_a_copy() -> None:
         ("first_reader_id", {"first_reader_id": 60}),
         ("ticks_per_day", {"tick_hours": 0.5}),
         ("history_length", {"history_length": 49}),
+        ("newcomers_per_day", {"newcomers_per_day": 0.1}),
+        ("whole_population", {"population": 70}),
     ],
 )
 def test_restore_refuses_the_snapshot_of_another_feed(name: str, other: dict[str, Any]) -> None:
     snapshot = site(**other).snapshot()
-    with pytest.raises(ValueError, match=rf"snapshot\['{name}'\]: got \d+, needs \d+"):
+    with pytest.raises(ValueError, match=rf"snapshot\['{name}'\]: got [\d.]+, needs [\d.]+"):
         site().restore(snapshot)
 
 
 def test_restore_refuses_another_version_another_model_and_no_snapshot_at_all() -> None:
     snapshot = site().snapshot()
-    with pytest.raises(ValueError, match=r"snapshot\['version'\]: got 999, needs 2"):
+    with pytest.raises(ValueError, match=r"snapshot\['version'\]: got 999, needs 3"):
         site().restore(snapshot | {"version": np.asarray(999)})
     with pytest.raises(ValueError, match=r"snapshot\['version'\]: got None"):
         site().restore({})
@@ -223,7 +226,7 @@ def test_another_tick_meets_the_same_newsroom() -> None:
 @pytest.mark.parametrize("shards", [((0, 60), (60, 40)), ((0, 1), (1, 98), (99, 1))])
 def test_shards_of_a_population_equal_the_whole(shards: tuple[tuple[int, int], ...]) -> None:
     whole = by_visit([run(site(num_readers=100))])
-    parts = by_visit([run(site(first_reader_id=first, num_readers=size)) for first, size in shards])
+    parts = by_visit([run(site(first_reader_id=first, num_readers=size, population=100)) for first, size in shards])
     assert whole.keys() == parts.keys()
     assert len(whole) > 1000
     different = [key for key, outcome in whole.items() if parts[key] != outcome]

@@ -35,7 +35,7 @@ def crowded(num_readers: int, agent: str = "recent", **settings: Any) -> tuple[F
     """A feed after some ticks, at one where every reader asks for a slate."""
     # Nobody leaves, habits do not vary: all readers come at each tick.
     model = NewsReader(NewsReaderConfig(gap_median_hours=1e-6, gap_log_sd=0.0, leaving=False, enrolment_share=0.0))
-    feed = Feed(FeedConfig(num_readers=num_readers, tick_hours=1.0, days=3.0), model, seed=2)
+    feed = Feed(FeedConfig(num_readers=num_readers, newcomers_per_day=0.0, tick_hours=1.0, days=3.0), model, seed=2)
     started = make_agent(agent, **settings).start(feed)
     for _ in range(4):
         started.learn(feed.serve(started.act(feed.visits, feed.catalogue).article_id))

@@ -14,7 +14,10 @@ from helpers.walking import differing, walk
 
 # What is there for speed only, or beyond the rows in use. Going on from a snapshot byte for byte is tested besides.
 NO_STATE = (
-    "_calendar",  # who is due when: made anew from _next_tick
+    "population._calendar",  # who is due when: made anew from _next_tick
+    "population._roomy",  # of which the state shows the rows in use
+    "population._records",  # the Feed's
+    "population._model",
     "catalogue._expiries",  # as that, from expires_hours
     "catalogue._slot_of",  # of articles that are not live: places of long ago
     "catalogue._expiry_tick",  # of expired articles, too
@@ -31,6 +34,9 @@ IN_USE = {
     "catalogue._clicks": "catalogue.archive.planned",
     "catalogue._dwell_minutes": "catalogue.archive.planned",
     "catalogue._impressions": "catalogue.archive.planned",
+    "records._": "population.num_rows",
+    "visits.records._": "population.num_rows",
+    "population._next_tick": "population.num_rows",
 }
 """Arrays with room to grow, and how many of their rows are in use."""
 
@@ -50,7 +56,9 @@ def differences(a: Feed, b: Feed) -> list[str]:
 
 def make(world: str, modules: bool) -> Feed:
     preset = WORLDS[world]
-    config = dataclasses.replace(preset.feed, num_readers=150, days=6.0, modules=ModuleConfig() if modules else None)
+    config = dataclasses.replace(
+        preset.feed, num_readers=150, newcomers_per_day=0.2, days=6.0, modules=ModuleConfig() if modules else None
+    )
     return Feed(config, NewsReader(preset.reader), seed=4)
 
 

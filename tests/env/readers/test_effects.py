@@ -15,7 +15,7 @@ from feedgym.env.readers.fatigue import Fatigue
 
 PAGE = (Path(__file__).parents[3] / "docs" / "guide" / "readers.md").read_text()
 (EXAMPLE,) = re.findall(r"```python\n([^`]*class PublisherLoyalty.*?)```", PAGE, re.DOTALL)
-SITE = FeedConfig(num_readers=120, days=3.0)
+SITE = FeedConfig(num_readers=120, newcomers_per_day=0.0, days=3.0)
 
 
 def example() -> dict[str, Any]:
@@ -70,7 +70,7 @@ def test_an_effect_from_outside_serves_visits_and_oracles(kind: type[NewsReader]
     assert feed.state["num_clicked_at"].max() > 48.0
     # The oracle, asked about the same state by a reader without the effect, says so much more.
     without: Any = Feed(SITE, kind(), seed=3)
-    without.state, without.catalogue, without.tick = feed.state, feed.catalogue, feed.tick
+    without.population.state, without.catalogue, without.tick = feed.state, feed.catalogue, feed.tick
     more = expected(without) - expected(feed)
     np.testing.assert_allclose(more, np.broadcast_to(0.7 * clicks[:, None], more.shape), atol=2e-2)
     # And visits obey it.

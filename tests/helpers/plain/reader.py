@@ -15,6 +15,7 @@ SEED, K = 3, 6
 
 
 SITE = FeedConfig(
+    newcomers_per_day=0.0,
     num_readers=24,
     days=2.0,
     slate_size=K,
