@@ -192,7 +192,7 @@ class FeedConfig:
 
     num_readers: int = 1200
     """Readers at hour 0. Curves are per such reader, however many join or leave."""
-    newcomers_per_day: float = 0.0126
+    newcomers_per_day: float = 0.0128
     """Readers who join in 24 hours, as a share of ``num_readers``, whatever is served; 0: nobody joins.
 
     Only where the reader model can be told of them (``feedgym.env.readers.Renewing``), as the shipped ones can.

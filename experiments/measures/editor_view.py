@@ -35,7 +35,7 @@ class _Tick(NamedTuple):
 
 
 class EditorView:
-    """Counts what a run shows.
+    """Counts what a run shows. Whose slates are followed are readers of hour 0, so that no horizon changes who.
 
     Args:
         feed: the site, before the first tick, or restored before :meth:`restore`.

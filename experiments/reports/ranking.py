@@ -111,8 +111,13 @@ def rank(runs: Sequence[Run], baselines: Sequence[str] = BASELINES) -> Ranking:
 
 
 def few_readers(table: RunTable, agents: Sequence[str]) -> list[str]:
-    """A warning of each agent who had fewer than ``FEW_READERS`` on some day of some seed: the worst one."""
-    warnings = []
+    """A warning of each agent who had fewer than ``FEW_READERS`` on some day of some seed: the worst one.
+
+    Of a comparison that began with fewer, the report's limits say so.
+    """
+    warnings: list[str] = []
+    if table.shape.num_readers < FEW_READERS:
+        return warnings
     for agent in agents:
         there = table.daily_there(agent)
         seed, day = np.unravel_index(int(there.argmin()), there.shape)

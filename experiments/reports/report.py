@@ -13,6 +13,7 @@ from feedgym.experiments.reports.curves import Run
 from feedgym.experiments.reports.editor_report import age_cells, editor_remarks, overall_cells
 from feedgym.experiments.reports.evaluation_report import ranking_cells, ranking_remarks, reliability_cells
 from feedgym.experiments.reports.ranking import (
+    FEW_READERS,
     Ranking,
     caption,
     markdown_table,
@@ -195,5 +196,7 @@ def _limits(ranking: Ranking) -> list[str]:
         lines.insert(0, f"{num_seeds} seeds: enough for a look; to publish, run at least {ENOUGH_TO_PUBLISH}.")
     else:
         lines.insert(0, f"{num_seeds} seeds.")
+    if ranking.num_readers < FEW_READERS:
+        lines.append(f"Fewer than {FEW_READERS} readers at hour 0: what each day shows is a few people's.")
     lines.append("Simulated readers: what wins here is a candidate for a test on real ones.")
     return lines

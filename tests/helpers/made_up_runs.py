@@ -19,6 +19,8 @@ def fake_run(agent: str, seed: int, days: float = 3.0, num_readers: int = 100, b
     reward = level * (luck + 0.05 * own.standard_normal(num_bins))
     totals = {name: reward * (2 + index) for index, name in enumerate(PARTS)}
     totals |= {"reward": reward, "left": own.poisson(1.0, num_bins).astype(np.float64)}
+    hours = np.diff(np.minimum(bin_hours * np.arange(num_bins + 1.0), 24.0 * days))
+    totals["reader_days"] = hours / 24.0 * (num_readers - np.cumsum(totals["left"]))
     return Run(agent, seed, agent.startswith("oracle"), Curves(num_readers, days, bin_hours, totals))
 
 

@@ -1,8 +1,9 @@
 """Study: does a population last? Readers who are there for 90 days, and the rate at which newcomers make up for losses.
 
-In a population that lasts as many join as leave: the rate that balances is what leaves in a day of a reader who is
-there, once the first weeks are over. It is taken under ``recent``, on seeds of its own, and stands in the worlds as
-``newcomers_per_day``. Fitting is repeated by ``feedgym study newcomers``, whenever a world's readers have changed.
+In a population that lasts as many join as leave: the rate that balances is one over a reader's mean stay, taken from
+what leaves in a day of a reader who is there, once the first weeks are over. It is taken under ``recent``, on seeds of
+its own, and stands in the worlds as ``newcomers_per_day``. Fitting is repeated by ``feedgym study newcomers``, whenever
+a world's readers have changed.
 Shapes: D days. Time is in hours.
 """
 
@@ -18,7 +19,7 @@ from feedgym.env.feed import Feed
 from feedgym.env.readers import NewsReader
 from feedgym.env.worlds import WORLDS
 
-FIT_SEEDS = (100, 101, 102, 103)
+FIT_SEEDS = tuple(range(100, 108))
 """What the worlds' rates were fitted on; facts are told of other seeds."""
 SETTLED_DAY = 14
 """Trust begins at 0 and has settled by then, in either world."""
@@ -85,8 +86,11 @@ def _joined(feed: Feed, day: int) -> int:
 
 
 def balance(world: str, config: LifeConfig = LifeConfig(), policy: str = "recent") -> float:
-    """The rate of newcomers a day at which as many join as leave: the mean over the seeds."""
-    return float(np.mean([live(world, policy, seed, config).leaving for seed in config.seeds]))
+    """The rate of newcomers a day at which a population is as large as at hour 0, on average over the seeds.
+
+    One over the mean stay in days (Little 1961): the number there is the rate times the stay.
+    """
+    return 1.0 / float(np.mean([1.0 / live(world, policy, seed, config).leaving for seed in config.seeds]))
 
 
 def trend(values: Doubles, settled: int = SETTLED_DAY) -> float:

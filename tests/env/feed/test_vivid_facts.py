@@ -146,7 +146,7 @@ def test_the_settings_are_those_of_the_published_table() -> None:
     assert (reader.return_sensitivity, reader.return_mix) == (1.6, 0.5)
     assert (reader.gap_median_hours, reader.gap_log_sd, reader.habit_exponent) == (8.0, 0.6, 0.6)
     assert (reader.leaving_per_day, reader.enrolment_share, reader.subscribe_hazard) == (0.006, 0.0, 0.002)
-    assert feed.newcomers_per_day == 0.0126
+    assert feed.newcomers_per_day == 0.0128
     assert (reader.memory_slots, feed.tick_hours, feed.slate_size, feed.history_length) == (64, 0.25, 8, 50)
     assert (newsroom.articles_per_day, newsroom.num_topics, newsroom.dim, newsroom.spread) == (400.0, 16, 16, 0.5)
     kinds = [(kind.share, kind.median_hours) for kind in newsroom.half_lives]

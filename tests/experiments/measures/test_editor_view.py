@@ -26,6 +26,8 @@ from feedgym.experiments.runs.messages import Progress
 from feedgym.experiments.runs.run_config import RunConfig
 
 SMALL: dict[str, Any] = {"readers": 120, "days": 3.0, "tick_hours": 1.0, "articles_per_day": 24.0, "evaluate_visits": 0}
+FOLLOWED = 120
+"""The readers of hour 0, all of them; newcomers have the ids from here on."""
 
 EDGES = (0.0, 1.0, 3.0, 12.0, 24.0, math.inf)
 
@@ -45,7 +47,7 @@ def plain_values(
     shown: Counter[int] = Counter()
     shown_before: Counter[int] = Counter()
     clicked: Counter[int] = Counter()
-    at, seen, repeats = -1.0, set(), 0
+    at, seen, repeats, followed = -1.0, set(), 0, 0
     topics: dict[Any, list[int]] = defaultdict(list)
     of_day: dict[int, set[int]] = defaultdict(set)
     for row in rows:
@@ -60,9 +62,11 @@ def plain_values(
                 groups[name][column] += value
         shown[article] += 1
         clicked[article] += row["clicked"]
-        repeats += (row["reader_id"], article) in seen
-        seen.add((row["reader_id"], article))
-        topics[row["reader_id"], row["visit"]].append(articles[article]["topic"])
+        if row["reader_id"] < FOLLOWED:
+            followed += 1
+            repeats += (row["reader_id"], article) in seen
+            seen.add((row["reader_id"], article))
+            topics[row["reader_id"], row["visit"]].append(articles[article]["topic"])
         of_day[int(now // 24)].add(article)
 
     def live(first: float, last: float) -> list[int]:
@@ -82,7 +86,7 @@ def plain_values(
         "gini_exposure": plain_gini([shown[i] for i in every]),
         "gini_clicks": plain_gini([clicked[i] for i in every]),
         "topic_entropy": sum(entropy) / len(entropy),
-        "repeat_share": repeats / len(rows),
+        "repeat_share": repeats / followed,
         "unfilled_share": unfilled,
     }
     total = groups["all"]
@@ -214,7 +218,8 @@ def test_an_earlier_runs_file_is_read_without_a_view(tmp_path: Path) -> None:
 # ---- driven by hand ----
 def small_feed(readers: int = 80) -> Feed:
     newsroom = NewsroomConfig(articles_per_day=8.0)
-    return Feed(FeedConfig(num_readers=readers, days=2.0, tick_hours=1.0, newsroom=newsroom), seed=5)
+    config = FeedConfig(num_readers=readers, newcomers_per_day=0.0, days=2.0, tick_hours=1.0, newsroom=newsroom)
+    return Feed(config, seed=5)
 
 
 def drive(feed: Feed, change: Any = None) -> tuple[EditorView, list[tuple[float, Ints, Ints, Any]]]:

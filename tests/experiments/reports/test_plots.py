@@ -46,7 +46,7 @@ def test_the_users_own_matplotlib_settings_stay_out(tmp_path: Path) -> None:
 
 def test_lines_are_the_means_and_areas_the_bands() -> None:
     runs = fake_runs(agents=["popular"])
-    _, lost, total = drawn(runs).axes
+    _, there, total = drawn(runs).axes
     mean, lower, upper = band(run_table(runs).cumulative("popular", "reward"))
     line = total.lines[0]
     assert line.get_xdata() == pytest.approx(np.arange(13) / 4)
@@ -54,7 +54,9 @@ def test_lines_are_the_means_and_areas_the_bands() -> None:
     edges = total.collections[0].get_paths()[0].vertices
     for edge in (lower, upper):
         assert all(np.isclose(edges[:, 1], value).any() for value in edge)
-    assert lost.lines[0].get_ydata()[-1] == pytest.approx(run_table(runs).lost("popular")[:, -1].mean())
+    shown = there.lines[0].get_ydata()
+    assert shown[0] == 100  # readers at hour 0
+    assert shown[1:] == pytest.approx(run_table(runs).there("popular").mean(axis=0))
 
 
 def test_one_seed_has_lines_without_bands() -> None:

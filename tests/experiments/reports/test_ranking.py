@@ -8,7 +8,7 @@ import pytest
 
 from feedgym.experiments.reports.curves import PARTS, Curves, Run
 from feedgym.experiments.reports.ranking import number, rank, ranking_csv, ranking_markdown, ranking_text
-from feedgym.experiments.reports.run_table import daily_rate, run_table
+from feedgym.experiments.reports.run_table import daily_rate, daily_there, run_table
 from feedgym.experiments.reports.statistics import paired_difference
 from helpers.made_up_runs import fake_runs
 
@@ -19,6 +19,7 @@ def tiny(agent: str, seed: int, reward: float, left: float = 0.0, is_oracle: boo
     totals["reward"] = np.array([reward, 0.0])
     totals["clicks"] = np.array([20.0, 20.0])
     totals["left"] = np.array([left, left])
+    totals["reader_days"] = np.array([10.0, 10.0 - left])
     return Run(agent, seed, is_oracle, Curves(10, 2.0, 24.0, totals))
 
 
@@ -36,6 +37,7 @@ def test_known_table() -> None:
     assert learner.reward == pytest.approx(1.1)
     assert learner.clicks == pytest.approx(2.0)
     assert learner.readers_lost_percent == pytest.approx(10.0)
+    assert learner.reward_there == pytest.approx(22.0 / 19.5)
     assert learner.reward_by_seed == pytest.approx((1, 1.4, 0.8, 1.2, 1.1))
     # The rewards are A and B of docs/mathematics.md 10.5.
     assert learner.versus is not None
@@ -49,6 +51,7 @@ def test_known_table() -> None:
         "1",
         "learner",
         "1.100",
+        "1.128",
         "2.000",
         "0.000",
         "0.000",
@@ -88,6 +91,31 @@ def test_agents_are_compared_on_common_seeds_and_it_says_so() -> None:
         "Left out, by agent and seed: learner 7; popular 2.",
     )
     assert ranking.remarks[0] in ranking_text(ranking)
+
+
+def lasting(agent: str, seed: int, there: tuple[float, ...]) -> Run:
+    """Readers of hour 0: 1,000; there day by day."""
+    totals = {name: np.ones(len(there)) for name in PARTS} | {"reader_days": np.array(there)}
+    return Run(agent, seed, False, Curves(1000, float(len(there)), 24.0, totals))
+
+
+def test_it_warns_when_fewer_than_200_readers_a_day_are_left() -> None:
+    runs = [lasting("recent", seed, (900.0, 600.0, 400.0)) for seed in (0, 1)]
+    runs += [lasting("random", 0, (900.0, 200.0, 200.0)), lasting("random", 1, (900.0, 199.6, 90.0))]
+    ranking = rank(runs)
+    warning = "random: fewer than 200 readers are there from day 2 on, fewest on day 3 (seed 1): 90."
+    assert ranking.remarks == (warning,)
+    assert warning in ranking_text(ranking)
+    # Per day of a reader who is there, and per reader of hour 0.
+    recent = next(row for row in ranking.rows if row.agent == "recent")
+    assert (recent.reward, recent.reward_there) == pytest.approx((3.0 / 3000.0, 3.0 / 1900.0))
+
+
+def test_who_is_there_is_an_average_over_bins_of_any_length() -> None:
+    totals = {name: np.zeros(3) for name in PARTS} | {"reader_days": np.array([50.0, 30.0, 10.0])}
+    curves = Curves(100, 1.25, 12.0, totals)  # the last bin has six hours
+    assert curves.there() == pytest.approx([100.0, 60.0, 40.0])
+    assert daily_there(curves) == pytest.approx([80.0, 40.0])
 
 
 def test_order_of_runs_changes_nothing() -> None:

@@ -37,7 +37,7 @@ def test_it_holds_what_a_reader_needs(tmp_path: Path) -> None:
     runs = fake_runs()
     text = report(tmp_path, runs)
     assert ranking_markdown(rank(runs)) in text
-    assert "![Reward each day, readers lost, reward so far](curves.png)" in text
+    assert "![Reward each day, readers there, reward so far](curves.png)" in text
     for part in ("feedgym compare --preset demo", "world: vivid", "- Replay drew missing dwell by noise."):
         assert part in text
     assert "4 seed(s): too few even for a look" in text

@@ -46,6 +46,7 @@ def test_every_setting_that_changes_bytes_changes_the_folder(tmp_path: Path) -> 
     others: dict[str, Any] = {
         "agent": "recent",
         "readers": 3,
+        "newcomers_per_day": 0.5,
         "days": 1.0,
         "slate_size": 5,
         "tick_hours": 1.0,
