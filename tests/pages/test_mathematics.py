@@ -167,7 +167,7 @@ PARAMETERS: dict[str, Read] = {
     ],
     "leaving per day at trust 0": lambda w: [w.reader.leaving_per_day],
     "subscribing, hazard of a satisfying read": lambda w: [w.reader.subscribe_hazard],
-    "late enrolment": lambda w: [100 * w.reader.enrolment_share, w.reader.enrolment_window_hours],
+    "newcomers per day, over the readers of hour 0": lambda w: [w.feed.newcomers_per_day],
     "weekend publication": lambda w: [w.feed.newsroom.weekend_factor],
 }
 """Rows of section 9.3 whose cells are numbers; a cell may say "the same"."""
