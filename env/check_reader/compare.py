@@ -12,7 +12,7 @@ from feedgym.env.check_reader.batch import Batch
 from feedgym.env.check_reader.forms import check_state, problem, state_columns
 from feedgym.env.check_reader.report import ReaderProblem
 
-MAY_CHANGE = ("first_visit", "respond", "next_visit")
+MAY_CHANGE = ("first_visit", "arrive", "respond", "next_visit")
 """Methods that may change the state of the readers whom they are called for; the others change nothing."""
 
 

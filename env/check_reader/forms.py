@@ -17,6 +17,7 @@ _NUMBERS = "fiu"
 SIGNATURES = {
     "spawn": "spawn(self, reader_ids, noise) -> dict of arrays with a row per reader",
     "first_visit": "first_visit(self, state, rows, noise) -> hours (n,)",
+    "arrive": "arrive(self, state, rows, joined, noise) -> hours (n,), from hour 0, not before joined",
     "respond": "respond(self, state, rows, slate, now, noise) -> Outcome",
     "next_visit": "next_visit(self, state, rows, outcome, now, noise) -> hours (n,)",
     "observe": "observe(self, state, rows) -> numbers (n, F), with observable_names, F names",
@@ -108,6 +109,17 @@ def check_hours(returned: Any, method: str, batch: Batch) -> Form:
             hint = "hours count from hour 0, when the site opens"
         found.append(problem(method, "negative gap", seen, need, hint))
     return found, {"hours": hours}
+
+
+def check_arrival(returned: Any, joined: AnyArray, batch: Batch) -> Form:
+    """``arrive``: hours from hour 0 until the first visit of newcomers, none before she joins at ``joined`` (n,)."""
+    found, columns = check_hours(returned, "arrive", batch)
+    if columns is not None and (bad := columns["hours"] < joined).any():
+        first = int(bad.argmax())
+        seen = f"{columns['hours'][first]:.4g} hours for one who joins at {joined[first]:g}, in {_which(bad, batch)}"
+        need, hint = "hours from hour 0, not before those of joining", "return joined + the hours until the first visit"
+        found.append(problem("arrive", "before joining", seen, need, hint))
+    return found, columns
 
 
 def check_outcome(returned: Any, batch: Batch) -> Form:

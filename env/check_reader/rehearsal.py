@@ -81,8 +81,8 @@ def check_reader_model(
     """Rehearse a reader model and tell all that is wrong with it.
 
     Besides the four methods of :class:`ReaderModel` the optional ones are checked where the model has them: ``enter``,
-    ``observe`` with ``observable_names``, ``expected_response``. The model is
-    copied where it can be, and stays as it is.
+    ``arrive``, ``observe`` with ``observable_names``, ``expected_response``. The model is copied where it can be, and
+    stays as it is.
 
     Args:
         model: of any class; nothing that it does makes this function fail.
@@ -160,6 +160,8 @@ class _Rehearsal:
             return
         state: Arrays = spawned.state
         first = self._step("first_visit", state, everybody, thorough=True)
+        # As if all were newcomers; what it leaves in the state is theirs, and goes no further.
+        self._step("arrive", state, everybody, thorough=True)
         due: Doubles = self._rng.uniform(0.0, 24.0, len(everybody))
         if first is not None and first.columns is not None:
             state, due = first.state, np.maximum(np.nan_to_num(first.columns["hours"], nan=0.0, posinf=np.inf), 0.0)

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from feedgym.env.arrays import Arrays, Ints, nest, unnest
+from feedgym.env.arrays import Arrays, Doubles, Ints, nest, unnest
 from feedgym.env.check_reader.batch import Batch
 from feedgym.env.check_reader.compare import MAY_CHANGE, changes_of_state
 from feedgym.env.check_reader.forms import (
     SIGNATURES,
     Form,
+    check_arrival,
     check_expectation,
     check_features,
     check_hours,
@@ -166,6 +167,8 @@ def _ask(method: str, model: Any, state: Arrays, part: Batch) -> Any:
         return model.spawn(part.reader_id, part.birth_noise())
     if method == "first_visit":
         return model.first_visit(state, part.rows, part.birth_noise())
+    if method == "arrive":
+        return model.arrive(state, part.rows, joined_hours(part), part.birth_noise())
     if method == "respond":
         return model.respond(state, part.rows, part.slate(), part.now, part.noise())
     if method == "next_visit":
@@ -176,6 +179,11 @@ def _ask(method: str, model: Any, state: Arrays, part: Batch) -> Any:
     return model.expected_response(state, part.rows, part.archive, live_of(part), part.now)
 
 
+def joined_hours(batch: Batch) -> Doubles:
+    """When newcomers (n,) join in the rehearsal, a new array: at some hour of the second day."""
+    return 24.0 + (batch.reader_id * 7 % 24).astype(np.float64)
+
+
 def live_of(batch: Batch) -> Ints:
     """Ids of the live articles (N,), a new array."""
     return np.flatnonzero(batch.archive.is_live)
@@ -184,6 +192,8 @@ def live_of(batch: Batch) -> Ints:
 def _judge(method: str, model: Any, returned: Any, part: Batch) -> Form:
     if method == "spawn":
         return check_state(returned, method, len(part))
+    if method == "arrive":
+        return check_arrival(returned, joined_hours(part), part)
     if method == "respond":
         return check_outcome(returned, part)
     if method == "observe":

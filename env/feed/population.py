@@ -153,7 +153,8 @@ class Population:
         if len(self._next_tick) < after:
             self._next_tick = with_room(self._next_tick, after)
         rows = np.arange(before, after, dtype=np.int64)
-        first = checked_hours("arrive", model.arrive(self.state, rows, hours, Noise(self._seed, ids)), len(rows))
+        noise = Noise(self._seed, ids)
+        first = checked_hours("arrive", model.arrive(self.state, rows, hours.copy(), noise), len(rows))
         early = first < hours
         require(not early.any(), "arrive", float(first.min(initial=np.inf)), "hours not before those of joining")
         self.schedule(rows, np.ceil(first / self._config.tick_hours))
