@@ -154,7 +154,8 @@ class FeedBench:
     def __init__(self, case: FeedCase) -> None:
         self.case = case
         self.feed = case.make_feed()
-        self._floor = Floor(case.readers, 2 * len(self.feed.catalogue))
+        # Room for newcomers, too: zeros that nobody touches take no memory.
+        self._floor = Floor(2 * case.readers, 2 * len(self.feed.catalogue))
         self._rng = np.random.default_rng(0)
         self._run(case.warm_ticks)
         self.visits = 0
@@ -215,4 +216,4 @@ def bytes_per_reader(feed: Feed) -> float:
     """What the site and the reader model keep of each reader."""
     snapshot = feed.snapshot()
     kept = [v.nbytes for k, v in snapshot.items() if k.startswith(("records/", "state/")) or k == "next_tick"]
-    return sum(kept) / feed.config.num_readers
+    return sum(kept) / feed.population.num_rows
