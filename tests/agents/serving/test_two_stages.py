@@ -193,7 +193,7 @@ def test_positions_count_in_training_and_are_the_top_when_serving(module: str, m
     again = other.act(same.visits, same.catalogue)
     assert np.array_equal(again.draw.logits, served.draw.logits)
     changed = learner_of(other).loss(learning_of(other), np.random.default_rng(0))
-    assert abs(changed.item() - loss.item()) > 0.01
+    assert abs(changed.item() - loss.item()) > 0.005
 
 
 @pytest.mark.parametrize("module", MODULES)

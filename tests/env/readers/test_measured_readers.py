@@ -204,7 +204,7 @@ def test_the_settings_are_those_of_the_published_table() -> None:
     kinds_sd = (newsroom.half_life_log_sd, newsroom.weekend_factor, reader.subscribe_hazard)
     assert kinds_sd == (1.0, 0.6, 0.002)
     assert (reader.leaving_per_day, reader.enrolment_share, feed.slate_size) == (0.006, 0.0, 10)
-    assert feed.newcomers_per_day == 0.0065
+    assert feed.newcomers_per_day == 0.0066
     assert (feed.tick_hours, feed.days, newsroom.events.per_day) == (pytest.approx(1 / 12), 28.0, 0.125)
     surge = (newsroom.events.surge_median, newsroom.events.surge_log_sd, newsroom.events.surge_half_life_hours)
     assert (*surge, newsroom.events.trend_log_odds, newsroom.events.trend_hours) == (0.8, 0.7, 12.0, 0.5, 168.0)
