@@ -13,6 +13,7 @@ from feedgym.env import read_impressions
 from feedgym.experiments import train
 from feedgym.experiments.runs import runner
 from feedgym.experiments.runs.checkpoint import CHECKPOINT, DONE, locked
+from feedgym.experiments.runs.drive import make_drive
 from feedgym.experiments.runs.messages import Progress
 from feedgym.experiments.runs.run_config import RunConfig
 from feedgym.experiments.runs.runner import load_run
@@ -227,3 +228,31 @@ def test_an_agents_metrics_do_not_take_the_place_of_the_runs_own(
     message = rf"metrics: got \['{name}'\], needs names that the run's own curves do not have"
     with pytest.raises(ValueError, match=message):
         train.run(RunConfig(agent="recent", readers=10, days=1.0, tick_hours=4.0, log=False), tmp_path)
+
+
+RENEWED: dict[str, Any] = {"agent": "random", "readers": 40, "tick_hours": 1.0, "newcomers_per_day": 0.4}
+
+
+def test_days_of_readers_who_are_there_are_counted_tick_by_tick(tmp_path: Path) -> None:
+    config = RunConfig(days=2.0, log=False, **RENEWED)
+    run = train.run(config, tmp_path)
+    feed = make_drive(config).feed
+    agent, days, left = config.plan().start(feed), np.zeros(8), 0
+    while not feed.done:
+        joined = int((feed.population.joined_hours <= feed.now).sum())
+        days[int(feed.now // 6.0)] += (40 + joined - left) / 24.0
+        left += int(feed.serve(agent.act(feed.visits, feed.catalogue).article_id).left.sum())
+    np.testing.assert_allclose(run.curves.totals["reader_days"], days, rtol=1e-12)
+    assert run.curves.there()[-1] > 60
+
+
+def test_a_short_run_begins_a_long_one_in_log_and_curves(tmp_path: Path) -> None:
+    short, long = (train.run(RunConfig(days=days, **RENEWED), tmp_path / f"{days:g}") for days in (1.0, 2.0))
+    curves = [(tmp_path / name / "curves.csv").read_text().splitlines() for name in ("1", "2")]
+    assert curves[0] == curves[1][:5]
+    for name, total in short.curves.totals.items():
+        assert total.tobytes() == long.curves.totals[name][:4].tobytes()
+    logs = [read_impressions(tmp_path / name / "impressions") for name in ("1", "2")]
+    names = [name for name in logs[0].column_names if name != "run_id"]
+    assert logs[0].select(names).equals(logs[1].select(names).slice(0, len(logs[0])))
+    assert max(logs[0]["reader_id"].to_pylist()) >= 40
