@@ -253,6 +253,10 @@ def test_a_short_run_begins_a_long_one_in_log_and_curves(tmp_path: Path) -> None
     for name, total in short.curves.totals.items():
         assert total.tobytes() == long.curves.totals[name][:4].tobytes()
     logs = [read_impressions(tmp_path / name / "impressions") for name in ("1", "2")]
-    names = [name for name in logs[0].column_names if name != "run_id"]
-    assert logs[0].select(names).equals(logs[1].select(names).slice(0, len(logs[0])))
+    # What follows a run's last visits lies beyond its horizon.
+    beyond = ("run_id", "hours_to_next_visit", "truncated")
+    names = [name for name in logs[0].column_names if name not in beyond]
+    for name in names:  # as text: NaN equals NaN
+        one, other = (repr(log[name].to_pylist()[: len(logs[0])]) for log in logs)
+        assert one == other, name
     assert max(logs[0]["reader_id"].to_pylist()) >= 40
