@@ -92,7 +92,7 @@ def _summary(log: RunLog) -> list[Any]:
     readers, visits = np.unique(reader_id[starts], return_counts=True)
     lines = [
         f"{settings['agent']}, seed {settings['seed']}, world {settings['world']}: {_state(log)}",
-        f"{len(starts):,} visits of {len(readers):,} readers (of {settings['readers']:,} seats), "
+        f"{len(starts):,} visits of {len(readers):,} readers ({settings['readers']:,} at hour 0), "
         f"{len(visit_id):,} impressions, {int(clicked.sum()):,} clicks; {left:,} readers left for good",
         f"reward {reward / (settings['readers'] * days):.3f} per reader per day",
     ]
@@ -184,8 +184,9 @@ def _chances(rows: dict[str, list[Any]], name: str, what: str) -> list[str]:
 def _life(log: RunLog, reader_id: int) -> list[Any]:
     rows = log.rows("reader_id", reader_id, LIFE)
     if rows.num_rows == 0:
-        seats = log.settings["readers"]
-        require(0 <= reader_id < seats, "reader", reader_id, f"0 to {seats - 1}: the readers of this run")
+        first = log.settings["readers"]
+        allowed = f"0 to {first - 1}, the readers of hour 0, or a newcomer who came"
+        require(0 <= reader_id < first, "reader", reader_id, allowed)
         return [f"reader {reader_id} has not come yet ({_state(log)})"]
     column = {name: rows[name].to_numpy(zero_copy_only=False) for name in rows.column_names}
     starts = np.flatnonzero(column["position"] == 0)

@@ -23,7 +23,9 @@ from feedgym.experiments.offline import simulated_run
 from feedgym.experiments.runs.drive import make_drive
 
 REWARD = RewardConfig(click=0.5, dwell_minutes=1.0, subscription=3.0)
-SETTINGS: dict[str, Any] = {"readers": 30, "days": 3.0, "tick_hours": 1.0, "seed": 5, "reward": REWARD}
+SETTINGS: dict[str, Any] = {"readers": 30, "days": 3.0, "tick_hours": 1.0, "seed": 10, "reward": REWARD}
+# The face's reader is there from hour 0 on: a newcomer's episode is not hers.
+SETTINGS |= {"newcomers_per_day": 0.0}
 
 
 @pytest.fixture(scope="module")

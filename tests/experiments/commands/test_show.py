@@ -129,13 +129,19 @@ def test_a_life_shows_every_visit_of_the_reader(
 
 
 def test_a_life_says_how_it_ended(
-    folder: Path, log: dict[str, np.ndarray[Any, Any]], capsys: pytest.CaptureFixture[str]
+    folder: Path, log: dict[str, np.ndarray[Any, Any]], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    gone, waiting = log["reader_id"][log["terminated"]], log["reader_id"][log["truncated"]]
-    assert "left for good (latent)" in shown(capsys, folder, "--reader", gone[0])
+    train.run(RunConfig(**SETTINGS, seed=7), tmp_path / "left")
+    table = read_impressions(tmp_path / "left" / "impressions")
+    gone, waiting = table.filter(table["terminated"])["reader_id"].to_pylist(), log["reader_id"][log["truncated"]]
+    assert "left for good (latent)" in shown(capsys, tmp_path / "left", "--reader", gone[0])
     assert "not yet back when the run ends" in shown(capsys, folder, "--reader", waiting[0])
-    never = sorted(set(range(40)) - set(log["reader_id"]))
-    assert "has not come yet" in shown(capsys, folder, "--reader", never[0])
+    brief = RunConfig(agent="random", readers=40, days=0.125, tick_hours=1.0)
+    came = (
+        train.run(brief, tmp_path / "b") and read_impressions(tmp_path / "b" / "impressions")["reader_id"].to_pylist()
+    )
+    never = sorted(set(range(40)) - set(came))
+    assert "has not come yet" in shown(capsys, tmp_path / "b", "--reader", never[0])
 
 
 def test_a_run_is_summed_up_with_visits_and_readers_to_try(
@@ -144,7 +150,7 @@ def test_a_run_is_summed_up_with_visits_and_readers_to_try(
     text = shown(capsys, folder)
     visits = len(np.unique(log["visit_id"]))
     assert "recent:epsilon=0.3, seed 0, world vivid: finished, 3 days" in text
-    assert f"{visits} visits of {len(np.unique(log['reader_id']))} readers (of 40 seats)" in text
+    assert f"{visits} visits of {len(np.unique(log['reader_id']))} readers (40 at hour 0)" in text
     assert f"{log['clicked'].sum()} clicks" in text
     assert f"reward {train.load_run(folder).curves.per_reader_day('reward'):.3f} per reader per day" in text
     found = re.search(r"--visit ([\d, ]+)\n.*--reader ([\d, ]+)\n", text)
@@ -214,10 +220,10 @@ def test_what_cannot_be_shown_is_explained(folder: Path, tmp_path: Path) -> None
             show.main([str(word) for word in words])
         return str(error.value.code)
 
-    assert said(folder, "--reader", 40) == "feedgym show: reader: got 40, needs 0 to 39: the readers of this run"
+    assert said(folder, "--reader", 400).startswith("feedgym show: reader: got 400, needs 0 to 39, the readers of")
     ids = RunLog(folder).column("visit_id")
-    assert f"visit: got 3, needs a visit of this log; they are between {ids.min()} and {ids.max()}" in said(
-        folder, "--visit", 3
+    assert f"visit: got 99999, needs a visit of this log; they are between {ids.min()} and {ids.max()}" in said(
+        folder, "--visit", 99999
     )
     assert "needs not given together" in said(folder, "--visit", 3, "--reader", 2)
     assert f"folder: got '{tmp_path}', needs a run's folder" in said(tmp_path)
