@@ -34,7 +34,7 @@ class Logged:
 
 
 def logged_agent() -> Logged:
-    feed = Feed(SITE, NewsReader(NewsReaderConfig(base_log_odds=-0.5)), seed=2)
+    feed = Feed(SITE, NewsReader(NewsReaderConfig(base_log_odds=-0.5, subscribe_hazard=0.05)), seed=2)
     settings: dict[str, Any] = {"negatives": "hard", "epsilon": 1.0, "shortlist_size": 12, "max_steps": 5}
     agent: Any = make_agent("contrastive", replay_visits=200, **settings).start(feed)
     shortlists = []
