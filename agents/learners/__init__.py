@@ -11,7 +11,7 @@ from feedgym.env.late_names import late_names
 if TYPE_CHECKING:
     from feedgym.agents.learners.contrastive import ContrastiveLearner
     from feedgym.agents.learners.gradients.advantages import ADVANTAGES, Earned
-    from feedgym.agents.learners.gradients.candidates import LogWeights
+    from feedgym.agents.learners.gradients.candidates import LearnedPolicy
     from feedgym.agents.learners.gradients.direct import DirectLearner
     from feedgym.agents.learners.gradients.policy_gradient import (
         ESTIMATORS,
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         Logged,
         Shown,
         Terms,
-        log_slot_propensity,
+        log_slots,
     )
     from feedgym.agents.learners.gradients.reinforce import ReinforceLearner
     from feedgym.agents.learners.learner import (
@@ -67,9 +67,9 @@ __all__ = [
     "FutureConfig",
     "Impressions",
     "Inspecting",
+    "LearnedPolicy",
     "Learner",
     "Learning",
-    "LogWeights",
     "Logged",
     "LtvConfig",
     "LtvLearner",
@@ -88,7 +88,7 @@ __all__ = [
     "Terms",
     "Trained",
     "VisitBatch",
-    "log_slot_propensity",
+    "log_slots",
 ]
 
 __getattr__ = late_names(
@@ -98,13 +98,13 @@ __getattr__ = late_names(
         "DirectLearner": "gradients.direct",
         "ADVANTAGES": "gradients.advantages",
         "Earned": "gradients.advantages",
-        "LogWeights": "gradients.candidates",
+        "LearnedPolicy": "gradients.candidates",
         "ESTIMATORS": "gradients.policy_gradient",
         "Estimator": "gradients.policy_gradient",
         "Logged": "gradients.policy_gradient",
         "Shown": "gradients.policy_gradient",
         "Terms": "gradients.policy_gradient",
-        "log_slot_propensity": "gradients.policy_gradient",
+        "log_slots": "gradients.policy_gradient",
         "ReinforceLearner": "gradients.reinforce",
         "LtvLearner": "ltv",
         "Beginning": "learner",

@@ -1,11 +1,12 @@
 """Propensities of a log that has none, for off-policy evaluation (docs/mathematics.md 3.1 ``estimated``, and 5).
 
-The logging policy is taken for an epsilon-Plackett-Luce policy (docs/mathematics.md 2.1) of what a site can see:
+The logging policy is taken for a slate policy (docs/mathematics.md 2.1) of what a site can see, over all live articles:
+with chance eps a visit's slate is uniform, else Plackett-Luce with logits
 
-    w_a = eps / N + (1 - eps) softmax(z)_a ,    z = f(article, age, counters) + u(reader) . v(article)
+    z = f(article, age, counters) + u(reader) . v(article)
 
-f, u, v and eps are those under which the logged slates are likeliest, whole slates in order, with a ridge. From the
-weights follow slot propensities, slot marginals and inclusion, as for any such policy. What the logger knew and the log
+f, u, v and eps are those under which the logged slates are likeliest, whole slates in order, with a ridge. From them
+follow slot propensities, slot marginals and inclusion, as for any such policy. What the logger knew and the log
 does not (rules, other features, a shortlist) stays unknown: estimates that rest on this are marked.
 Shapes: n visits of a tick, N live articles, m drawn of them, B visits of a batch, K positions, F columns of an article,
 c of what moves, R of a reader. Time is in hours.
@@ -20,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feedgym.agents.logged.policy import LEAST, BehaviourConfig, LoggedPolicy, slate_log_likelihood
+from feedgym.agents.logged.policy import BehaviourConfig, LoggedPolicy, slate_log_likelihood
 from feedgym.agents.logged.site import LoggedSite
 from feedgym.agents.serving import NUM_COUNTERS, site_counters
-from feedgym.agents.slate_policy import Draw, SlateMarginals, slate_marginals
+from feedgym.agents.slate_policy import Draw, SlateMarginals, slate_chances, slate_marginals
 from feedgym.env.arrays import Bools, Doubles, Floats, Ints
 from feedgym.env.checks import require
 
@@ -57,7 +58,7 @@ class FittedBehaviour:
 
     @property
     def epsilon(self) -> float:
-        """Estimated share of exploration."""
+        """Estimated chance that a visit explores."""
         return float(self.policy.epsilon.detach())
 
     @torch.no_grad()
@@ -67,39 +68,22 @@ class FittedBehaviour:
         f, v = self.policy.of_articles(torch.from_numpy(article_columns(site, live)))
         u = self.policy.of_readers(torch.from_numpy(reader_columns(site)))
         logits = (f + torch.einsum("nd,md->nm", u, v)).double().numpy()
-        return chances(site.logged.article_id, live, logits, self.epsilon, self.config.listed)
+        return chances(site.logged.article_id, live, logits, self.epsilon)
 
 
-def chances(shown: Ints, live: Ints, logits: Doubles, epsilon: float, listed: int) -> tuple[Doubles, SlateMarginals]:
-    """Chances of slates (n, K) under epsilon-Plackett-Luce over all live articles, see :class:`FittedBehaviour`.
+def chances(shown: Ints, live: Ints, logits: Doubles, epsilon: float) -> tuple[Doubles, SlateMarginals]:
+    """Chances of slates (n, K) under the slate policy over all live articles, see :class:`FittedBehaviour`.
 
     Args:
         shown: articles, live or -1, distinct in a row, int64 (n, K).
         live: live articles, rising, (N,).
         logits: of all of them, float64 (n, N).
-        epsilon: share of exploration, above 0.
-        listed: how many of the likeliest the marginals tell apart, beside those shown.
+        epsilon: chance that a visit explores, above 0.
     """
-    n, size = shown.shape
-    softmax = np.exp(logits - logits.max(axis=1, keepdims=True))
-    weight = epsilon / len(live) + (1.0 - epsilon) * softmax / softmax.sum(axis=1, keepdims=True)
-    valid = shown >= 0
-    column = np.minimum(np.searchsorted(live, shown), len(live) - 1)
-    own = np.where(valid, np.take_along_axis(weight, column, axis=1), 0.0)
-    slot = np.where(valid, own / np.maximum(1.0 - (np.cumsum(own, axis=1) - own), LEAST), 1.0)
-    width = min(listed + size, len(live))
-    first = weight.copy()
-    rows = np.broadcast_to(np.arange(n)[:, None], shown.shape)
-    first[rows[valid], column[valid]] += 1.0  # the shown ones are always told apart
-    places = np.argpartition(-first, width - 1, axis=1)[:, :width]
-    told = np.take_along_axis(weight, places, axis=1)
-    # The others share what is left of the weight, as if explored.
-    others = len(live) - width
-    explored = np.maximum(1.0 - told.sum(axis=1), 0.0) * (len(live) / others if others else 0.0)
-    explored = np.minimum(explored, 1.0 - 1e-9)[:, None]
-    by_softmax = np.maximum(told - explored / len(live), LEAST) / (1.0 - explored)
-    draw = Draw.of(np.log(by_softmax), live[places], len(live), explored[:, 0], size, check=False)
-    return np.minimum(slot, 1.0), slate_marginals(shown, draw)
+    listed = np.broadcast_to(live, logits.shape)
+    draw = Draw.of(logits, listed, len(live), epsilon, shown.shape[1], check=False)
+    _, slot = slate_chances(shown, draw)
+    return np.where(shown >= 0, slot, 1.0), slate_marginals(shown, draw)
 
 
 def fit_behaviour(
@@ -151,7 +135,7 @@ def _log_likelihood(policy: LoggedPolicy, ticks: Sequence[_Tick]) -> Tensor:
     outside: Bools = (drawn_id >= 0) & ~(drawn_id[:, :, None] == shown_id[:, None, :]).any(axis=2)
     count = np.maximum(outside.sum(axis=1), 1)
     num_live = np.array([tick.num_live for tick in ticks])[tick_of.numpy()]
-    each = np.maximum(num_live - valid.sum(axis=1), LEAST) / count
+    each = np.maximum(num_live - valid.sum(axis=1), 1e-12) / count
     logits = (drawn_f[tick_of] + torch.einsum("bd,bmd->bm", u, drawn_v[tick_of])).double()
     rest = torch.logsumexp(torch.where(torch.from_numpy(outside), logits, -1e9), dim=1) + torch.from_numpy(np.log(each))
     shown = (f + torch.einsum("bd,bkd->bk", u, v)).double()

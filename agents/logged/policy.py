@@ -1,6 +1,7 @@
 """The form of an unknown logging policy, and how likely it makes logged slates: what ``logged_behaviour`` fits.
 
-    w_a = eps / N + (1 - eps) softmax(z)_a ,    z = f(article, age, counters) + u(reader) . v(article)
+With chance eps a visit's slate is uniform, else Plackett-Luce with logits
+``z = f(article, age, counters) + u(reader) . v(article)``.
 
 Shapes: n readers, B visits of a batch, K positions, N live articles, F columns of an article, c of what moves, R of a
 reader.
@@ -16,8 +17,8 @@ from torch import Tensor, nn
 from feedgym.env.arrays import Floats
 from feedgym.env.checks import require
 
-LEAST = 1e-12
-"""What no chance, and nothing that is left of the weight, goes below."""
+_NOTHING = -1e30
+"""Log of what is no chance at all, but has a gradient."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +41,10 @@ class BehaviourConfig:
     """Hidden units of f."""
     dim: int = 8
     """Of u and v."""
-    listed: int = 128
-    """Likeliest articles that marginals tell apart beside the shown ones: the others count as equal."""
 
     def __post_init__(self) -> None:
         """Check once."""
-        for name in ("most_visits", "draws", "steps", "batch_ticks", "width", "dim", "listed"):
+        for name in ("most_visits", "draws", "steps", "batch_ticks", "width", "dim"):
             require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "> 0")
         require(self.ridge >= 0, "ridge", self.ridge, ">= 0 (nats)")
@@ -100,7 +99,7 @@ class LoggedPolicy(nn.Module):
 
     @property
     def epsilon(self) -> Tensor:
-        """Estimated share of exploration, float64."""
+        """Estimated chance that a visit explores, float64."""
         return torch.sigmoid(self.exploration.double())
 
     def of_articles(self, columns: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,20 +115,22 @@ class LoggedPolicy(nn.Module):
 
 
 def slate_log_likelihood(shown: Tensor, valid: Tensor, rest: Tensor, num_live: Tensor, epsilon: Tensor) -> Tensor:
-    """Log of the chance of whole slates under epsilon-Plackett-Luce, float64 (B,).
+    """Log of the chance of whole slates under the slate policy (docs/mathematics.md 2.1), float64 (B,).
 
     Args:
         shown: logits of what stands there, float64 (B, K).
         valid: where something does, bool (B, K).
         rest: log of the sum of e^z over the live articles that are not shown, float64 (B,).
         num_live: N, float64 (B,).
-        epsilon: share of exploration, a scalar.
+        epsilon: chance that a visit explores, a scalar.
     """
-    own = torch.where(valid, shown, -torch.inf)
-    total = torch.logsumexp(torch.cat([own, rest[:, None]], dim=1), dim=1, keepdim=True)
-    weight = epsilon / num_live[:, None] + (1.0 - epsilon) * torch.exp(own - total)
-    weight = torch.where(valid, weight, 0.0)
-    left = (1.0 - (torch.cumsum(weight, dim=1) - weight)).clamp(min=LEAST)
-    each = torch.log(torch.where(valid, weight, 1.0).clamp(min=LEAST)) - torch.where(valid, torch.log(left), 0.0)
-    total_log: Tensor = each.sum(dim=1)
-    return total_log
+    own = torch.where(valid, shown, _NOTHING)
+    # What is left before each position, summed from the end of the slate: positive terms only.
+    from_the_end = torch.cat([rest[:, None], own.flip(1)], dim=1)
+    left = torch.logcumsumexp(from_the_end, dim=1)[:, 1:].flip(1)
+    from_softmax = torch.where(valid, own - left, 0.0).sum(dim=1)
+    above = torch.cumsum(valid.double(), dim=1) - valid.double()
+    one_of = (num_live[:, None] - above).clamp(min=1.0)
+    explored = torch.where(valid, -torch.log(one_of), 0.0).sum(dim=1)
+    total: Tensor = torch.logaddexp(torch.log1p(-epsilon) + from_softmax, torch.log(epsilon) + explored)
+    return total

@@ -17,8 +17,8 @@ import torch
 from feedgym.agents.learners import Foretelling
 from feedgym.agents.logged.learning import Progress, learn_from_log
 from feedgym.agents.logged.site import LoggedSite
-from feedgym.agents.ope import ModelValues, slot_expectation
-from feedgym.agents.slate_policy import Draw, columns_in_shortlist, draw_slates
+from feedgym.agents.ope import ModelValues, mixed_expectation
+from feedgym.agents.slate_policy import Draw, columns_in_shortlist, draw_slates, kept_share
 from feedgym.agents.two_tower import TwoTowerAgent
 from feedgym.env.arrays import Bools, Doubles, Ints
 from feedgym.env.checks import require
@@ -182,19 +182,23 @@ def model_values(
     n, size = article_id.shape
     shortlist, epsilon = draw.shortlist, np.broadcast_to(draw.epsilon, n)
     listed, shown = shortlist >= 0, article_id >= 0
-    uniform = epsilon / len(live)
     top = np.where(listed, draw.logits, -np.inf)
-    share = np.exp(top - top.max(axis=1, keepdims=True))
-    share *= (1.0 - epsilon)[:, None] / share.sum(axis=1, keepdims=True)
+    p = np.exp(top - top.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
     of_listed = np.take_along_axis(g, _column(shortlist, live), axis=1)
-    mean = epsilon * g.mean(axis=1) + np.einsum("nm,nm->n", share, np.where(listed, of_listed, 0.0))
-    # The shown articles: g, and the weights with which the target draws them.
+    by_softmax, explored = np.einsum("nm,nm->n", p, np.where(listed, of_listed, 0.0)), g.mean(axis=1)
+    mean = epsilon * explored + (1.0 - epsilon) * by_softmax
+    # The shown articles: g, and how likely each kind of visit draws them.
     own = np.where(shown, np.take_along_axis(g, _column(article_id, live), axis=1), 0.0)
     place = columns_in_shortlist(article_id, shortlist)
-    drawn = np.where(place >= 0, np.take_along_axis(share, np.maximum(place, 0), axis=1), 0.0)
-    weight = np.where(shown, uniform[:, None] + drawn, 0.0)
-    total = np.broadcast_to(mean[:, None], own.shape)
-    here = slot_expectation(total, weight, np.broadcast_to(own[:, None, :], (n, size, size)))
+    here = mixed_expectation(
+        kept_share(article_id, draw),
+        np.broadcast_to(by_softmax[:, None], own.shape),
+        np.where(place >= 0, np.take_along_axis(p, np.maximum(place, 0), axis=1), 0.0),
+        np.broadcast_to(explored[:, None], own.shape),
+        np.where(shown, 1.0 / len(live), 0.0),
+        np.broadcast_to(own[:, None, :], (n, size, size)),
+    )
     expected = _slot_means(model, g, live, draw, rng, draws)
     expected[:, 0] = model.offset[0] + model.slope[0] * mean
     later = np.cumsum(expected[:, ::-1], axis=1)[:, ::-1] - expected

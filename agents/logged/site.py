@@ -207,9 +207,9 @@ class LoggedSite:
         """What the log says of this tick's slates and outcomes."""
         if batch is None:
             empty = np.zeros((0, self.config.slate_size))
-            batch = dict.fromkeys(("slot_propensity", "slot_marginal", "inclusion", "dwell_minutes"), empty)
+            batch = dict.fromkeys(("slot_propensity", "slot_marginal", "inclusion", "logit", "dwell_minutes"), empty)
             batch |= {"reward": empty, "clicked": empty.astype(bool), "article_id": empty.astype(np.int64)}
-            batch |= dict.fromkeys(("inclusion_time", "epsilon", "slate_made_hours"), np.zeros(0))
+            batch |= dict.fromkeys(("inclusion_time", "log_normaliser", "epsilon", "slate_made_hours"), np.zeros(0))
             batch |= dict.fromkeys(("greedy", "subscribed"), np.zeros(0, dtype=np.bool_))
             batch |= dict.fromkeys(("num_live", "slate_id"), np.zeros(0, dtype=np.int64))
         article_id = self.newsroom.own_id(batch["article_id"])
@@ -228,6 +228,9 @@ class LoggedSite:
             inclusion_time=batch["inclusion_time"],
             greedy=batch["greedy"],
             epsilon=batch["epsilon"],
+            explores_by_visits=self.log.exploration == "visits",
+            logit=batch["logit"],
+            log_normaliser=batch["log_normaliser"],
             num_live=batch["num_live"],
             made_hours=batch["slate_made_hours"],
             slate_id=batch["slate_id"],

@@ -5,7 +5,7 @@ May import ``slate_policy`` and ``feedgym.env``.
 
 from feedgym.agents.ope.estimators import DEFAULT, ESTIMATORS, Estimator, Inputs
 from feedgym.agents.ope.evaluation import Evaluation, Row, evaluate
-from feedgym.agents.ope.formulas.cascade import cascade_dr, slot_expectation
+from feedgym.agents.ope.formulas.cascade import cascade_dr, mixed_expectation, slot_expectation
 from feedgym.agents.ope.formulas.diagnostics import Diagnostics, diagnose, effective_sample_size
 from feedgym.agents.ope.formulas.one_item import dm, dr, dros, ips, sndr, snips, switch_dr
 from feedgym.agents.ope.formulas.slate_reward import pair_chances, pseudo_inverse, pseudo_inverse_weights
@@ -58,6 +58,7 @@ __all__ = [
     "inclusion_ips",
     "interval",
     "ips",
+    "mixed_expectation",
     "pair_chances",
     "pseudo_inverse",
     "pseudo_inverse_weights",

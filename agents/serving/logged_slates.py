@@ -9,7 +9,7 @@ import numpy as np
 
 from feedgym.agents.serving.acted import Acted
 from feedgym.agents.serving.slates_ahead import without_expired
-from feedgym.agents.slate_policy import SlateMarginals, columns_in_shortlist
+from feedgym.agents.slate_policy import Chances, SlateMarginals, cheap_chances, columns_in_shortlist
 from feedgym.env.arrays import Bools, Doubles, Ints
 
 _LEAST_LOG = -700.0
@@ -34,6 +34,13 @@ class LoggedTick:
     """Served deterministically, (n,)."""
     epsilon: Doubles
     """Share of uniform exploration, (n,)."""
+    explores_by_visits: bool
+    """A visit explored with chance epsilon, as FeedGym's do since its log format 2. False: positions did, by weights
+    ``eps / N + (1 - eps) p`` that each slot is drawn from anew; so does a site's own log, as far as is known."""
+    logit: Doubles
+    """What the softmax saw, (n, K); NaN outside the shortlist."""
+    log_normaliser: Doubles
+    """Log of the softmax's sum, (n,)."""
     num_live: Ints
     """Live articles when the slate was made, (n,); -1 where the log does not say."""
     made_hours: Doubles
@@ -47,6 +54,7 @@ class LoggedTick:
 def log_draw_weights(slot_propensity: Doubles, shown: Bools) -> Doubles:
     """Log of the draw weights ``w`` behind slot propensities, float64 (n, K); -inf where nothing is shown.
 
+    Of a policy that draws every slot from the same weights, restricted to what is left:
     ``w_k = q_k (1 - w_1 - .. - w_(k-1))``, and what is left is the product of ``1 - q_j`` (docs/mathematics.md 2.1):
     no difference of near numbers.
 
@@ -60,6 +68,21 @@ def log_draw_weights(slot_propensity: Doubles, shown: Bools) -> Doubles:
     left = np.maximum(np.cumsum(kept, axis=1) - kept, _LEAST_LOG)
     weights: Doubles = np.where(shown, np.log(slot_propensity) + left, -np.inf)
     return weights
+
+
+def logged_chances(logged: LoggedTick) -> Chances:
+    """What a policy gradient weighs by, of logged slates; NaN where the log does not say."""
+    shown = logged.article_id >= 0
+    if logged.explores_by_visits:
+        listed = ~np.isnan(logged.logit)
+        log_p = np.where(listed, logged.logit - logged.log_normaliser[:, None], -np.inf)
+        log_p[np.isnan(logged.log_normaliser)] = np.nan
+        return cheap_chances(log_p, logged.inclusion_time, logged.epsilon, logged.num_live, shown)
+    first = np.where(shown, np.exp(log_draw_weights(logged.slot_propensity, shown)), 1.0)
+    inclusion = np.where(shown, -np.expm1(-first * logged.inclusion_time[:, None]), 1.0)
+    greedy = logged.greedy[:, None]
+    # Of a greedy slate nothing was drawn.
+    return Chances(np.where(greedy, 1.0, inclusion), np.where(greedy, 1.0, first), logged.inclusion_time)
 
 
 def served_by_another(acted: Acted, logged: LoggedTick) -> Acted:
@@ -81,10 +104,12 @@ def served_by_another(acted: Acted, logged: LoggedTick) -> Acted:
         log_propensity=np.log(propensity).sum(axis=1),
         # Of the agent's shortlist: what it does not hold is a candidate of its own.
         in_shortlist=shown & (columns_in_shortlist(logged.article_id, acted.served.draw.shortlist) >= 0),
+        explored=np.zeros(len(shown), dtype=np.bool_),
         logit=np.full(shown.shape, np.nan),
-        log_weight=log_draw_weights(propensity, shown),
+        log_normaliser=np.full(len(shown), np.nan),
         draw=replace(acted.served.draw, greedy=logged.greedy),
         given_marginals=SlateMarginals(logged.slot_marginal, logged.inclusion, logged.inclusion_time),
+        given_chances=logged_chances(logged),
         ahead=None,
     )
     return replace(acted, served=without_expired(served, ~logged.expired))

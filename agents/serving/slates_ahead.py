@@ -177,5 +177,4 @@ def without_expired(slates: _Slates, is_live: Bools) -> _Slates:
         slot_propensity=np.where(gone, 1.0, slates.slot_propensity),
         in_shortlist=slates.in_shortlist & ~gone,
         logit=np.where(gone, np.nan, slates.logit),
-        log_weight=np.where(gone, -np.inf, slates.log_weight),
     )

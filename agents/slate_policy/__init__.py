@@ -4,7 +4,6 @@ May import ``retrieval``, ``editorial`` and ``feedgym.env``.
 """
 
 from feedgym.agents.slate_policy.draw import Draw
-from feedgym.agents.slate_policy.draw_weights import columns_in_shortlist
 from feedgym.agents.slate_policy.importance import (
     PAPER_CAP,
     WEIGHT_METHODS,
@@ -20,21 +19,24 @@ from feedgym.agents.slate_policy.inclusion import (
     slot_marginal,
 )
 from feedgym.agents.slate_policy.policy import PolicyConfig, boosts, eligible, greedy, only_eligible, serve
-from feedgym.agents.slate_policy.race_clock import Rates, arrival_time, reachable
-from feedgym.agents.slate_policy.served import Ahead, Served, marginals_of
+from feedgym.agents.slate_policy.race_clock import Rates, arrival_time, last_time, num_nodes, reachable
+from feedgym.agents.slate_policy.served import Ahead, Chances, Served, cheap_chances, marginals_of, times_of
 from feedgym.agents.slate_policy.slates import (
     Slates,
     draw_slates,
     greedy_slates,
+    kept_share,
     sample_slates,
     slate_chances,
     slate_log_propensity,
 )
+from feedgym.agents.slate_policy.softmax import columns_in_shortlist
 
 __all__ = [
     "PAPER_CAP",
     "WEIGHT_METHODS",
     "Ahead",
+    "Chances",
     "Draw",
     "PolicyConfig",
     "Rates",
@@ -44,6 +46,7 @@ __all__ = [
     "WeightMethod",
     "arrival_time",
     "boosts",
+    "cheap_chances",
     "columns_in_shortlist",
     "draw_slates",
     "eligible",
@@ -52,7 +55,10 @@ __all__ = [
     "importance_weight",
     "inclusion_probability",
     "inclusion_time",
+    "kept_share",
+    "last_time",
     "marginals_of",
+    "num_nodes",
     "only_eligible",
     "reachable",
     "sample_slates",
@@ -61,5 +67,6 @@ __all__ = [
     "slate_log_propensity",
     "slate_marginals",
     "slot_marginal",
+    "times_of",
     "top_k_multiplier",
 ]

@@ -1,7 +1,7 @@
 """How many articles of a race have arrived by a time, and how many besides each of some (docs/mathematics.md 2.5).
 
 The count is Poisson-binomial: article a has arrived by t with chance ``x = 1 - exp(-w t)``. Heavy articles are
-counted in one by one, O(K) each. Light ones, most of a shortlist and all of its tail, are taken together: with
+counted in one by one, O(K) each. Light ones, most of a shortlist, are taken together: with
 ``y = exp(w t) - 1`` their count has the generating function ``prod exp(-w t) (1 + y z)``, whose coefficients follow
 from the power sums of y by Newton's identities; and those are polynomials in t, with the moments of the weights as
 coefficients, so that no node of an integral looks at the light articles.
@@ -99,22 +99,6 @@ def count_in(chance: Doubles, left: Doubles, out: Doubles, spare: Doubles) -> No
     moved = np.multiply(chance[:-1], 1.0 - left, out=spare)
     np.multiply(chance, left, out=out)
     out[1:] += moved
-
-
-def binomial_count(rate: Doubles, count: Doubles, time: Doubles, slate_size: int) -> Doubles:
-    """Chance that j of ``count`` articles of one ``rate`` have arrived by ``time``, all (C,): (K, C)."""
-    clock = rate * time
-    with np.errstate(divide="ignore"):
-        log_arrived = np.log(-np.expm1(-clock))
-    log_ways: Doubles = np.zeros(len(time))
-    chance: Doubles = np.empty((slate_size, len(time)))
-    chance[0] = np.exp(-count * clock)
-    for j in range(1, slate_size):
-        with np.errstate(divide="ignore"):
-            log_ways = log_ways + np.log(np.maximum(count - (j - 1), 0.0) / j)
-        # In logs: with K in the hundreds the chance of none underflows where that of K does not.
-        chance[j] = np.exp(log_ways + j * log_arrived - np.maximum(count - j, 0.0) * clock)
-    return chance
 
 
 def convolve(a: Doubles, b: Doubles) -> Doubles:

@@ -26,7 +26,7 @@ class Draw:
     num_live: int | Ints
     """N, of all visits or (B,). The ids themselves are needed to draw, not to say how likely a slate is."""
     epsilon: float | Doubles
-    """Share of uniform exploration over all N, of all visits or (B,)."""
+    """Chance that a visit explores, with a uniform slate of all N, of all visits or (B,)."""
     slate_size: int
     """K"""
     greedy: bool | Bools = False
@@ -46,8 +46,8 @@ class Draw:
         """From arrays as callers have them, checked; float32 logits are widened.
 
         Args:
-            logits: float (B, M), ``<u, v> / T`` after every adjustment. -inf means that only exploration may show
-                the article. With ``epsilon = 1`` no logits are needed: shape (B, 0).
+            logits: float (B, M), ``<u, v> / T`` after every adjustment. -inf means that only a visit that explores may
+                show the article. With ``epsilon = 1`` no logits are needed: shape (B, 0).
             shortlist: integer (B, M); -1 pads, and only -1.
             num_live: N >= 1, a scalar or (B,).
             epsilon: a scalar or (B,), within [0, 1].

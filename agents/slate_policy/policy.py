@@ -20,12 +20,12 @@ from feedgym.env.feed import Catalogue
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyConfig:
-    """Epsilon-Plackett-Luce over a shortlist (docs/mathematics.md 2)."""
+    """Plackett-Luce over a shortlist, and uniform visits that explore (docs/mathematics.md 2)."""
 
     shortlist_size: int = 100
     """M, articles that retrieval returns."""
     epsilon: float = 0.05
-    """Share of uniform exploration over all live articles."""
+    """Chance that a visit explores: its slate is a uniform one of all live articles."""
     temperature: float = 1.0
     """What logits are divided by."""
     sharpness: float = 4.0
@@ -166,14 +166,15 @@ def _nothing(num_visits: int, slate_size: int) -> Slates:
         article_id=np.full(shape, -1, dtype=np.int64),
         slot_propensity=np.ones(shape),
         log_propensity=np.zeros(num_visits),
+        explored=np.zeros(num_visits, dtype=np.bool_),
         in_shortlist=np.zeros(shape, dtype=np.bool_),
         logit=np.full(shape, np.nan),
-        log_weight=np.full(shape, -np.inf),
+        log_normaliser=np.full(num_visits, np.nan),
     )
 
 
 def greedy(draw: Draw) -> Slates:
-    """The K best by logit; propensity 1, and no draw, so that draw weights are NaN."""
+    """The K best by logit; propensity 1, and no draw, so that nobody knows a normaliser: NaN."""
     logits, shortlist = draw.logits, draw.shortlist
     article_id = greedy_slates(logits, shortlist, draw.slate_size)
     shown = article_id >= 0
@@ -184,7 +185,8 @@ def greedy(draw: Draw) -> Slates:
         article_id=article_id,
         slot_propensity=np.ones(article_id.shape),
         log_propensity=np.zeros(len(article_id)),
+        explored=np.zeros(len(article_id), dtype=np.bool_),
         in_shortlist=shown,
         logit=logit,
-        log_weight=np.where(shown, np.nan, -np.inf),
+        log_normaliser=np.full(len(article_id), np.nan),
     )

@@ -1,10 +1,10 @@
 """When things happen in a race of articles: the times that inclusion chances are made of (docs/mathematics.md 2.5).
 
-Article a arrives at an exponential time of rate w_a; the K earliest are the slate. ``t*`` is the time at which K
+Article a arrives at an exponential time of rate p_a; the K earliest are the slate. ``t*`` is the time at which K
 arrivals are expected. Integrals over the whole race stop at ``T``, when fewer than K have arrived with a chance below
 ``LATE``, and run in ``x = log(1 + t / K)``. The heavy articles of a peaked softmax arrive hundreds of times earlier
 than the light ones: in x both take up room, so that a few nodes more serve for them. In ``u = 1 - exp(-t / t*)``
-16 nodes do where w t* is a few, and 500 were needed where it is hundreds.
+16 nodes do where p t* is a few, and 500 were needed where it is hundreds.
 Shapes: B visits, M columns of a shortlist, C nodes of all visits in a row, visit after visit.
 """
 
@@ -14,45 +14,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feedgym.agents.slate_policy.draw_weights import DrawWeights
 from feedgym.env.arrays import Doubles, Ints
 
 LATE = 1e-8
 """Chance, at most about, of fewer than K arrivals by the end of the integrals: what they leave out."""
 MOST_NODES = 800
-"""Enough for a T of 1e80. Without exploration, and logits 200 apart, what is shown last keeps four digits."""
+"""Enough for a T of 1e80. With logits 200 apart, what is shown last keeps four digits."""
 _MISSING = 0.02
 """Of an article, at the time given where K takes all that can be shown: late enough for the slowest of them."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Draw weights of a batch of visits, as the rates of a race: they sum to 1 over the live articles."""
+    """The softmax of a batch of visits, as the rates of a race: they sum to 1 over the articles that can come."""
 
     listed: Doubles
-    """w of the articles that are told apart, (B, M); 0 at padding."""
-    tail: Doubles
-    """w of each of all others, (B,): eps / N."""
-    tail_count: Doubles
-    """How many those are, (B,): N - M_b."""
+    """p of the articles that are told apart, (B, M); 0 at padding."""
     each: Doubles | None = None
     """Articles that each column of ``listed`` stands for, (B, M), 0 at padding; None: one each."""
 
-    @classmethod
-    def of(cls, weights: DrawWeights) -> "Rates":
-        """From logs."""
-        return cls(np.exp(weights.log_listed), np.exp(weights.log_tail), weights.tail_count.astype(np.float64))
-
-    @classmethod
-    def stratified(cls, listed: Doubles, each: Doubles) -> "Rates":
-        """Of columns (B, M) that stand for several articles, with nobody besides."""
-        nobody = np.zeros(len(listed))
-        return cls(listed, nobody, nobody, each)
-
     def rows(self, which: Ints) -> "Rates":
         """Of some visits."""
-        each = None if self.each is None else self.each[which]
-        return Rates(self.listed[which], self.tail[which], self.tail_count[which], each)
+        return Rates(self.listed[which], None if self.each is None else self.each[which])
 
     def possible(self) -> Doubles:
         """How many articles can be shown at all, (B,)."""
@@ -60,7 +43,7 @@ class Rates:
         if self.each is not None:
             stood_for: Doubles = np.where(listed, self.each, 0.0).sum(axis=1)
             return stood_for
-        count: Doubles = np.count_nonzero(listed, axis=1) + np.where(self.tail > 0, self.tail_count, 0.0)
+        count: Doubles = np.count_nonzero(listed, axis=1).astype(np.float64)
         return count
 
     def waiting(self, time: Doubles) -> Doubles:
@@ -70,12 +53,11 @@ class Rates:
             waiting *= self.each
         return waiting
 
-    def slope(self, time: Doubles, waiting: Doubles) -> Doubles:
-        """Arrivals per unit of time at ``time`` (B,), given :meth:`waiting` there; never 0: (B,)."""
-        slope = np.einsum("bm,bm->b", self.listed, waiting) + self.tail_count * self.tail * np.exp(-self.tail * time)
+    def slope(self, waiting: Doubles) -> Doubles:
+        """Arrivals per unit of time, given :meth:`waiting` then; never 0: (B,)."""
         # Where nobody can arrive, a time stays where it is.
-        floored: Doubles = np.maximum(slope, 1e-300)
-        return floored
+        slope: Doubles = np.maximum(np.einsum("bm,bm->b", self.listed, waiting), 1e-300)
+        return slope
 
 
 def reachable(possible: Doubles, slate_size: int) -> Doubles:
@@ -110,8 +92,7 @@ def arrival_time(rates: Rates, target: Doubles, start: Doubles, tolerance: float
         now, wanted = t[open_rows], target[open_rows]
         waiting = part.waiting(now)
         held = part.listed.shape[1] if part.each is None else part.each.sum(axis=1)
-        missing = wanted - held + waiting.sum(axis=1) - part.tail_count * -np.expm1(-part.tail * now)
-        step = missing / part.slope(now, waiting)
+        step = (wanted - held + waiting.sum(axis=1)) / part.slope(waiting)
         t[open_rows] = np.maximum(now + step, wanted)
         again = np.abs(step) > tolerance * np.abs(t[open_rows])
         if not again.any():
@@ -148,12 +129,9 @@ def last_time(rates: Rates, slate_size: int, middle: Doubles) -> Doubles:
     for _ in range(60):
         now, z_now, keep_now = t[open_rows], z[open_rows], keep[open_rows]
         alive = np.exp(part.listed * -now[:, None]) * keep_now[:, None]
-        tail_alive = keep_now * np.exp(-part.tail * now)
         left = alive + z_now[:, None]
-        height = gain[open_rows] + np.log(left).sum(axis=1) + part.tail_count * np.log(tail_alive + z_now)
-        slope = np.einsum("bm,bm->b", part.listed, alive / left)
-        slope += part.tail_count * part.tail * tail_alive / (tail_alive + z_now)
-        step = height / slope
+        # E[z^n] is a product over the articles: of padding, at rate 0, it is 1.
+        step = (gain[open_rows] + np.log(left).sum(axis=1)) / np.einsum("bm,bm->b", part.listed, alive / left)
         # From above, a step may lead below the first article's time.
         t[open_rows] = np.maximum(now + step, 0.1 * now)
         again = np.abs(step) > 0.05 * now
@@ -190,7 +168,7 @@ def num_nodes(end: Doubles, slate_size: int) -> Ints:
     """Nodes of each visit, (B,): errors near 1e-7 of every marginal, the small ones too; fitted for K of 1 to 100."""
     length, root = np.log1p(end / slate_size), math.sqrt(slate_size)
     wanted = 7.0 + 0.08 * slate_size + (0.9 + root) * length
-    wanted += (1.0 + 0.35 * root) * np.maximum(length - 8.0, 0.0)  # only without exploration
+    wanted += (1.0 + 0.35 * root) * np.maximum(length - 8.0, 0.0)
     count: Ints = np.minimum(np.ceil(wanted), MOST_NODES).astype(np.int64)
     return count
 

@@ -1,11 +1,14 @@
-"""Slates under editorial rules: the slate policy's draw weights, position by position, over what the rules allow there.
+"""Slates under editorial rules: both parts of the slate policy, position by position, over what the rules allow there.
 
-Position k is drawn from the weights ``w`` (draw_weights.py) of the articles that are not on the slate yet and that the
-rules allow there, renormalised: what is allowed depends on what stands above only, so that ``q_k = w_k / sum of the
-allowed`` is exact, and their product is the chance of the slate. Inclusion and slot marginals are not: the race of
-docs/mathematics.md 2.5 knows no such rules.
-What the rules look at are categories: live articles of the same categories are one *cell* (rule_state.py), and the
-articles outside the shortlist, which share one weight, are a count in each.
+What is allowed depends on what stands above only. A visit that does not explore draws position k from the softmax of
+its shortlist, over the articles that are not on the slate yet and that the rules allow there, renormalised; one that
+explores draws it from all such live articles alike. So the chance of a whole slate under either part is a product, and
+that of both is their mixture, as without rules (docs/mathematics.md 2.1). Where the rules allow nothing of the
+shortlist at a position that the catalogue could fill, the visit draws it from what is allowed of the rest, all alike:
+a share for a topic that retrieval did not bring is kept all the same. Without exploration it stays empty.
+Inclusion and slot marginals are unknown: the race of docs/mathematics.md 2.5 knows no such rules.
+What the rules look at are categories: live articles of the same categories are one *cell* (editorial/state.py), and the
+articles outside the shortlist are a count in each.
 Shapes: B visits, M columns of a shortlist (-1 pads), N eligible articles, G cells, K positions.
 """
 
@@ -17,9 +20,9 @@ import numpy as np
 
 from feedgym.agents.editorial import Cells, Rules, Shares, make_caps, make_cells, pinned_articles
 from feedgym.agents.slate_policy.draw import Draw
-from feedgym.agents.slate_policy.draw_weights import columns_in_shortlist, draw_weights
 from feedgym.agents.slate_policy.luck import Luck, integers, of_visits, uniforms
-from feedgym.agents.slate_policy.slates import Slates
+from feedgym.agents.slate_policy.slates import Slates, explores, slots_of_mixture
+from feedgym.agents.slate_policy.softmax import columns_in_shortlist, softmax_of
 from feedgym.env.arrays import Bools, Doubles, Ints
 from feedgym.env.feed import Catalogue
 
@@ -27,14 +30,23 @@ _ONCE: Ints = np.zeros((1, 1), dtype=np.int64)
 """The key of a draw that a visit has one of."""
 
 
-class _Left:
-    """What is still to be had of the shortlists and of the rest, and what rules allow of it."""
+class _Part:
+    """One way to fill slates: from shortlists, or from all alike. What is still to be had, and what rules allow of it.
+
+    Args:
+        rules: of the site.
+        cells: of the eligible articles.
+        listed: articles that are told apart, (B, M); none for a visit that explores.
+        log_listed: logs of what each is drawn in proportion to, (B, M); -inf: never.
+        slate_size: K.
+        rest: whether all others, alike, are drawn from where no listed article may come, bool (B,).
+    """
 
     def __init__(
-        self, rules: Rules, cells: Cells, listed: Ints, log_listed: Doubles, log_tail: Doubles, slate_size: int
+        self, rules: Rules, cells: Cells, listed: Ints, log_listed: Doubles, slate_size: int, rest: Bools
     ) -> None:
         num_rows = len(listed)
-        self.cells, self.listed, self.log_listed, self.log_tail = cells, listed, log_listed, log_tail
+        self.cells, self.listed, self.log_listed, self._rest = cells, listed, log_listed, rest
         self.pinned = pinned_articles(rules, cells, slate_size)
         self._caps = make_caps(rules, cells, self.pinned, num_rows, slate_size)
         self._shares = Shares(rules, cells, self.pinned, num_rows) if rules.shares else None
@@ -43,26 +55,26 @@ class _Left:
         standing = self.pinned[self.pinned >= 0]
         # Bool (B, M). A pinned article is not to be had: its place is another.
         self._there = (log_listed > -np.inf) & ~np.isin(listed, standing)
-        self._in_tail: Ints = np.zeros((num_rows, len(cells.size)), dtype=np.int64)
-        if (log_tail > -np.inf).any():
-            self._in_tail += cells.size
-            row, column = np.nonzero(listed >= 0)
-            np.subtract.at(self._in_tail, (row, self._cell[row, column]), 1)
-            for article, cell in zip(standing, cells.of(standing), strict=True):
-                self._in_tail[~(listed == article).any(axis=1), cell] -= 1
+        # Live articles that are neither listed, nor pinned, nor shown yet, by cell, (B, G).
+        self._others: Ints = np.tile(cells.size, (num_rows, 1))
+        row, column = np.nonzero(listed >= 0)
+        np.subtract.at(self._others, (row, self._cell[row, column]), 1)
+        for article, cell in zip(standing, cells.of(standing), strict=True):
+            self._others[~(listed == article).any(axis=1), cell] -= 1
 
     def log_mass(self, position: int) -> Doubles:
-        """Log weight of what may stand there, (B, M + G): each listed article, then the rest of each cell."""
+        """Log of what may stand there, (B, M + G): each listed article, then the rest of each cell."""
         allowed = self._allowed(position)
         here = self._there & np.take_along_axis(allowed, self._cell, axis=1)
+        others = allowed & (self._rest & ~here.any(axis=1))[:, None]
         with np.errstate(divide="ignore"):
-            tail = np.where(allowed, self.log_tail[:, None] + np.log(self._in_tail), -np.inf)
-        return np.concatenate([np.where(here, self.log_listed, -np.inf), tail], axis=1)
+            rest = np.where(others, np.log(self._others), -np.inf)
+        return np.concatenate([np.where(here, self.log_listed, -np.inf), rest], axis=1)
 
     def _allowed(self, position: int) -> Bools:
         """Cells that may come, (B, G)."""
         cells, own = self.cells, self._kind_of_pin.get(position)
-        allowed: Bools = np.ones(self._in_tail.shape, dtype=np.bool_)
+        allowed: Bools = np.ones(self._others.shape, dtype=np.bool_)
         for cap in self._caps:
             allowed &= ~cap.full(position)
         if own is not None:
@@ -73,28 +85,47 @@ class _Left:
         for kind in set(coming) - {own}:
             # The last ones of a category wait for the positions that are kept for it.
             within = cells.within(*kind)
-            left = (self._there & within[self._cell]).sum(axis=1) + self._in_tail[:, within].sum(axis=1)
+            left = (self._there & within[self._cell]).sum(axis=1)
+            left += np.where(self._rest, self._others[:, within].sum(axis=1), 0)
             allowed &= ~((left <= coming.count(kind))[:, None] & within)
         return allowed
 
-    def take_listed(self, rows: Ints, column: Ints) -> Ints:
-        """The listed articles in these columns, (b,), are gone."""
-        self._there[rows, column] = False
-        return self.listed[rows, column]
+    def draw(self, luck: Luck, position: int, log_mass: Doubles, shown: Ints, *, greedy: bool) -> Ints:
+        """An article for each visit, (B,), beside those of ``shown`` (B, K); -1 where none may come."""
+        width = self.listed.shape[1]
+        choice = _choose(luck, position, log_mass, greedy=greedy)
+        article_id: Ints = np.full(len(choice), -1, dtype=np.int64)
+        b = np.flatnonzero((choice >= 0) & (choice < width))
+        article_id[b] = self.listed[b, choice[b]]
+        b = np.flatnonzero(choice >= width)
+        if len(b):
+            name = f"position {position}: other place"
+            listed, cell = self.listed[b], choice[b] - width
+            article_id[b] = _draw_from_cells(of_visits(luck, b), name, self.cells, cell, listed, shown[b], self.pinned)
+        return article_id
 
-    def take_tail(self, luck: Luck, position: int, rows: Ints, cell: Ints, shown: Ints) -> Ints:
-        """An article of each cell (b,) from outside the shortlist, where ``shown`` (b, K) stands already."""
-        self._in_tail[rows, cell] -= 1
-        name = f"position {position}: tail place"
-        return _draw_from_cells(of_visits(luck, rows), name, self.cells, cell, self.listed[rows], shown, self.pinned)
-
-    def count(self, position: int, rows: Ints, article_id: Ints) -> None:
-        """Slates ``rows`` (b,) show these articles (b,) at a position that was drawn."""
-        cell = self.cells.of(article_id)
+    def take(self, position: int, log_mass: Doubles, article_id: Ints) -> Doubles:
+        """These articles (B,) stand there now, -1: none. Log of the chance of that, given those above, (B,)."""
+        there = np.flatnonzero(article_id >= 0)
+        top = log_mass.max(axis=1, initial=-np.inf)
+        log_chance: Doubles = np.where((article_id < 0) & (top == -np.inf), 0.0, -np.inf)
+        column, cell = columns_in_shortlist(article_id[:, None], self.listed)[:, 0], self.cells.of(article_id[there])
+        b = np.flatnonzero(column >= 0)
+        log_chance[b] = log_mass[b, column[b]]
+        self._there[b, column[b]] = False
+        outside = column[there] < 0
+        b, other = there[outside], cell[outside]
+        # One of those that make up the mass of its cell.
+        log_chance[b] = log_mass[b, self.listed.shape[1] + other] - np.log(np.maximum(self._others[b, other], 1))
+        self._others[b, other] -= 1
         for cap in self._caps:
-            np.add.at(cap.used, (rows, cap.value[cell]), 1)
+            np.add.at(cap.used, (there, cap.value[cell]), 1)
         if self._shares is not None:
-            self._shares.take(position, rows, cell)
+            self._shares.take(position, there, cell)
+        base = np.where(top > -np.inf, top, 0.0)[there]
+        total = base + np.log(np.maximum(np.exp(log_mass[there] - base[:, None]).sum(axis=1), 1e-300))
+        log_chance[there] = np.minimum(log_chance[there] - total, 0.0)
+        return log_chance
 
 
 def ruled_slates(luck: Luck, rules: Rules, catalogue: Catalogue, draw: Draw, live_ids: Ints) -> Slates:
@@ -109,56 +140,74 @@ def ruled_slates(luck: Luck, rules: Rules, catalogue: Catalogue, draw: Draw, liv
         live_ids: int64 (N,), eligible articles, N >= 1.
 
     Returns:
-        Of a pinned article ``slot_propensity`` is 1, ``logit`` and ``log_weight`` are NaN: it was not drawn. An
-        empty position has article -1 and propensity 1.
+        Of a pinned article ``slot_propensity`` is 1 and ``logit`` NaN: it was not drawn. An empty position has article
+        -1.
 
     Raises:
         ValueError: rules that slates of K positions cannot keep.
     """
-    scores, listed, slate_size, greedy = draw.logits, draw.shortlist, draw.slate_size, draw.all_greedy
+    listed, slate_size, greedy = draw.shortlist, draw.slate_size, draw.all_greedy
     rules.check(slate_size)
-    num_rows, width = listed.shape
+    num_rows, cells = len(draw), make_cells(rules, catalogue, live_ids)
     if greedy:
-        order = np.lexsort((listed, -np.where(listed >= 0, scores, -np.inf)), axis=1)
-        scores, listed = np.take_along_axis(scores, order, axis=1), np.take_along_axis(listed, order, axis=1)
-        log_listed, log_tail = np.where(listed >= 0, scores, -np.inf), np.full(num_rows, -np.inf)
+        scores = np.where(listed >= 0, draw.logits, -np.inf)
+        order = np.lexsort((listed, -scores), axis=1)
+        draw = Draw(
+            np.take_along_axis(draw.logits, order, axis=1),
+            np.take_along_axis(listed, order, axis=1),
+            draw.num_live,
+            draw.epsilon,
+            slate_size,
+            draw.greedy,
+        )
+        listed, log_listed = draw.shortlist, np.take_along_axis(scores, order, axis=1)
+        parts = [_Part(rules, cells, listed, log_listed, slate_size, np.zeros(num_rows, dtype=np.bool_))]
+        explored: Bools = np.zeros(num_rows, dtype=np.bool_)
     else:
-        weights = draw_weights(draw)
-        log_listed, log_tail = weights.log_listed, weights.log_tail
-    left = _Left(rules, make_cells(rules, catalogue, live_ids), listed, log_listed, log_tail, slate_size)
+        softmax, explored = softmax_of(draw), explores(luck, draw)
+        rest: Bools = softmax.log_explore > -np.inf
+        nobody = listed[:, :0]
+        parts = [
+            _Part(rules, cells, listed, softmax.log_p, slate_size, rest),
+            _Part(rules, cells, nobody, np.zeros(nobody.shape), slate_size, np.ones(num_rows, dtype=np.bool_)),
+        ]
 
     article_id: Ints = np.full((num_rows, slate_size), -1, dtype=np.int64)
-    log_slot, logit = np.zeros(article_id.shape), np.full(article_id.shape, np.nan)
-    log_weight = np.full(article_id.shape, -np.inf)
+    log_slots = np.zeros((len(parts), num_rows, slate_size))
+    pinned = parts[0].pinned
     for k in range(slate_size):
-        if left.pinned[k] >= 0:
-            article_id[:, k], log_weight[:, k] = left.pinned[k], np.nan
+        if pinned[k] >= 0:
+            article_id[:, k] = pinned[k]
             continue
-        choice, log_total = _choose(luck, k, left.log_mass(k), greedy=greedy)
-        b = np.flatnonzero((choice >= 0) & (choice < width))
-        m = choice[b]
-        article_id[b, k] = left.take_listed(b, m)
-        logit[b, k], log_weight[b, k] = scores[b, m], log_listed[b, m]
-        b = np.flatnonzero(choice >= width)
-        if len(b):
-            article_id[b, k] = left.take_tail(luck, k, b, choice[b] - width, article_id[b])
-            log_weight[b, k] = log_tail[b]
-        b = np.flatnonzero(choice >= 0)
-        log_slot[b, k] = 0.0 if greedy else np.minimum(log_weight[b, k] - log_total[b], 0.0)
-        left.count(k, b, article_id[b, k])
+        mass = [part.log_mass(k) for part in parts]
+        for part, log_mass, rows in zip(parts, mass, (~explored, explored), strict=False):
+            drawn = part.draw(luck, k, np.where(rows[:, None], log_mass, -np.inf), article_id, greedy=greedy)
+            article_id[rows, k] = drawn[rows]
+        for i, part in enumerate(parts):
+            log_slots[i, :, k] = part.take(k, mass[i], article_id[:, k])
+
+    column = columns_in_shortlist(article_id, listed)
+    drawn_at = (column >= 0) & (pinned < 0)
+    logit = np.full(article_id.shape, np.nan)
+    if listed.shape[1]:
+        logit = np.where(drawn_at, np.take_along_axis(draw.logits, np.maximum(column, 0), axis=1), np.nan)
     if greedy:
-        log_weight[article_id >= 0] = np.nan
-    in_shortlist = columns_in_shortlist(article_id, listed) >= 0
-    return Slates(article_id, np.exp(log_slot), log_slot.sum(axis=1), in_shortlist, logit, log_weight)
+        log_slot, log_propensity = np.zeros(article_id.shape), np.zeros(num_rows)
+        log_normaliser = np.full(num_rows, np.nan)
+    else:
+        products = log_slots.cumsum(axis=2)
+        log_slot, log_propensity = slots_of_mixture(softmax.log_keep, products[0], softmax.log_explore, products[1])
+        log_normaliser = softmax.log_normaliser
+    return Slates(article_id, np.exp(log_slot), log_propensity, explored, column >= 0, logit, log_normaliser)
 
 
-def _choose(luck: Luck, position: int, log_mass: Doubles, *, greedy: bool) -> tuple[Ints, Doubles]:
-    """A column of each row, drawn in proportion to mass or the best, and the row's log mass; -1 where it has none."""
+def _choose(luck: Luck, position: int, log_mass: Doubles, *, greedy: bool) -> Ints:
+    """A column of each row, drawn in proportion to mass or the best; -1 where it has none."""
     top = log_mass.max(axis=1)
     some = top > -np.inf
     best = np.where(some, top, 0.0)
     if greedy:
-        return np.where(some, np.argmax(log_mass, axis=1), -1), best
+        return np.where(some, np.argmax(log_mass, axis=1), -1)
     # Beside the best that is allowed: whatever the temperature, something does not underflow.
     upto = np.exp(log_mass - best[:, None]).cumsum(axis=1)
     total = upto[:, -1]
@@ -166,7 +215,7 @@ def _choose(luck: Luck, position: int, log_mass: Doubles, *, greedy: bool) -> tu
     part = uniforms(luck, f"position {position}", _ONCE, len(total))[:, 0]
     point = np.minimum(part * total, np.nextafter(total, 0.0))
     choice: Ints = np.where(some, np.argmax(upto > point[:, None], axis=1), -1)
-    return choice, best + np.log(np.where(some, total, 1.0))
+    return choice
 
 
 def _draw_from_cells(luck: Luck, name: str, cells: Cells, cell: Ints, listed: Ints, shown: Ints, pinned: Ints) -> Ints:

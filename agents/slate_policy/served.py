@@ -5,16 +5,49 @@ Shapes: n visits, K positions.
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from feedgym.agents.slate_policy.draw import Draw
-from feedgym.agents.slate_policy.inclusion import SlateMarginals, slate_marginals
+from feedgym.agents.slate_policy.inclusion import SlateMarginals, cheap_inclusion, inclusion_time, slate_marginals
 from feedgym.agents.slate_policy.slates import Slates
 from feedgym.env.arrays import Arrays, Bools, Doubles, Ints
 from feedgym.env.feed import visit_ids
+
+
+class Chances(NamedTuple):
+    """Chances that are cheap to know, by which a policy gradient weighs; 1 at padding, and where nothing was drawn."""
+
+    inclusion: Doubles
+    """Of each article to stand anywhere on the slate, by t*, float64 (n, K) (docs/mathematics.md 2.5)."""
+    first: Doubles
+    """Of each article to stand at the first position, float64 (n, K)."""
+    time: Doubles
+    """``t*``, float64 (n,)."""
+
+
+def cheap_chances(
+    log_p: Doubles, time: Doubles, epsilon: float | Doubles, num_live: int | Ints, shown: Bools
+) -> Chances:
+    """Chances of slates (n, K) by the softmax and t* of what they were drawn from.
+
+    Args:
+        log_p: log of the softmax of what is shown, float64 (n, K); -inf outside the shortlist. NaN: nothing was drawn.
+        time: t*, (n,); NaN where nothing was drawn.
+        epsilon: chance that a visit explores, of all or (n,).
+        num_live: N, of all or (n,).
+        shown: where an article stands, bool (n, K).
+    """
+    live = np.maximum(np.broadcast_to(num_live, (len(log_p),)), 1).astype(np.float64)
+    share = np.broadcast_to(epsilon, (len(log_p),))
+    inclusion = cheap_inclusion(log_p, time, share, np.minimum(log_p.shape[1] / live, 1.0))
+    first = (1.0 - share)[:, None] * np.exp(log_p) + (share / live)[:, None]
+    drawn = shown & ~np.isnan(inclusion)
+    return Chances(np.where(drawn, inclusion, 1.0), np.where(drawn, first, 1.0), np.where(np.isnan(time), 1.0, time))
 
 
 @dataclass(frozen=True)
@@ -42,6 +75,8 @@ class Served(Slates):
     given_marginals: SlateMarginals | None = None
     """Where ``draw`` does not say them. Of slates that somebody else served: as a log has them, NaN where it has none.
     NaN too where editorial rules leave them unknown."""
+    given_chances: Chances | None = None
+    """Of slates that somebody else served, as far as a log says them."""
     num_unfilled: int = 0
     """Positions that rules, or a shortlist without exploration, left empty though enough articles are live."""
     ahead: Ahead | None = None
@@ -59,13 +94,18 @@ class Served(Slates):
 
     @property
     def epsilon(self) -> float | Doubles:
-        """Share of uniform exploration, of all or (n,)."""
+        """Chance that a visit explores, of all or (n,)."""
         return self.draw.epsilon
 
     @property
     def greedy(self) -> bool | Bools:
         """The K best by logit, deterministically: log propensity 0. Of all or (n,)."""
         return self.draw.greedy
+
+    @property
+    def num_explored(self) -> int:
+        """Entries of slates that explored."""
+        return int(np.count_nonzero(self.article_id[self.explored] >= 0))
 
     @property
     def as_drawn(self) -> "Served":
@@ -80,15 +120,6 @@ class Served(Slates):
             "slate_made_hours": self.ahead.made_hours,
             "slate_id": visit_ids(reader_id, self.ahead.first_visit),
         }
-
-    @property
-    def draw_weight(self) -> Doubles:
-        """``w`` of each shown article, float64 (n, K): 0 at padding, NaN where nothing was drawn (greedy).
-
-        As it was drawn from: ``q_k (1 - W_k)`` is the same number, less the digits that ``1 - W_k`` cancels.
-        """
-        weight: Doubles = np.exp(self.log_weight)
-        return weight
 
     @functools.cached_property
     def marginals(self) -> SlateMarginals:
@@ -110,30 +141,75 @@ class Served(Slates):
         """``t*`` of docs/mathematics.md 2.5, float64 (n,); NaN where nothing was drawn."""
         return self.marginals.inclusion_time
 
+    @property
+    def chances(self) -> Chances:
+        """What a policy gradient weighs by; worked out anew at each call."""
+        if self.given_chances is not None:
+            return self.given_chances
+        return cheap_chances(
+            np.where(np.isnan(self.log_normaliser)[:, None], np.nan, self.log_p),
+            inclusion_time(self.draw),
+            self.epsilon,
+            self.num_live,
+            self.article_id >= 0,
+        )
+
 
 def marginals_of(ticks: Sequence[Served]) -> SlateMarginals:
     """Slot marginals, inclusion and ``t*`` of the slates of several ticks, one after the other.
 
     A tick of 20 visits alone takes twice the time that it takes among a thousand.
     """
-    shapes = [served.article_id.shape for served in ticks]
-    total, size = sum(n for n, _ in shapes), max((k for _, k in shapes), default=0)
+    total, size = (
+        sum(len(served.article_id) for served in ticks),
+        max((s.article_id.shape[1] for s in ticks), default=0),
+    )
     result = SlateMarginals(np.ones((total, size)), np.ones((total, size)), np.full(total, np.nan))
-    where, drawn, shown, end = [], [], [], 0
-    for served, (n, _) in zip(ticks, shapes, strict=True):
-        start, end = end, end + n
+    where, sampled = _drawn(ticks)
+    for served, rows in zip(ticks, _rows(ticks), strict=True):
         if served.given_marginals is not None:
             for into, values in zip(result, served.given_marginals, strict=True):
-                into[start:end] = values
+                into[rows] = values
+    if sampled:
+        shown = [served.article_id[rows] for served, rows in sampled]
+        found = slate_marginals(np.concatenate(shown), _draws(sampled))
+        for into, values in zip(result, found, strict=True):
+            into[where] = values
+    return result
+
+
+def times_of(ticks: Sequence[Served]) -> Doubles:
+    """``t*`` of the slates of several ticks, one after the other, (n,); NaN where nothing was drawn."""
+    times: Doubles = np.full(sum(len(served.article_id) for served in ticks), np.nan)
+    where, sampled = _drawn(ticks)
+    for served, rows in zip(ticks, _rows(ticks), strict=True):
+        if served.given_marginals is not None:
+            times[rows] = served.given_marginals.inclusion_time
+    if sampled:
+        times[where] = inclusion_time(_draws(sampled))
+    return times
+
+
+def _rows(ticks: Sequence[Served]) -> list[slice]:
+    """Which rows of all are each tick's."""
+    ends = np.cumsum([0, *(len(served.article_id) for served in ticks)])
+    return [slice(int(start), int(end)) for start, end in itertools.pairwise(ends)]
+
+
+def _drawn(ticks: Sequence[Served]) -> tuple[Ints, list[tuple[Served, Ints]]]:
+    """Slates that were drawn and whose chances nobody gave: their rows among all, and by tick."""
+    where, sampled = [np.zeros(0, dtype=np.int64)], []
+    for served, rows in zip(ticks, _rows(ticks), strict=True):
+        if served.given_marginals is not None:
             continue
         # A greedy slate among them was not drawn; of an empty catalogue none was.
-        sampled = np.flatnonzero(np.broadcast_to(~np.asarray(served.greedy) & (np.asarray(served.num_live) > 0), n))
-        if len(sampled):
-            where.append(start + sampled)
-            drawn.append(served.draw.rows(sampled))
-            shown.append(served.article_id[sampled])
-    if drawn:
-        found = slate_marginals(np.concatenate(shown), Draw.joined(drawn))
-        for into, values in zip(result, found, strict=True):
-            into[np.concatenate(where)] = values
-    return result
+        drawn = ~np.asarray(served.greedy) & (np.asarray(served.num_live) > 0)
+        found = np.flatnonzero(np.broadcast_to(drawn, rows.stop - rows.start))
+        if len(found):
+            where.append(rows.start + found)
+            sampled.append((served, found))
+    return np.concatenate(where), sampled
+
+
+def _draws(sampled: Sequence[tuple[Served, Ints]]) -> Draw:
+    return Draw.joined([served.draw.rows(rows) for served, rows in sampled])

@@ -1,11 +1,13 @@
-"""The slate policy: epsilon-Plackett-Luce over a shortlist, with the exact propensity of what it serves.
+"""The slate policy: a visit explores with chance epsilon, with the exact propensity of what it serves.
 
-Slot 1 is drawn from the weights ``w`` (draw_weights.py), every later slot from ``w`` restricted to what is
-left and renormalised (docs/mathematics.md 2.1). The propensity of slot k is ``q_k = w_k / (w_k + what is left after
-slot k)``, and the sum of what is left is built from the end of the slate: positive terms only, so that
-nothing cancels at any epsilon or temperature, and O(M + K) a visit instead of O(M K).
-A position with nothing left to show is padded with article -1 and propensity 1: when K > N, and with
-``epsilon = 0`` also when the shortlist holds fewer than K articles with a finite logit.
+With chance ``1 - eps`` a visit gets a Plackett-Luce slate over its shortlist: slot 1 is drawn from the softmax ``p``,
+every later slot from what is left of it; with chance ``eps`` a uniform slate of all live articles
+(docs/mathematics.md 2.1). Whether it explored is not part of its chance: with ``PL_k`` and ``U_k`` the chances of the
+first k slots under each, that of both is ``F_k = (1 - eps) PL_k + eps U_k``, and the propensity of slot k, given those
+above it, is ``q_k = F_k / F_(k-1)``. What is left of p is summed from the end of the slate: positive terms only, so
+that nothing cancels at any temperature, and O(M + K) a visit instead of O(M K).
+A position with nothing left to show is padded with article -1: when K > N, and in a visit that does not explore also
+when its shortlist holds fewer than K articles with a finite logit.
 Shapes: B visits, M columns of a shortlist (-1 pads), N live articles, K positions of a slate.
 """
 
@@ -17,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from feedgym.agents.slate_policy.draw import Draw, as_ids, as_shortlist, check_slate_size, refuse_rows
-from feedgym.agents.slate_policy.draw_weights import columns_in_shortlist, draw_weights, log_rest, repeats_earlier
 from feedgym.agents.slate_policy.inclusion import inclusion_probability as inclusion_probability
 from feedgym.agents.slate_policy.inclusion import slot_marginal as slot_marginal
-from feedgym.agents.slate_policy.luck import Luck
-from feedgym.agents.slate_policy.race import draw_tail, run_race
+from feedgym.agents.slate_policy.luck import Luck, of_visits, uniforms
+from feedgym.agents.slate_policy.race import draw_uniform, run_race
+from feedgym.agents.slate_policy.softmax import Softmax, columns_in_shortlist, log_rest, repeats_earlier, softmax_of
 from feedgym.env.arrays import Bools, Doubles, Ints
 from feedgym.env.checks import require
 
@@ -36,12 +38,20 @@ class Slates:
     """Chance of each article given the ones above it, ``q_k``, float64 (B, K); 1 at padding."""
     log_propensity: Doubles
     """Natural log of the chance of the whole slate, float64 (B,): the sum of ``log q_k``."""
+    explored: Bools
+    """Whether the slate is a uniform one, bool (B,). For reports: its chance is that of both kinds."""
     in_shortlist: Bools
     """Whether the article is a member of the shortlist, bool (B, K); False at padding."""
     logit: Doubles
     """What the softmax saw, float64 (B, K); NaN for articles from outside the shortlist and for padding."""
-    log_weight: Doubles
-    """Natural log of the draw weight ``w`` of each article, float64 (B, K); -inf at padding."""
+    log_normaliser: Doubles
+    """Natural log of the softmax's sum, float64 (B,): ``p = exp(logit - log_normaliser)``. NaN: nothing was drawn."""
+
+    @property
+    def log_p(self) -> Doubles:
+        """Natural log of the softmax of each article, float64 (B, K); -inf outside the shortlist and at padding."""
+        log_p: Doubles = np.where(self.in_shortlist, self.logit - self.log_normaliser[:, None], -np.inf)
+        return log_p
 
 
 def sample_slates(
@@ -60,12 +70,12 @@ def sample_slates(
         rng: a generator, or the noise of these visits (:class:`~feedgym.env.noise.Noise`): then a slate depends on its
             visit alone.
         logits: float (B, M), ``<u, v> / T`` after every adjustment; ignored where the shortlist is padded.
-            -inf means that only exploration may show the article. With ``epsilon = 1`` no logits are needed:
+            -inf means that only a visit that explores may show the article. With ``epsilon = 1`` no logits are needed:
             shape (B, 0).
         shortlist: integer (B, M), article ids, distinct within a row and live; -1 pads a row.
         live_ids: integer (N,), the live catalogue, distinct, in any order.
         slate_size: K >= 1.
-        epsilon: share of uniform exploration over all N, a scalar or (B,), within [0, 1].
+        epsilon: chance that a visit explores, with a uniform slate of all N; a scalar or (B,), within [0, 1].
         check: refuse repeated ids and shortlisted articles that are not live. Costs O(B M log M + N log N) a
             call; False is for callers whose index guarantees both. Everything else is always checked.
 
@@ -80,34 +90,38 @@ def sample_slates(
     return draw_slates(rng, draw, live)
 
 
+_ONCE: Ints = np.zeros((1, 1), dtype=np.int64)
+"""The key of a draw that a visit has one of."""
+
+
+def explores(luck: Luck, draw: Draw) -> Bools:
+    """Which visits explore, bool (B,)."""
+    coin = uniforms(luck, "explores", _ONCE, len(draw))[:, 0]
+    chosen: Bools = coin < draw.epsilon
+    return chosen
+
+
 def draw_slates(luck: Luck, draw: Draw, live_ids: Ints) -> Slates:
     """:func:`sample_slates` of a checked record; ``live_ids`` (N,) are as many as it says."""
-    scores, listed = draw.logits, draw.shortlist
-    num_columns = listed.shape[1]
-    weights = draw_weights(draw)
+    softmax, size = softmax_of(draw), draw.slate_size
+    explored = explores(luck, draw)
+    article_id: Ints = np.full((len(draw), size), -1, dtype=np.int64)
+    column: Ints = np.full(article_id.shape, -1, dtype=np.int64)
 
-    winner = run_race(luck, weights, listed, draw.slate_size)  # (B, K)
-    in_shortlist: Bools = (winner >= 0) & (winner < num_columns)
-    from_tail = winner >= num_columns
-    num_tail_taken: Ints = from_tail.sum(axis=1)
-    tail = draw_tail(luck, listed, live_ids, num_tail_taken)  # (B, T)
+    rows = np.flatnonzero(~explored)
+    listed = draw.shortlist[rows]
+    column[rows] = winner = run_race(of_visits(luck, rows), softmax.log_p[rows], listed, size)
+    if listed.shape[1]:
+        article_id[rows] = np.where(winner >= 0, np.take_along_axis(listed, np.maximum(winner, 0), axis=1), -1)
+    rows = np.flatnonzero(explored)
+    article_id[rows] = draw_uniform(of_visits(luck, rows), live_ids, len(rows), size)
+    column[rows] = columns_in_shortlist(article_id[rows], draw.shortlist[rows])
 
-    visit, position = np.nonzero(in_shortlist)
-    column = winner[visit, position]
-    taken: Bools = np.zeros(listed.shape, dtype=np.bool_)
-    taken[visit, column] = True
-    article_id: Ints = np.full(winner.shape, -1, dtype=np.int64)
-    article_id[visit, position] = listed[visit, column]
-    logit: Doubles = np.full(winner.shape, np.nan)
-    logit[visit, position] = scores[visit, column]
-    log_weight: Doubles = np.where(from_tail, weights.log_tail[:, None], -np.inf)
-    log_weight[visit, position] = weights.log_listed[visit, column]
-    visit, position = np.nonzero(from_tail)
-    rank = from_tail.cumsum(axis=1) - 1  # how many of the tail stand above
-    article_id[visit, position] = tail[visit, rank[visit, position]]
-
-    log_slot = _slot_log_propensity(log_weight, log_rest(weights, taken, num_tail_taken), article_id < 0)
-    return Slates(article_id, np.exp(log_slot), log_slot.sum(axis=1), in_shortlist, logit, log_weight)
+    log_slot, log_propensity = slots_of_mixture(*_log_parts(article_id, column, softmax, None))
+    logit: Doubles = np.full(article_id.shape, np.nan)
+    visit, position = np.nonzero(column >= 0)
+    logit[visit, position] = draw.logits[visit, column[visit, position]]
+    return Slates(article_id, np.exp(log_slot), log_propensity, explored, column >= 0, logit, softmax.log_normaliser)
 
 
 def slate_log_propensity(
@@ -130,7 +144,7 @@ def slate_log_propensity(
         shortlist: integer (B, M), as in ``sample_slates``. For a logged slate: what the *new* policy
             retrieves among the articles that were live at the logged time.
         num_live: N at the time of the visit, a scalar or (B,).
-        epsilon: share of uniform exploration, a scalar or (B,).
+        epsilon: chance that a visit explores, a scalar or (B,).
         check: refuse repeated ids within a row of the shortlist, O(B M log M).
 
     Returns:
@@ -144,29 +158,39 @@ def slate_log_propensity(
 
 def slate_chances(shown: Ints, draw: Draw) -> tuple[Doubles, Doubles]:
     """:func:`slate_log_propensity` of a checked record, of slates (B, K)."""
-    require(len(shown) == len(draw), "slates", shown.shape, f"{len(draw)} rows, as the shortlist has")
-    listed, weights = draw.shortlist, draw_weights(draw)
+    log_slot, log_propensity = slots_of_mixture(*_parts_of(shown, draw))
+    return log_propensity, np.exp(log_slot)
 
-    column = columns_in_shortlist(shown, listed)
-    repeated = repeats_earlier(shown)
-    from_tail = (shown >= 0) & (column < 0) & ~repeated
-    num_tail_taken: Ints = from_tail.sum(axis=1)
-    too_many: Bools = num_tail_taken > weights.tail_count
+
+def kept_share(shown: Ints, draw: Draw) -> Doubles:
+    """Chance that a visit does not explore, given what stands above each position of its slate (B, K), float64 (B, K).
+
+    Its next article is then drawn from what is left of the softmax; else from all live articles that are left.
+    """
+    log_keep, from_softmax, log_explore, uniform = _parts_of(shown, draw)
+    above = np.zeros((2, len(shown), 1))
+    kept = log_keep[:, None] + np.concatenate([above[0], from_softmax[:, :-1]], axis=1)
+    explored = log_explore[:, None] + np.concatenate([above[1], uniform[:, :-1]], axis=1)
+    both = np.logaddexp(kept, explored)
+    share: Doubles = np.exp(kept - np.where(both > -np.inf, both, 0.0))
+    return share
+
+
+def _parts_of(shown: Ints, draw: Draw) -> tuple[Doubles, Doubles, Doubles, Doubles]:
+    """What :func:`slots_of_mixture` asks for, of slates (B, K) from anywhere."""
+    require(len(shown) == len(draw), "slates", shown.shape, f"{len(draw)} rows, as the shortlist has")
+    softmax = softmax_of(draw)
+    column, repeated = columns_in_shortlist(shown, draw.shortlist), repeats_earlier(shown)
+    num_outside: Ints = ((shown >= 0) & (column < 0) & ~repeated).sum(axis=1)
+    others: Ints = softmax.num_live - draw.shortlist_size
     refuse_rows(
-        too_many,
+        num_outside > others,
         "slates",
-        lambda b: f"{num_tail_taken[b]} articles from outside the shortlist in row {b}",
+        lambda b: f"{num_outside[b]} articles from outside the shortlist in row {b}",
         "no more than num_live leaves there",
-        lambda b: f" ({weights.tail_count[b]})",
+        lambda b: f" ({others[b]})",
     )
-    visit, position = np.nonzero(column >= 0)
-    taken: Bools = np.zeros(listed.shape, dtype=np.bool_)
-    taken[visit, column[visit, position]] = True
-    log_weight: Doubles = np.where(from_tail, weights.log_tail[:, None], -np.inf)
-    log_weight[visit, position] = weights.log_listed[visit, column[visit, position]]
-    log_weight[repeated] = -np.inf
-    log_slot = _slot_log_propensity(log_weight, log_rest(weights, taken, num_tail_taken), shown < 0)
-    return log_slot.sum(axis=1), np.exp(log_slot)
+    return _log_parts(shown, column, softmax, repeated)
 
 
 def greedy_slates(logits: npt.ArrayLike, shortlist: npt.ArrayLike, slate_size: int) -> Ints:
@@ -199,19 +223,64 @@ def greedy_slates(logits: npt.ArrayLike, shortlist: npt.ArrayLike, slate_size: i
     return slates
 
 
-def _slot_log_propensity(log_weight: Doubles, log_unshown: Doubles, padded: Bools) -> Doubles:
-    """Log of the conditional propensities ``q_k``, (B, K).
+def _log_parts(
+    shown: Ints, column: Ints, softmax: Softmax, repeated: Bools | None
+) -> tuple[Doubles, Doubles, Doubles, Doubles]:
+    """What :func:`slots_of_mixture` asks for.
 
     Args:
-        log_weight: log w of what is shown, (B, K); -inf at padding, repeats and impossible articles.
-        log_unshown: log of the weight of all live articles that the slate does not show, (B,).
+        shown: the slates, (B, K); -1 pads.
+        column: where the shortlist holds each, (B, K); -1: nowhere.
+        softmax: what they are drawn from.
+        repeated: which entries show an article again, (B, K); None: none does.
+    """
+    visit, position = np.nonzero(column >= 0)
+    at = column[visit, position]
+    taken: Bools = np.zeros(softmax.log_p.shape, dtype=np.bool_)
+    taken[visit, at] = True
+    log_p: Doubles = np.full(shown.shape, -np.inf)
+    log_p[visit, position] = softmax.log_p[visit, at]
+    padded = shown < 0
+    above: Ints = np.cumsum(~padded, axis=1) - ~padded
+    left = softmax.num_live[:, None] - above
+    uniform = np.where(padded, np.where(left > 0, -np.inf, 0.0), -np.log(np.maximum(left, 1)))
+    if repeated is not None:
+        log_p[repeated] = uniform[repeated] = -np.inf
+    from_softmax = _plackett_luce(log_p, log_rest(softmax.log_p, taken), padded).cumsum(axis=1)
+    return softmax.log_keep, from_softmax, softmax.log_explore, uniform.cumsum(axis=1)
+
+
+def slots_of_mixture(
+    log_keep: Doubles, from_softmax: Doubles, log_explore: Doubles, uniform: Doubles
+) -> tuple[Doubles, Doubles]:
+    """Logs of ``q_k = F_k / F_(k-1)``, (B, K), and of ``F_K``, (B,) (docs/mathematics.md 2.1).
+
+    Args:
+        log_keep: log (1 - eps), (B,).
+        from_softmax: log of the chance of the slates down to each slot in a visit that does not explore, (B, K).
+        log_explore: log eps, (B,).
+        uniform: the same in one that does, (B, K).
+    """
+    prefix: Doubles = np.logaddexp(log_keep[:, None] + from_softmax, log_explore[:, None] + uniform)
+    before = np.concatenate([np.zeros((len(prefix), 1)), prefix[:, :-1]], axis=1)
+    possible = prefix > -np.inf
+    log_slot = np.where(possible, np.minimum(prefix - np.where(possible, before, 0.0), 0.0), -np.inf)
+    return log_slot, prefix[:, -1]
+
+
+def _plackett_luce(log_p: Doubles, log_unshown: Doubles, padded: Bools) -> Doubles:
+    """Log of the chance of each slot given those above it in a visit that does not explore, (B, K).
+
+    Args:
+        log_p: of what is shown, (B, K); -inf at padding, repeats and what the softmax never picks.
+        log_unshown: log of the part of p that the slate does not show, (B,).
         padded: which positions show nothing, (B, K).
     """
-    from_the_end = np.concatenate([log_unshown[:, None], log_weight[:, :0:-1]], axis=1)
+    from_the_end = np.concatenate([log_unshown[:, None], log_p[:, :0:-1]], axis=1)
     left_after = np.logaddexp.accumulate(from_the_end, axis=1)[:, ::-1]  # (B, K): once slot k is filled
-    possible = log_weight > -np.inf
-    # -log(1 + left/w), not log w - log(w + left): keeps its digits when q is within 1e-16 of 1.
-    ratio = left_after - np.where(possible, log_weight, 0.0)
+    possible = log_p > -np.inf
+    # -log(1 + left/p), not log p - log(p + left): keeps its digits when the chance is within 1e-16 of 1.
+    ratio = left_after - np.where(possible, log_p, 0.0)
     log_slot: Doubles = np.where(possible, 0.0 - np.logaddexp(0.0, ratio), -np.inf)
     log_slot[padded & (left_after == -np.inf)] = 0.0
     return log_slot

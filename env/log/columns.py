@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 1
-"""Goes up with any change of names, order, types or meaning below."""
+SCHEMA_VERSION = 2
+"""Goes up with any change of names, order, types or meaning below. Older versions are read."""
+
+Exploration = Literal["visits", "positions"]
+EXPLORATION: dict[int, Exploration] = {1: "positions", 2: "visits"}
+"""What explored with chance epsilon under the policies of each version. ``visits``: a visit, which then got a uniform
+slate. ``positions``: each position was drawn from weights ``eps / N + (1 - eps) p`` of what was left, and showed more
+uniform articles than epsilon, the more peaked p was."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,8 @@ class Column:
     per: Literal["run", "visit", "impression"]
     """What it belongs to: a visit's value stands in each of its rows."""
     nullable: bool = False
+    since: int = 1
+    """The version that has it first."""
 
 
 COLUMNS = (
@@ -47,8 +55,10 @@ COLUMNS = (
     Column("epsilon", "float64", "visit"),
     Column("temperature", "float64", "visit"),
     Column("greedy", "bool", "visit"),
+    Column("explored", "bool", "visit", nullable=True, since=2),
     Column("in_shortlist", "bool", "impression"),
     Column("logit", "float32", "impression", nullable=True),
+    Column("log_normaliser", "float64", "visit", nullable=True, since=2),
     Column("slot_propensity", "float64", "impression"),
     Column("slot_marginal", "float64", "impression", nullable=True),
     Column("inclusion", "float64", "impression", nullable=True),

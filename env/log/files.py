@@ -6,11 +6,11 @@ import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from feedgym.env.checks import require
 from feedgym.env.files import whole_file
-from feedgym.env.log.columns import BY_NAME, COLUMNS, SCHEMA_VERSION
+from feedgym.env.log.columns import BY_NAME, COLUMNS, EXPLORATION, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -107,8 +107,22 @@ def opened(path: Path, needs: str = "a log") -> Iterator[pq.ParquetFile]:
         raise ValueError(f"{path}: got a file that is cut short or no Parquet, needs {needs} ({error})") from error
 
 
-def origin(path: Path, schema: pa.Schema, site_log: bool = True) -> tuple[bool, dict[str, Any] | None]:
-    """Whether FeedGym wrote a file with this schema, and the settings of the run; None of a site's own.
+class Origin(NamedTuple):
+    """Who wrote a log."""
+
+    version: int | None
+    """FeedGym's schema version; None: a site's own log."""
+    config: dict[str, Any] | None
+    """Settings of the run; None of a site's own."""
+
+    @property
+    def is_own(self) -> bool:
+        """FeedGym wrote it."""
+        return self.version is not None
+
+
+def origin(path: Path, schema: pa.Schema, site_log: bool = True) -> Origin:
+    """Whether FeedGym wrote a file with this schema, in which version and by which settings.
 
     Args:
         path: of the file, for messages.
@@ -116,7 +130,7 @@ def origin(path: Path, schema: pa.Schema, site_log: bool = True) -> tuple[bool, 
         site_log: a site's own log will do, too.
 
     Raises:
-        ValueError: another schema version, columns that lack, settings that are no JSON.
+        ValueError: an unknown schema version, columns that lack, settings that are no JSON.
     """
     metadata = schema.metadata or {}
     version = metadata.get(VERSION_KEY)
@@ -131,11 +145,11 @@ def origin(path: Path, schema: pa.Schema, site_log: bool = True) -> tuple[bool, 
         lacking = [name for name in SITE_NEEDS if name not in schema.names]
         allowed = f"also {lacking}: a log needs {', '.join(SITE_NEEDS)} at least (docs/guide/offline.md)"
         require(not lacking, f"{path}: columns", schema.names[:20], allowed)
-        return False, None
+        return Origin(None, None)
     seen = version.decode(errors="replace")
-    allowed = f"{SCHEMA_VERSION}: write the log anew with this version, or read it with the one that wrote it"
-    require(seen == str(SCHEMA_VERSION), f"{path}: schema version", seen, allowed)
-    lacking = [c.name for c in COLUMNS if c.name not in schema.names]
+    allowed = f"one of {', '.join(map(str, EXPLORATION))}: write it anew with this version, or read it with its own"
+    require(seen in map(str, EXPLORATION), f"{path}: schema version", seen, allowed)
+    lacking = [c.name for c in COLUMNS if c.name not in schema.names and c.since <= int(seen)]
     require(not lacking, f"{path}: columns", schema.names[:50], f"also {lacking}")
     text = metadata.get(CONFIG_KEY, b"{}")
     try:
@@ -143,4 +157,4 @@ def origin(path: Path, schema: pa.Schema, site_log: bool = True) -> tuple[bool, 
     except (ValueError, RecursionError):
         config = None
     require(isinstance(config, dict), f"{path}: {CONFIG_KEY.decode()}", text[:40], "the settings of a run, as JSON")
-    return True, config
+    return Origin(int(seen), config)

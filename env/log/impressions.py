@@ -77,7 +77,8 @@ def read_impressions(path: str | Path, columns: Iterable[str] | None = None, *, 
             that it lacks come back as nulls (but for ``SITE_NEEDS``).
 
     Returns:
-        An Arrow table in the types of ``columns``, with the file's metadata (see :func:`config_of`).
+        An Arrow table in the types of ``columns``, with the file's metadata (see :func:`config_of`). Columns that an
+        older version did not have are null.
 
     Raises:
         FileNotFoundError: no such file, or no part file in the folder.
@@ -173,7 +174,7 @@ def _read_part(path: Path, names: list[str], site_log: bool) -> pa.Table:
 
     with opened(path) as file:
         schema = file.schema_arrow
-        is_own, _ = origin(path, schema, site_log)
+        is_own = origin(path, schema, site_log).is_own
         present = [name for name in names if name in schema.names]
         for name in present:
             check_type(str(path), name, schema.field(name).type, may_lack(name, is_own))
@@ -186,5 +187,8 @@ def _read_part(path: Path, names: list[str], site_log: bool) -> pa.Table:
         ]
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"{path}: got a column of another type than docs/guide/log.md says ({error})") from error
-    fields = [pa.field(name, kinds[name], nullable=site_log or BY_NAME[name].nullable) for name in names]
+    lacking = {name for name in names if name not in present}
+    fields = [
+        pa.field(name, kinds[name], nullable=site_log or BY_NAME[name].nullable or name in lacking) for name in names
+    ]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=table.schema.metadata))

@@ -16,7 +16,7 @@ import numpy as np
 
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Ints
 from feedgym.env.checks import require
-from feedgym.env.log.columns import BY_NAME
+from feedgym.env.log.columns import BY_NAME, EXPLORATION, Exploration
 from feedgym.env.log.files import find_parts, may_lack, opened, origin
 from feedgym.env.log.values import MAX_SLATE, check_type, to_numpy
 
@@ -27,7 +27,7 @@ BATCH_ROWS = 131_072
 """Rows in memory at once, and those of one tick."""
 REPLAYED = (
     *("time_hours", "slate_made_hours", "tick", "visit_id", "reader_id", "session", "slate_id"),
-    *("position", "article_id", "num_live", "epsilon", "greedy"),
+    *("position", "article_id", "num_live", "epsilon", "greedy", "logit", "log_normaliser"),
     *("slot_propensity", "slot_marginal", "inclusion", "inclusion_time", "clicked", "dwell_minutes", "subscribed"),
     *("reward", "device"),
 )
@@ -100,7 +100,8 @@ class LogReader:
         require(batch_rows >= 1, "batch_rows", batch_rows, ">= 1")
         self.path, self._batch_rows = Path(path), batch_rows
         self.parts, self.articles_path = find_parts(self.path)
-        self.is_own = True
+        self.version: int | None = None
+        """FeedGym's schema version; None: a site's own log."""
         self.config: dict[str, Any] | None = None
         """Settings of the run that wrote it; None of a site's own log."""
         self._names: frozenset[str] = frozenset()
@@ -108,13 +109,23 @@ class LogReader:
         for number, part in enumerate(self.parts):
             with opened(part) as file:
                 schema = file.schema_arrow
-            own, config = origin(part, schema)
+            version, config = origin(part, schema)
             if number == 0:
-                self.is_own, self.config, self._names = own, config, frozenset(schema.names)
-            same = own == self.is_own and config == self.config and self._known(schema) == self._known(self._names)
+                self.version, self.config, self._names = version, config, frozenset(schema.names)
+            same = (version, config) == (self.version, self.config) and self._known(schema) == self._known(self._names)
             require(same, f"{part}: settings and columns", "others", f"those of {self.parts[0]}: parts of one log")
             for name in self._known(schema):
                 check_type(str(part), name, schema.field(name).type, may_lack(name, self.is_own))
+
+    @property
+    def is_own(self) -> bool:
+        """FeedGym wrote it."""
+        return self.version is not None
+
+    @property
+    def exploration(self) -> Exploration | None:
+        """What explored with chance epsilon; None: a site's own log does not say."""
+        return None if self.version is None else EXPLORATION[self.version]
 
     @staticmethod
     def _known(schema: Any) -> set[str]:
@@ -332,7 +343,7 @@ def _by_visit(columns: Arrays, starts: Ints, slate_size: int) -> Arrays:
     return values
 
 
-_EMPTY = {"article_id": -1, "slot_propensity": 1.0, "slot_marginal": 1.0, "inclusion": 1.0}
+_EMPTY = {"article_id": -1, "logit": np.nan, "slot_propensity": 1.0, "slot_marginal": 1.0, "inclusion": 1.0}
 
 
 def _spread(name: str, values: AnyArray, at: Ints, n: int, slate_size: int) -> AnyArray:

@@ -64,6 +64,7 @@ RULES = {
     "epsilon": Allowed(0.0, 1.0, "a share between 0 and 1"),
     "temperature": Allowed(0.0, _LARGEST, "a finite number > 0", above=True),
     "logit": Allowed(-_LARGEST, _LARGEST, "a finite number (null outside the shortlist)"),
+    "log_normaliser": Allowed(-_LARGEST, _LARGEST, "a finite number (null where nothing was drawn)"),
     "slot_propensity": _CHANCE,
     "slot_marginal": _CHANCE,
     "inclusion": _CHANCE,

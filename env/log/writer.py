@@ -54,6 +54,16 @@ class ServedSlates(Protocol):
         ...
 
     @property
+    def log_normaliser(self) -> Doubles:
+        """(n,): log of the softmax's sum over the shortlist; NaN where nothing was drawn."""
+        ...
+
+    @property
+    def explored(self) -> Bools:
+        """(n,): the slate is a uniform one."""
+        ...
+
+    @property
     def in_shortlist(self) -> Bools:
         """(n, K): member of the shortlist."""
         ...
@@ -80,7 +90,7 @@ class ServedSlates(Protocol):
 
     @property
     def epsilon(self) -> ArrayLike:
-        """(n,): share of uniform exploration."""
+        """(n,): chance that a visit explores, with a uniform slate."""
         ...
 
     @property
@@ -220,8 +230,10 @@ class ImpressionLog:
             "epsilon": slates.epsilon,
             "temperature": slates.temperature,
             "greedy": slates.greedy,
+            "explored": slates.explored,
             "in_shortlist": slates.in_shortlist,
             "logit": slates.logit,
+            "log_normaliser": np.where(np.isfinite(slates.log_normaliser), slates.log_normaliser, np.nan),
             "slot_propensity": slates.slot_propensity,
             "log_propensity": slates.log_propensity,
             "clicked": outcome.clicks,

@@ -22,7 +22,9 @@ class LogConfig(RunConfig):
     agent: str = "popular"
     """Who serves: an agent of ``feedgym.agents``, maybe with settings."""
     epsilon: float | None = None
-    """Share of uniform exploration over all live articles; 0.1 unless the agent's settings say."""
+    """Chance that a visit explores, with a uniform slate of all live articles; 0.1 unless the agent's settings say."""
+    log_marginals: bool = True
+    """Write the exact chance of each impression at its position and anywhere on the slate, too: estimators use it."""
     evaluate_visits: int = 0
     """Visits a day whose ranking of the full live catalogue is evaluated."""
     out: Path = Path("runs/log")
@@ -34,8 +36,8 @@ class LogConfig(RunConfig):
 
     def __post_init__(self) -> None:
         """Check once."""
-        super().__post_init__()
         require(self.log, "log", self.log, "True: a log is what this command makes")
+        super().__post_init__()
         why = why_unsupported(self.plan())
         allowed = "a policy that explores (--epsilon 0.1), or --allow-unsupported"
         require(why is None or self.allow_unsupported, "agent", f"{self.plan().label}: {why}", allowed)

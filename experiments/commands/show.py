@@ -17,7 +17,17 @@ from feedgym.experiments.runs import RunLog, run_folders
 
 VISIT = (
     *("policy_version", "time_hours", "slate_made_hours", "visit_id", "reader_id", "visit", "position", "article_id"),
-    *("shortlist_size", "num_live", "epsilon", "temperature", "greedy", "in_shortlist", "logit", "slot_propensity"),
+    *(
+        "shortlist_size",
+        "num_live",
+        "epsilon",
+        "temperature",
+        "greedy",
+        "explored",
+        "in_shortlist",
+        "logit",
+        "slot_propensity",
+    ),
     *(
         "slot_marginal",
         "inclusion",
@@ -131,7 +141,8 @@ def _visit(log: RunLog, visit_id: int) -> list[Any]:
         + (f", slate made {_when(made)}" if made != first["time_hours"] else ""),
         f"N {first['num_live']:,} live articles, M {first['shortlist_size']:,} in the shortlist, "
         f"epsilon {first['epsilon']:g}, temperature {first['temperature']:g}"
-        + (", greedy: the best by logit, no chance" if first["greedy"] else ""),
+        + (", greedy: the best by logit, no chance" if first["greedy"] else "")
+        + (", explored: a uniform slate" if first["explored"] else ""),
     ]
     slate = _slate(log, rows)
     joint = first["log_propensity"]
@@ -151,7 +162,7 @@ def _slate(log: RunLog, rows: dict[str, list[Any]]) -> Any:
     table = _table(
         *("#", "article", "topic", "age h", "pub-\nlisher", "clickbait\nproxy", "quality\nproxy"),
         *("quality\n(latent)", "clickbait\n(latent)", "half-\nlife h\n(latent)"),
-        *("logit", "slot\npropensity", "from", "clicked", "minutes\nread"),
+        *("logit", "slot\npropensity", "short-\nlist", "clicked", "minutes\nread"),
     )
     article = log.articles(np.array(rows["article_id"], dtype=np.int64))
     for k, article_id in enumerate(rows["article_id"]):
@@ -167,7 +178,7 @@ def _slate(log: RunLog, rows: dict[str, list[Any]]) -> Any:
             *(_number(of[name], "+.2f") for name in ("clickbait_proxy", "quality_proxy", "quality", "clickbait")),
             *(_number(of["half_life_hours"], ".1f"), _number(rows["logit"][k], ".3f")),
             f"{rows['slot_propensity'][k]:.3g}",
-            "shortlist" if rows["in_shortlist"][k] else "exploration",
+            "yes" if rows["in_shortlist"][k] else "no",
             "yes" if rows["clicked"][k] else "",
             f"{rows['dwell_minutes'][k]:.2f}" if rows["clicked"][k] else "",
         )

@@ -27,11 +27,13 @@ OVERALL = (
     "topic_entropy",
     "repeat_share",
     "unfilled_share",
+    "explored_share",
 )
 """Share of the articles that were live at some time that were shown at all; the same of a day, mean over days; Gini
 coefficients over the articles that were live; entropy of a slate's topics in nats, mean over slates; share of the
 impressions whose reader had been shown the article at an earlier visit, these two of followed readers; share of all
-positions that rules, or a shortlist without exploration, left empty (``Served.num_unfilled``)."""
+positions that rules, or a shortlist without exploration, left empty (``Served.num_unfilled``); and of those that hold
+an article of a visit that explored (``Served.num_explored``)."""
 NAMES = (*OVERALL, *(f"{what}/{group}" for group in GROUPS for what in (SHARES if group != "all" else ()) + RATES))
 """All numbers of a summary."""
 
@@ -57,6 +59,8 @@ class Sums:
     """Of followed readers."""
     unfilled: float = 0.0
     """Positions that were left empty."""
+    explored: float = 0.0
+    """Entries of slates that explored."""
     positions: float = 0.0
     """Of all readers."""
 
@@ -106,9 +110,10 @@ class Sums:
         self.repeats += repeats
         self.followed_impressions += impressions
 
-    def add_unfilled(self, unfilled: int, positions: int) -> None:
+    def add_positions(self, positions: int, unfilled: int, explored: int) -> None:
         """Of all readers."""
         self.unfilled += unfilled
+        self.explored += explored
         self.positions += positions
 
     def values(self) -> dict[str, float]:
@@ -117,6 +122,7 @@ class Sums:
         found |= known({"topic_entropy": _ratio(self.entropy, self.slates)})
         found |= known({"repeat_share": _ratio(self.repeats, self.followed_impressions)})
         found |= known({"unfilled_share": _ratio(self.unfilled, self.positions)})
+        found |= known({"explored_share": _ratio(self.explored, self.positions)})
         of_groups = np.stack([self.impressions, self.clicks, self.reward])
         total = of_groups[:, -1]
         for group, (shown, clicks, reward) in zip(GROUPS, of_groups.T, strict=True):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from feedgym.agents.slate_policy import Served
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, SmallInts, nest, unnest
 from feedgym.env.feed import Feed, ServedOutcome, Visits
 from feedgym.experiments.measures.editor_metrics import age_bucket, gini, shown_less_than, slate_entropy
@@ -55,16 +56,16 @@ class EditorView:
         """A row for each day that has ended, by ``NAMES``; NaN where a number is undefined."""
         self._kept: list[_Tick] = []
         self._num_kept = 0
-        self._num_unfilled = 0
+        self._num_unfilled = self._num_explored = 0
         self._open_day()
 
-    def after_serving(
-        self, visits: Visits, slates: Ints, outcome: ServedOutcome, now: float, num_unfilled: int = 0
-    ) -> None:
-        """With what became of the slates (n, K) that were served at ``now`` hours, ``num_unfilled`` positions empty."""
+    def after_serving(self, visits: Visits, served: Served, outcome: ServedOutcome, now: float) -> None:
+        """With what became of the slates that were served at ``now`` hours."""
         if len(visits) == 0:
             return
-        self._num_unfilled += num_unfilled
+        slates = served.article_id
+        self._num_unfilled += served.num_unfilled
+        self._num_explored += served.num_explored
         # A copy, as agents may reuse their buffer.
         self._kept.append(_Tick(now, visits.rows, np.array(slates.T, dtype=np.int64, order="C").reshape(-1), outcome))
         self._num_kept += slates.size
@@ -125,7 +126,7 @@ class EditorView:
         self._run, self._day = Sums.restored(unnest("run", arrays)), Sums()
         self._days = list(arrays["days"].astype(np.float64))
         self._repeats.restore(unnest("repeats", arrays))
-        self._kept, self._num_kept, self._num_unfilled = [], 0, 0
+        self._kept, self._num_kept, self._num_unfilled, self._num_explored = [], 0, 0, 0
         self._open_day()
 
     def _open_day(self) -> None:
@@ -154,8 +155,8 @@ class EditorView:
         archive = self._feed.catalogue.archive
         visits = np.array([len(tick.rows) for tick in kept])
         size = visits * self._feed.config.slate_size
-        self._day.add_unfilled(self._num_unfilled, int(size.sum()))
-        self._num_unfilled = 0
+        self._day.add_positions(int(size.sum()), self._num_unfilled, self._num_explored)
+        self._num_unfilled = self._num_explored = 0
 
         def joined(name: str) -> AnyArray:
             return np.concatenate([getattr(tick.outcome, name).T.reshape(-1) for tick in kept])

@@ -17,6 +17,7 @@ _OVERALL = {
     "topic_entropy": "topics of a slate (nats)",
     "repeat_share": "repeats %",
     "unfilled_share": "left empty %",
+    "explored_share": "explored %",
 }
 _BY_GROUP = {
     "exposure_share": "exposure %",
@@ -113,7 +114,8 @@ def editor_remarks(rows: Sequence[Shown]) -> list[str]:
         "Ever shown, shown in a day: of the articles that were live. Gini: 0 where all of them have the same, near 1 "
         "where few have all. Topics: entropy within a slate, 0 where all are the same. Repeats: impressions whose "
         f"reader had been shown the article at an earlier visit, of {seen[0].followed_readers:,} readers. Left empty: "
-        "positions for which rules, or a shortlist without exploration, had no article.",
+        "positions for which rules, or a shortlist without exploration, had no article. Explored: positions of visits "
+        "that got a uniform slate, which is the epsilon of an agent that explores.",
         "Shares are of all impressions, clicks and reward; rates are of the group's own impressions. The first 50 "
         "impressions of an article overlap with the ages. Reward that belongs to no article is left out.",
     ]

@@ -52,12 +52,16 @@ class WorldConfig:
     evaluate_visits: int = 96
     """Visits a day whose ranking of the full live catalogue is evaluated; 0 evaluates nothing, nor calibration."""
     log: bool = True
-    """Write the log of impressions (Parquet, a part per simulated day; about 16 bytes an impression)."""
+    """Write the log of impressions (Parquet, a part per simulated day; 14 to 18 bytes an impression)."""
+    log_marginals: bool = False
+    """Write the exact chance of each impression at its position and anywhere on the slate, too (16 bytes more)."""
 
     def __post_init__(self) -> None:
         """Check what can be checked; of a file of articles, how many days it has."""
         require(self.world in WORLDS, "world", self.world, f"one of {', '.join(WORLDS)}")
         require(self.evaluate_visits >= 0, "evaluate_visits", self.evaluate_visits, ">= 0")
+        unwritten = self.log_marginals and not self.log
+        require(not unwritten, "log_marginals", self.log_marginals, "False without a log")
         both = self.articles is not None and self.articles_per_day is not None
         require(not both, "articles_per_day", self.articles_per_day, "not given together with articles")
         self.feed_config()

@@ -42,7 +42,7 @@ from feedgym.experiments.runs.checkpoint import (
 from feedgym.experiments.runs.code import say
 from feedgym.experiments.runs.drive import Drive, make_drive
 from feedgym.experiments.runs.embeddings import save_embeddings
-from feedgym.experiments.runs.logged_marginals import LoggedMarginals
+from feedgym.experiments.runs.logged_chances import LoggedChances
 from feedgym.experiments.runs.messages import Progress
 from feedgym.experiments.runs.run_config import RunConfig
 from feedgym.experiments.runs.standing import CONFIG, CURVES, standing, start_over, words_of
@@ -133,7 +133,7 @@ class _Runner:
             policy=self._plan.label,
             config=self._settings,
         )
-        self._marginals = LoggedMarginals(self._log)
+        self._chances = LoggedChances(self._log, exact=config.log_marginals)
         self._visits_here = 0
         self._saved: float | None = None
         self._saving_seconds = 0.0
@@ -167,7 +167,7 @@ class _Runner:
         self._evaluation.before_serving(visits, served.article_id)
         outcome = drive.serve(served.article_id)
         self._evaluation.after_serving(served.article_id, outcome, now)
-        self._editor.after_serving(visits, served.article_id, outcome, now, served.num_unfilled)
+        self._editor.after_serving(visits, served, outcome, now)
         # No more than a site can see: not who left, nor when readers will be back.
         agent.learn(Outcome(clicks=outcome.clicks, dwell_minutes=outcome.dwell_minutes, subscribed=outcome.subscribed))
         self._curves.record(now, outcome, reader_days)
@@ -175,14 +175,14 @@ class _Runner:
         if self._config.log and len(visits):
             drawn = served.as_drawn
             self._log.append(visits, outcome, drawn, drawn.log_columns(visits.reader_id))
-            self._marginals.append(drawn)
+            self._chances.append(drawn)
 
     def _end_day(self) -> None:
         """Log first, then the checkpoint: what a checkpoint knows of is on disk."""
         feed = self._drive.feed
         day = -(-feed.tick // feed.config.ticks_per_day) - 1
         if self._config.log:
-            self._marginals.flush()
+            self._chances.flush()
             self._log.flush(self._folder / IMPRESSIONS / f"day-{day:04d}.parquet")
         step = round(feed.now)
         metrics = {metric_tag(name): value for name, value in self._agent.metrics().items()}

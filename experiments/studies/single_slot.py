@@ -12,20 +12,20 @@ import torch
 from feedgym.agents.learners import (
     Estimator,
     FutureConfig,
-    LogWeights,
+    LearnedPolicy,
     RegressionConfig,
     ReinforceConfig,
     ReinforceLearner,
     Shown,
     Terms,
-    log_slot_propensity,
+    log_slots,
 )
 from feedgym.agents.registry import KINDS, learned_kind, one_stage
 
 
-def single_slot(weights: LogWeights, shown: Shown) -> Terms:
+def single_slot(policy: LearnedPolicy, shown: Shown) -> Terms:
     """``q_k^pi / q_k^beta A_k grad log q_k``: the ratio of each position alone."""
-    log_q = torch.where(shown.there, log_slot_propensity(shown.log_weight(weights)), 0.0)
+    log_q = log_slots(policy, shown)
     log_beta = torch.where(shown.there, torch.log(shown.logged.slot_propensity), 0.0)
     ratio = shown.weighed(log_q.detach(), log_beta, shown.gain)
     return Terms(torch.from_numpy(ratio) * shown.gain, log_q, ratio)

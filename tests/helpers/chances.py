@@ -31,3 +31,9 @@ def p_value(slates: Ints, joint: Joint) -> float:
     observed, expected = pooled(slates, joint)
     some = expected > 0
     return float(stats.chisquare(observed[some], expected[some]).pvalue) if some.sum() > 1 else 1.0
+
+
+def binomial_interval(trials: int, chance: float, level: float = 0.999) -> tuple[int, int]:
+    """Smallest and largest count that a binomial of ``trials`` shows with chance ``level``, tails alike."""
+    low, high = stats.binom.interval(level, trials, chance)
+    return int(low), int(high)

@@ -16,7 +16,6 @@ from feedgym.towers.features import ItemFeaturesConfig, Standardise
 
 _HOURS = (6.0, 24.0)
 """Of the exponentials by which the estimate sees ages; beside their logarithm."""
-_LARGEST = 1.0 - 1e-9
 
 
 class BehaviourHead(nn.Module):
@@ -114,15 +113,13 @@ class EstimatedBehaviour(nn.Module):
         return arrays_of(self)
 
 
-def estimated_log_weight(log_chance: Doubles, shown: AnyArray, time: Doubles) -> Doubles:
-    """Log draw weights with which ``1 - exp(-w t*)`` is the estimated inclusion ``K * chance``, (B, K).
+def estimated_inclusion(log_chance: Doubles, shown: AnyArray) -> Doubles:
+    """The estimated inclusion ``K * chance``, float64 (B, K); 1 where nothing was shown.
 
     Args:
         log_chance: of the shown articles at a random position, float64 (B, K).
         shown: where an article stands, bool (B, K).
-        time: t*, whatever is to be used with the weights, (B,).
     """
     size = np.count_nonzero(shown, axis=1)[:, None]
-    inclusion = np.clip(size * np.exp(np.where(shown, log_chance, 0.0)), 1e-12, _LARGEST)
-    weight: Doubles = np.where(shown, np.log(-np.log1p(-inclusion) / time[:, None]), 0.0)
-    return weight
+    inclusion: Doubles = np.clip(size * np.exp(np.where(shown, log_chance, 0.0)), 1e-12, 1.0)
+    return np.where(shown, inclusion, 1.0)

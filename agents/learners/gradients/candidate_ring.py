@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from feedgym.agents.learners.ring import Ring
 from feedgym.agents.serving import Acted
-from feedgym.agents.slate_policy import columns_in_shortlist, inclusion_time, slate_marginals
+from feedgym.agents.slate_policy import columns_in_shortlist
 from feedgym.env.arrays import Arrays, Bools, Floats, Ints
 
 
@@ -33,7 +33,8 @@ def candidate_ring(
         "tail_id": ((draws,), np.int32),
         "tail_prior": ((draws,), np.float32),
         "num_live": ((), np.int32),
-        "log_weight": ((slate_size,), np.float64),
+        "inclusion": ((slate_size,), np.float64),
+        "first": ((slate_size,), np.float64),
         "time": ((), np.float64),
         "slot_propensity": ((slate_size,), np.float64),
         "slot_marginal": ((slate_size,), np.float64),
@@ -99,20 +100,15 @@ def candidates_of(
         "tail_id": tail_id,
         "tail_prior": tail_prior.astype(np.float32),
         "num_live": np.full(n, len(live)),
-        # Greedy slates, which only ``none`` learns from, have none.
-        "log_weight": np.where((shown >= 0) & ~np.isnan(served.log_weight), served.log_weight, 0.0),
-        "time": np.ones(n),
         "slot_propensity": served.slot_propensity,
         "slot_marginal": np.ones(shown.shape),
     }
-    if served.given_marginals is not None:
-        columns["time"] = served.given_marginals.inclusion_time
+    if len(live):
+        columns |= served.chances._asdict()
         if with_marginals:
-            columns["slot_marginal"] = served.given_marginals.slot_marginal
-    elif n and len(live):
-        columns["time"] = inclusion_time(served.draw)
-        if with_marginals:
-            columns["slot_marginal"] = slate_marginals(shown, served.draw).slot_marginal
+            columns["slot_marginal"] = served.slot_marginal
+    else:
+        columns |= {"inclusion": np.ones(shown.shape), "first": np.ones(shown.shape), "time": np.ones(n)}
     return columns
 
 

@@ -1,12 +1,12 @@
-"""The live articles of a visit as a policy gradient sees them: logits, and the weights that slates are drawn by.
+"""The live articles of a visit as a policy gradient sees them: logits, and the policy that slates are drawn by.
 
-The softmax is over *all* live articles, mixed with uniform exploration, not over the shortlist that was served: else an
-article outside the shortlist could never climb into it. The live articles are stratified (docs/mathematics.md 3.3): a
-head of H articles exactly, the rest by uniform draws that each stand for several. Everything is float64.
+The softmax is over *all* live articles, not over the shortlist that was served: else an article outside the shortlist
+could never climb into it. A visit explores with chance epsilon, as the served ones do. The live articles are
+stratified (docs/mathematics.md 3.3): a head of H articles exactly, the rest by uniform draws that each stand for
+several. Everything is float64.
 Shapes: B visits, H head articles, m draws from the tail, C = H + m, K positions.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,8 @@ from torch import Tensor
 from feedgym.agents.slate_policy import Rates, arrival_time, reachable
 from feedgym.env.arrays import Doubles
 
+NOTHING = -1e30
+"""Log of what is no chance at all, but has a gradient."""
 _TOLERANCE = 1e-5
 """Of t*: the last two steps square it twice."""
 
@@ -40,21 +42,10 @@ class Candidates:
     def _stratified(self, head: Tensor, tail: Tensor) -> Tensor:
         return torch.cat([head, tail + torch.log(self.tail_weight)[:, None]], dim=1)
 
-    def log_weights(self, epsilon: float) -> "LogWeights":
-        """Draw weights ``w = eps / N + (1 - eps) p`` of all candidates, in logs."""
+    def policy(self, epsilon: float) -> "LearnedPolicy":
+        """The slate policy with this softmax, of which a visit explores with chance ``epsilon``."""
         log_z = self.log_normaliser()[:, None]
-        uniform = math.log(epsilon) if epsilon > 0 else -math.inf
-        keep = math.log1p(-epsilon) if epsilon < 1 else -math.inf
-        explored = uniform - torch.log(self.num_live)[:, None]
-
-        def mixed(logits: Tensor) -> Tensor:
-            return torch.logaddexp(explored.expand_as(logits), keep + logits - log_z)
-
-        # Padding is given a finite logit first: at -inf the gradient of logaddexp would be NaN for epsilon 0.
-        padded_head, padded_tail = torch.isneginf(self.head), torch.isneginf(self.tail)
-        head = mixed(self.head.masked_fill(padded_head, 0.0)).masked_fill(padded_head, -math.inf)
-        tail = mixed(self.tail.masked_fill(padded_tail, 0.0)).masked_fill(padded_tail, -math.inf)
-        return LogWeights(head, tail, self.tail_weight)
+        return LearnedPolicy(self.head - log_z, self.tail - log_z, self.tail_weight, self.num_live, epsilon)
 
     def divergence(self, prior: "Candidates") -> Tensor:
         """``KL(softmax || prior's softmax)``, (B,), over all live articles; both hold the same articles."""
@@ -98,15 +89,36 @@ def split_candidates(logits: Tensor, each: Doubles, width: int, num_live: Tensor
 
 
 @dataclass(frozen=True)
-class LogWeights:
-    """Logs of draw weights w; -inf pads."""
+class LearnedPolicy:
+    """The slate policy that a gradient is taken of (docs/mathematics.md 2.1), over all live articles."""
 
     head: Tensor
-    """(B, H)"""
+    """log p of the head, (B, H); -inf pads."""
     tail: Tensor
-    """(B, m)"""
+    """log p of each tail draw, (B, m); -inf pads."""
     tail_weight: Tensor
-    """(B,)"""
+    """Live articles that each draw stands for, (B,)."""
+    num_live: Tensor
+    """N, (B,)."""
+    epsilon: float
+    """Chance that a visit explores."""
+
+    def mixed(self, from_softmax: Tensor, explored: Tensor) -> Tensor:
+        """Log of the chance under both kinds of visits, of chances under each, (B, K) and (B, K) or (B, 1)."""
+        return torch.log((1.0 - self.epsilon) * from_softmax + self.epsilon * explored)
+
+    def log_unshown(self, column: Tensor) -> Tensor:
+        """Log of the part of p that slates do not show, (B,); very low where they show all of it.
+
+        Args:
+            column: where the head holds what they show, int64 (B, K); -1 where nothing was shown.
+        """
+        width = self.head.shape[1]
+        spare = torch.cat([self.head, torch.full_like(self.head[:, :1], -torch.inf)], dim=1)
+        head = spare.scatter(1, torch.where(column >= 0, column, width), -torch.inf)
+        left = torch.cat([head, self.tail + torch.log(self.tail_weight)[:, None]], dim=1)
+        # A number: at -inf throughout, a sum of nothing, the gradient would be NaN.
+        return torch.logsumexp(left.masked_fill(torch.isneginf(left), NOTHING), dim=1)
 
     def inclusion_time(self, slate_size: int, start: Tensor | None = None) -> Tensor:
         """``t*``, (B,): when ``slate_size`` arrivals are expected. Differentiable. 1 where nobody can arrive.
@@ -117,15 +129,20 @@ class LogWeights:
             slate_size: K.
             start: where to look first, (B,), such as the ``t*`` of the policy that logged.
         """
-        w = torch.cat([self.head, self.tail], dim=1).exp()
-        each = torch.cat([torch.ones_like(self.head), self.tail_weight[:, None].expand_as(self.tail)], dim=1)
-        each = torch.where(w.detach() > 0, each, 0.0)
-        rates = Rates.stratified(w.detach().numpy(), each.detach().numpy())
+        p = torch.cat([self.head, self.tail], dim=1).exp()
+        rates = self.rates()
+        assert rates.each is not None
         possible = rates.possible()
         wanted = reachable(possible, slate_size)
         first = wanted if start is None else np.maximum(start.detach().numpy(), wanted)
         found = np.where(possible > 0, arrival_time(rates, wanted, first, _TOLERANCE), 1.0)
-        slope = torch.from_numpy(rates.slope(found, rates.waiting(found)))
+        slope = torch.from_numpy(rates.slope(rates.waiting(found)))
         time, target = torch.from_numpy(found), torch.from_numpy(wanted)
-        count = (each * -torch.expm1(-w * time[:, None])).sum(dim=1)
+        count = (torch.from_numpy(rates.each) * -torch.expm1(-p * time[:, None])).sum(dim=1)
         return time + (target - count) / slope
+
+    def rates(self) -> Rates:
+        """The softmax as rates of a race, without gradient; a column for each candidate."""
+        p = torch.cat([self.head, self.tail], dim=1).detach().exp()
+        each = torch.cat([torch.ones_like(self.head), self.tail_weight[:, None].expand_as(self.tail)], dim=1)
+        return Rates(p.numpy(), torch.where(p > 0, each.detach(), 0.0).numpy())

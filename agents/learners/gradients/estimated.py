@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feedgym.agents.learners.gradients.behaviour import EstimatedBehaviour, cross_entropy, estimated_log_weight
+from feedgym.agents.learners.gradients.behaviour import EstimatedBehaviour, cross_entropy, estimated_inclusion
 from feedgym.agents.learners.gradients.policy_batch import PolicyBatch
 from feedgym.agents.learners.learning import Learning
 from feedgym.env.arrays import Arrays, Ints
@@ -23,9 +23,8 @@ def with_estimates(
     batch: PolicyBatch,
     *,
     from_towers: bool,
-    inclusion: bool,
 ) -> tuple[PolicyBatch, Tensor]:
-    """The batch with what the behaviour estimates as ``log_weight`` and ``time``, and the estimate's cross-entropy.
+    """The batch with what the behaviour estimates as the log's chances, and the estimate's cross-entropy.
 
     Args:
         behaviour: learns from that cross-entropy; nothing else does.
@@ -33,8 +32,6 @@ def with_estimates(
         rows: the batch's columns of the ring, (B, ...).
         batch: its own logged chances are not looked at, and may be NaN.
         from_towers: the reader state is the user tower's, not the columns of the reader.
-        inclusion: weights are such that ``1 - exp(-w t*)`` is the estimated inclusion; else they are the estimated
-            chances at a random position, as Chen et al. have them.
     """
     ids = np.concatenate([rows["head_id"], rows["tail_id"]], axis=1).astype(np.int64)
     unique, place = unique_ids(np.maximum(ids, 0))
@@ -49,10 +46,13 @@ def with_estimates(
     log_chance = behaviour(reader, article, learning.ages(ids, now), used, torch.from_numpy(each))
     shown = column.numpy() >= 0
     own = log_chance.detach().gather(1, column.clamp(min=0)).numpy()
-    # Not the log's t*, which may be unknown too: a ratio needs only its product with the weight.
-    time = np.full(len(column), float(column.shape[1]))
-    weight = estimated_log_weight(own, shown, time) if inclusion else np.where(shown, own, 0.0)
-    logged = replace(batch.shown.logged, log_weight=torch.from_numpy(weight), time=torch.from_numpy(time))
+    # Of Chen et al. the chance is that of a random position. The log's t* may be unknown, and is no part of it.
+    logged = replace(
+        batch.shown.logged,
+        inclusion=torch.from_numpy(estimated_inclusion(own, shown)),
+        first=torch.from_numpy(np.where(shown, np.exp(own), 1.0)),
+        time=None,
+    )
     return replace(batch, shown=replace(batch.shown, logged=logged)), cross_entropy(log_chance, column)
 
 

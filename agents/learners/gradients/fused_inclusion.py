@@ -1,9 +1,9 @@
 """The default policy gradient in closed form: autograd's answer for ``inclusion``, at a third of its cost.
 
-With p the stratified softmax, ``w = eps/N + (1 - eps) p`` and ``i_k = 1 - exp(-w_k t*)``, the surrogate
-``sum_k c_k log i_k`` has ``d/dw_k = c_k r_k t*`` for shown articles, ``r_k = exp(-w_k t*) / i_k``, and moves t* by
-``-(t* exp(-w t*) / slope)`` for each; ``dw_c / dz_b = (1 - eps) p_c ([b = c] - P_b)`` with P the shares with their
-strata's weights (docs/mathematics.md 2.5, 3.2, 3.3). A test holds it equal to ``policy_gradient``'s autograd.
+With p the stratified softmax and ``i_k = (1 - eps) (1 - exp(-p_k t*)) + eps K / N``, the surrogate
+``sum_k c_k log i_k`` has ``d/dp_k = c_k r_k t*`` for shown articles, ``r_k = (1 - eps) exp(-p_k t*) / i_k``, and moves
+t* by ``-(t* exp(-p t*) / slope)`` for each; ``dp_c / dz_b = p_c ([b = c] - P_b)`` with P the shares with their strata's
+weights (docs/mathematics.md 2.5, 3.2, 3.3). A test holds it equal to ``policy_gradient``'s autograd.
 Shapes: B visits, C candidates (head, then tail draws), K positions. float64.
 """
 
@@ -40,12 +40,11 @@ def inclusion_step(batch: PolicyBatch, epsilon: float, kl: float) -> PolicyStep:
 
     Args:
         batch: visits.
-        epsilon: share of uniform exploration.
+        epsilon: chance that a visit explores.
         kl: weight of the divergence.
     """
     logits, prior, each, num_live = batch.logits.detach().numpy(), batch.prior, batch.each, batch.num_live
     column, advantage = batch.shown.column.numpy(), batch.shown.advantage.numpy()
-    log_weight, time = batch.shown.logged.log_weight.numpy(), batch.shown.logged.time.numpy()
     rows, size = np.arange(len(logits))[:, None], column.shape[1]
     used = each > 0
     p, log_z = _softmax(logits, each, used)
@@ -55,35 +54,33 @@ def inclusion_step(batch: PolicyBatch, epsilon: float, kl: float) -> PolicyStep:
     gained = np.where(used, logits - prior, 0.0) - (log_z - log_z0)[:, None]
     divergence = np.einsum("bc,bc->b", shares, gained)
 
-    w = (1.0 - epsilon) * p
-    w += (epsilon / num_live)[:, None]
-    rates, target = Rates.stratified(w, each), reachable(each.sum(axis=1), size)
-    t = arrival_time(rates, target, np.maximum(time, target), _TOLERANCE)
+    rates, target = Rates(p, each), reachable(each.sum(axis=1), size)
+    start = target if batch.shown.logged.time is None else np.maximum(batch.shown.logged.time.numpy(), target)
+    t = arrival_time(rates, target, start, _TOLERANCE)
     waiting = rates.waiting(t)
-    slope = rates.slope(t, waiting)
+    slope = rates.slope(waiting)
     shown = column >= 0
     place = np.maximum(column, 0)
-    own_w = w[rows, place]
-    own_alive = np.exp(-own_w * t[:, None])
-    included = -np.expm1(-own_w * t[:, None])
-    logged = -np.expm1(-np.exp(log_weight) * time[:, None])
+    own_p = p[rows, place]
+    own_alive = np.exp(-own_p * t[:, None])
+    explored = epsilon * np.minimum(size / num_live, 1.0)
+    included = (1.0 - epsilon) * -np.expm1(-own_p * t[:, None]) + explored[:, None]
     weight = np.zeros(column.shape)
-    ratio = included[shown] / logged[shown]
+    ratio = included[shown] / batch.shown.logged.inclusion.numpy()[shown]
     weight[shown] = batch.shown.weigh(ratio, np.ones_like(ratio), advantage[shown])
     coefficient = weight * np.where(shown, advantage, 0.0)
     log_chance = np.log(np.where(shown, np.maximum(included, 1e-300), 1.0))
-    pull = coefficient * own_alive / np.maximum(included, 1e-300)
+    pull = (1.0 - epsilon) * coefficient * own_alive / np.maximum(included, 1e-300)
 
-    by_time = (pull * own_w).sum(axis=1) / slope
-    by_weight = waiting
-    by_weight *= (-by_time * t)[:, None]
+    by_time = (pull * own_p).sum(axis=1) / slope
+    by_p = waiting
+    by_p *= (-by_time * t)[:, None]
     # A slate shows no article twice, so no two positions share a cell.
-    by_weight[rows, place] += np.where(shown, pull * t[:, None], 0.0)
-    by_weight *= p
-    by_weight *= 1.0 - epsilon
-    total = by_weight.sum(axis=1)
+    by_p[rows, place] += np.where(shown, pull * t[:, None], 0.0)
+    by_p *= p
+    total = by_p.sum(axis=1)
     gradient = shares * (kl * (gained - divergence[:, None]) + total[:, None])
-    gradient -= by_weight
+    gradient -= by_p
     return PolicyStep(gradient, (coefficient * log_chance).sum(axis=1), divergence, weight, shares)
 
 

@@ -5,6 +5,7 @@ gradient. ``ESTIMATORS`` holds those that ship, name -> estimator; a new one is 
 Everything is float64. Shapes: B visits, H head articles, m draws from the tail, K positions.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,27 +14,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feedgym.agents.learners.gradients.candidates import LogWeights
-from feedgym.agents.slate_policy import top_k_multiplier
+from feedgym.agents.learners.gradients.candidates import NOTHING, LearnedPolicy
+from feedgym.agents.slate_policy import last_time, num_nodes, top_k_multiplier
 from feedgym.env.arrays import Doubles
 
 Weigh = Callable[[Doubles, Doubles, Doubles], Doubles]
 """(pi, beta, advantage), each (n,), of n shown articles to weights (n,): see ``off_policy.importance_weight``."""
-_NODES = 24
 _HEAVY = 24
 """Head articles that ``marginal`` counts one by one; the lighter ones arrive as a Poisson process."""
 
 
 @dataclass(frozen=True)
 class Logged:
-    """What the log keeps of B slates, under the policy that served them. float64."""
+    """What is known of B slates under the policy that served them. float64; 1 where nothing was shown."""
 
-    log_weight: Tensor
-    """log w of each shown article, (B, K); 0 where nothing was shown."""
-    time: Tensor
-    """``t*``, (B,): ``inclusion_time``."""
+    inclusion: Tensor
+    """Chance of each article anywhere on the slate, by t* (docs/mathematics.md 2.5), (B, K)."""
+    first: Tensor
+    """Chance of each article at the first position, (B, K): what Chen et al. call the policy."""
     slot_propensity: Tensor
-    """``q_k``, (B, K); 1 where nothing was shown."""
+    """``q_k``, (B, K)."""
+    time: Tensor | None = None
+    """``t*``, (B,): where to look for that of the policy to learn."""
     slot_marginal: Tensor | None = None
     """``m_k(a_k)``, (B, K): ``marginal`` needs it."""
 
@@ -61,9 +63,14 @@ class Shown:
         """The advantage, 0 where nothing was shown, (B, K)."""
         return torch.where(self.there, self.advantage, 0.0)
 
-    def log_weight(self, weights: LogWeights) -> Tensor:
-        """Log w of each shown article by the policy to learn, (B, K), with gradient; next to nothing elsewhere."""
-        return torch.where(self.there, weights.head.gather(1, self.column.clamp(min=0)), -60.0)
+    @property
+    def num_above(self) -> Tensor:
+        """How many articles stand above each position, float64 (B, K)."""
+        return torch.cumsum(self.there.double(), dim=1) - self.there.double()
+
+    def log_p(self, policy: LearnedPolicy) -> Tensor:
+        """Log p of each shown article by the policy to learn, (B, K), with gradient; next to nothing elsewhere."""
+        return torch.where(self.there, policy.head.gather(1, self.column.clamp(min=0)), NOTHING)
 
     def weighed(self, log_pi: Tensor, log_beta: Tensor, gain: Tensor) -> Doubles:
         """Weights of the ratios ``pi / beta``, numpy (B, K); 0 where nothing was shown.
@@ -97,8 +104,8 @@ class Terms(NamedTuple):
 class Estimator:
     """One entry of ``ESTIMATORS``."""
 
-    terms: Callable[[LogWeights, Shown], Terms]
-    """From the draw weights of the policy to learn, and what was shown."""
+    terms: Callable[[LearnedPolicy, Shown], Terms]
+    """From the policy to learn, and what was shown."""
     needs: str | None = None
     """Column that a log must have besides propensities: ``inclusion_time`` or ``slot_marginal``."""
     corrects: bool = True
@@ -107,51 +114,64 @@ class Estimator:
     """Its chances are of whole slates: one that has lost an entry has none."""
 
 
-def log_slot_propensity(log_weight: Tensor) -> Tensor:
-    """``log q_k = log w_k - log(1 - W_k)`` of slates (B, K) (docs/mathematics.md 2.1). Padding: w 0, in log -inf.
-
-    With epsilon > 0 the rest stays above ``eps (N - k + 1) / N``; at 0, and nearly all mass shown, it cancels.
-    """
-    before = torch.cumsum(log_weight.exp(), dim=1) - log_weight.exp()
-    return log_weight - torch.log1p(-torch.clamp(before, max=1.0 - 1e-15))
+def log_slots(policy: LearnedPolicy, shown: Shown) -> Tensor:
+    """``log q_k`` of each position, (B, K), with gradient (docs/mathematics.md 2.1); 0 where nothing was shown."""
+    prefix = log_prefixes(policy, shown)
+    slot = torch.cat([prefix[:, :1], prefix[:, 1:] - prefix[:, :-1]], dim=1)
+    return torch.where(shown.there, slot, 0.0)
 
 
-def log_inclusion(log_weight: Tensor, time: Tensor) -> Tensor:
-    """Log of the cheap inclusion ``1 - exp(-w t*)`` of articles (B, K)."""
-    return torch.log(-torch.expm1(-log_weight.exp() * time[:, None]))
+def log_prefixes(policy: LearnedPolicy, shown: Shown) -> Tensor:
+    """``log F_k``, the chance of the slate down to each position, (B, K), with gradient."""
+    there, log_p = shown.there, shown.log_p(policy)
+    # What is left of p before each position: positive terms only, summed from the end of the slate.
+    from_the_end = torch.cat([policy.log_unshown(shown.column)[:, None], log_p.flip(1)], dim=1)
+    left = torch.logcumsumexp(from_the_end, dim=1)[:, 1:].flip(1)
+    from_softmax = torch.where(there, log_p - left, 0.0).cumsum(dim=1)
+    if policy.epsilon == 0:
+        return from_softmax
+    one_of = (policy.num_live[:, None] - shown.num_above).clamp(min=1.0)
+    explored = torch.where(there, -torch.log(one_of), 0.0).cumsum(dim=1)
+    # In logs: of whole slates the chances themselves are tiny.
+    return torch.logaddexp(math.log1p(-policy.epsilon) + from_softmax, math.log(policy.epsilon) + explored)
 
 
-def log_slot_marginal(weights: LogWeights, shown: Tensor, column: Tensor, nodes: int = _NODES) -> Tensor:
+def log_inclusion(policy: LearnedPolicy, log_p: Tensor, time: Tensor, slate_size: int) -> Tensor:
+    """Log of the cheap inclusion ``(1 - eps) (1 - exp(-p t*)) + eps K / N`` of articles (B, K)."""
+    explored = (slate_size / policy.num_live.clamp(min=1.0)).clamp(max=1.0)[:, None]
+    return policy.mixed(-torch.expm1(-log_p.exp() * time[:, None]), explored)
+
+
+def log_slot_marginal(policy: LearnedPolicy, log_p: Tensor, column: Tensor, nodes: int | None = None) -> Tensor:
     """Log of the chance that each shown article stands at its position, (B, K).
 
     The integral of docs/mathematics.md 2.5 with the 24 heaviest articles counted one by one, and all others together as
     a Poisson process: their weights are small, so their number by any time is nearly Poisson. That leaves a relative
-    error of up to .007 (N = 5000, M = 200, K = 10); where all are counted, that of the nodes, 2e-6 on the toy of 10.2.
+    error of up to .007 (N = 5000, M = 200, K = 10); where all are counted, that of the nodes.
 
     Args:
-        weights: of all candidates.
-        shown: log w of the slate's articles, (B, K).
+        policy: to learn.
+        log_p: of the slate's articles, (B, K).
         column: where the head holds them, int64 (B, K); -1 where nothing was shown: log 1 there.
-        nodes: of the quadrature.
+        nodes: of the quadrature; None takes as many as the most peaked softmax of the batch asks for.
     """
-    size = shown.shape[1]
-    time_scale = weights.inclusion_time(size).detach()
-    point, du = np.polynomial.legendre.leggauss(nodes)
-    v, dv = torch.from_numpy(0.5 * (point + 1.0)), torch.from_numpy(0.5 * du)
-    # u = v^power: the heavy articles of a peaked softmax arrive hundreds of times before t*, and need nodes there.
-    peak = weights.head.detach().exp().amax(dim=1) * time_scale
-    power = (1.0 + 0.5 * torch.log(peak / 4.0)).clamp(min=1.0)[:, None]
-    u = v**power  # (B, Q)
-    time = -time_scale[:, None] * torch.log1p(-u)
-    dt = time_scale[:, None] * dv * power * v ** (power - 1.0) / (1.0 - u)
-    heavy = weights.head.detach().topk(min(_HEAVY, weights.head.shape[1]), dim=1).indices
-    heavy_w = weights.head.gather(1, heavy).exp()
-    everyone = weights.head.exp()
-    light = everyone.scatter(1, heavy, 0.0)
+    size = column.shape[1]
+    rates, middle = policy.rates(), policy.inclusion_time(size).detach().numpy()
+    end = last_time(rates, size, middle)
+    count = int(num_nodes(end, size).max(initial=1)) if nodes is None else nodes
+    point, dx = np.polynomial.legendre.leggauss(count)
+    # In log(1 + t / K) the heavy articles of a peaked softmax, which arrive early, have room (race_clock.py).
+    length = np.log1p(end / size)[:, None]
+    grown = np.expm1(0.5 * (point + 1.0) * length)  # (B, Q)
+    time = torch.from_numpy(size * grown)
+    dt = torch.from_numpy(size * (grown + 1.0) * 0.5 * dx * length)
+    heavy = policy.head.detach().topk(min(_HEAVY, policy.head.shape[1]), dim=1).indices
+    heavy_p = policy.head.gather(1, heavy).exp()
+    light = policy.head.exp().scatter(1, heavy, 0.0)
     mean = (-torch.expm1(-light[:, :, None] * time[:, None, :])).sum(dim=1)
-    tail = (-torch.expm1(-weights.tail.exp()[:, :, None] * time[:, None, :])).sum(dim=1)
-    mean = mean + weights.tail_weight[:, None] * tail
-    rate = shown.exp()[:, :, None]
+    tail = (-torch.expm1(-policy.tail.exp()[:, :, None] * time[:, None, :])).sum(dim=1)
+    mean = mean + policy.tail_weight[:, None] * tail
+    rate = log_p.exp()[:, :, None]
     own = -torch.expm1(-rate * time[:, None, :])  # (B, K, Q)
     is_heavy = column[:, :, None] == heavy[:, None, :]  # (B, K, heavy)
     others_mean = mean[:, None, :] - torch.where(is_heavy.any(dim=2)[:, :, None], 0.0, own)
@@ -161,23 +181,26 @@ def log_slot_marginal(weights: LogWeights, shown: Tensor, column: Tensor, nodes:
     for j in range(1, size):
         chance.append(chance[-1] * others_mean / j)
     for h in range(heavy.shape[1]):
-        arrived = -torch.expm1(-heavy_w[:, h, None] * time)
+        arrived = -torch.expm1(-heavy_p[:, h, None] * time)
         x = torch.where(is_heavy[:, :, h, None], 0.0, arrived[:, None, :])
         chance = [chance[j] * (1.0 - x) + (chance[j - 1] * x if j else 0.0) for j in range(size)]
     density = rate * torch.exp(-rate * time[:, None, :]) * dt[:, None, :]
-    own_slot = [(chance[k][:, k] * density[:, k]).sum(dim=1) for k in range(size)]
+    own_slot = torch.stack([(chance[k][:, k] * density[:, k]).sum(dim=1) for k in range(size)], dim=1)
+    explored = (1.0 / policy.num_live.clamp(min=1.0))[:, None]
     # Nobody stands at a position beyond the catalogue: its log of 0 has no gradient.
-    return torch.log(torch.where(column >= 0, torch.stack(own_slot, dim=1), 1.0))
+    there = column >= 0
+    return torch.where(there, policy.mixed(torch.where(there, own_slot, 1.0), explored), 0.0)
 
 
-def inclusion(weights: LogWeights, shown: Shown) -> Terms:
+def inclusion(policy: LearnedPolicy, shown: Shown) -> Terms:
     """``i_pi / i_beta A_k grad log i_pi(a_k)``: the chance that the slate holds the article at all."""
     logged, size = shown.logged, shown.column.shape[1]
-    log_chance = log_inclusion(shown.log_weight(weights), weights.inclusion_time(size, logged.time))
-    return _by_position(shown, log_chance, log_inclusion(logged.log_weight, logged.time))
+    time = policy.inclusion_time(size, logged.time)
+    log_chance = log_inclusion(policy, shown.log_p(policy), time, size)
+    return _by_position(shown, log_chance, torch.log(logged.inclusion))
 
 
-def marginal(weights: LogWeights, shown: Shown) -> Terms:
+def marginal(policy: LearnedPolicy, shown: Shown) -> Terms:
     """``m_pi / m_beta A_k grad log m_k(a_k)``: the chance that the article stands at this position.
 
     Raises:
@@ -186,36 +209,39 @@ def marginal(weights: LogWeights, shown: Shown) -> Terms:
     beta = shown.logged.slot_marginal
     if beta is None:
         raise ValueError("logged.slot_marginal: got None, needs the logged slot marginals for 'marginal'")
-    log_chance = log_slot_marginal(weights, shown.log_weight(weights), shown.column)
+    log_chance = log_slot_marginal(policy, shown.log_p(policy), shown.column)
     return _by_position(shown, log_chance, torch.log(beta))
 
 
-def chen(weights: LogWeights, shown: Shown) -> Terms:
-    """``w_pi / w_beta K (1 - w_pi)^(K-1) A_k grad log w_pi(a_k)`` (Chen et al., WSDM 2019): one draw, not a slate."""
-    log_w, size = shown.log_weight(weights), shown.column.shape[1]
-    terms = _by_position(shown, log_w, shown.logged.log_weight)
+def chen(policy: LearnedPolicy, shown: Shown) -> Terms:
+    """``w_pi / w_beta K (1 - w_pi)^(K-1) A_k grad log w_pi(a_k)`` (Chen et al., WSDM 2019): one draw, not a slate.
+
+    Their policy draws one article: w is the chance at the first position, ``(1 - eps) p + eps / N``.
+    """
+    explored = (1.0 / policy.num_live.clamp(min=1.0))[:, None]
+    log_w, size = policy.mixed(shown.log_p(policy).exp(), explored), shown.column.shape[1]
+    terms = _by_position(shown, log_w, torch.log(shown.logged.first))
     multiplier = torch.from_numpy(top_k_multiplier(log_w.detach().exp().numpy(), size))
     return terms._replace(coefficient=terms.coefficient * multiplier)
 
 
-def none(weights: LogWeights, shown: Shown) -> Terms:
+def none(policy: LearnedPolicy, shown: Shown) -> Terms:
     """``A_k grad log q_k``: reward-weighted likelihood of the slate, which corrects nothing."""
-    log_chance = _log_slots(weights, shown)[0]
-    return Terms(shown.gain, log_chance, shown.there.numpy().astype(np.float64))
+    return Terms(shown.gain, log_slots(policy, shown), shown.there.numpy().astype(np.float64))
 
 
-def prefix(weights: LogWeights, shown: Shown) -> Terms:
+def prefix(policy: LearnedPolicy, shown: Shown) -> Terms:
     """``sum_{l >= k} rho_{1:l} A_l grad log q_k``: exact, by ratios of the slate down to each position."""
-    log_chance, log_beta = _log_slots(weights, shown)
+    log_chance, log_beta = _of_slots(policy, shown)
     a = shown.gain
     weight = shown.weighed(log_chance.detach().cumsum(dim=1), log_beta.cumsum(dim=1), a)
     onwards = (torch.from_numpy(weight) * a).flip(1).cumsum(dim=1).flip(1)
     return Terms(torch.where(shown.there, onwards, 0.0), log_chance, weight)
 
 
-def joint(weights: LogWeights, shown: Shown) -> Terms:
+def joint(policy: LearnedPolicy, shown: Shown) -> Terms:
     """``rho_{1:K} sum_l A_l grad log q_k``: the ratio of the whole slate."""
-    log_chance, log_beta = _log_slots(weights, shown)
+    log_chance, log_beta = _of_slots(policy, shown)
     a = shown.gain.sum(dim=1, keepdim=True).expand_as(log_chance)
     pi, beta = (log.cumsum(dim=1)[:, -1:].expand_as(log) for log in (log_chance.detach(), log_beta))
     weight = shown.weighed(pi, beta, a)
@@ -230,11 +256,10 @@ def _by_position(shown: Shown, log_chance: Tensor, log_beta: Tensor) -> Terms:
     return Terms(torch.where(shown.there, torch.from_numpy(weight) * a, 0.0), log_chance, weight)
 
 
-def _log_slots(weights: LogWeights, shown: Shown) -> tuple[Tensor, Tensor]:
+def _of_slots(policy: LearnedPolicy, shown: Shown) -> tuple[Tensor, Tensor]:
     """Log of each position's chance given those above it, by the policy and by the log, (B, K); 0 at padding."""
-    log_chance = log_slot_propensity(shown.log_weight(weights))
     log_beta = torch.log(shown.logged.slot_propensity)
-    return torch.where(shown.there, log_chance, 0.0), torch.where(shown.there, log_beta, 0.0)
+    return log_slots(policy, shown), torch.where(shown.there, log_beta, 0.0)
 
 
 ESTIMATORS: dict[str, Estimator] = {

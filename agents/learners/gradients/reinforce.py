@@ -138,9 +138,8 @@ class ReinforceLearner:
         batch = self.policy.batch(learning, rows, advantage, self.weigh)
         if self._behaviour is None:
             return self._gradient(batch)
-        inclusion = self.estimator.needs == "inclusion_time"
         plain = self.config.mode == "plain"
-        batch, error = with_estimates(self._behaviour, learning, rows, batch, from_towers=plain, inclusion=inclusion)
+        batch, error = with_estimates(self._behaviour, learning, rows, batch, from_towers=plain)
         self.policy.averages.note("behaviour_loss", float(error.detach()))
         return error + self._gradient(batch)
 
@@ -170,7 +169,7 @@ class ReinforceLearner:
         """Of any estimator."""
         candidates = batch.candidates
         divergence = batch.divergence(candidates)
-        terms = self.estimator.terms(candidates.log_weights(self.policy.policy.epsilon), batch.shown)
+        terms = self.estimator.terms(candidates.policy(self.policy.policy.epsilon), batch.shown)
         loss = (kl * divergence - (terms.coefficient * terms.log_chance).sum(dim=1)).mean()
         seen, column = batch.logits.detach(), batch.shown.column.numpy()
         log_each = torch.from_numpy(np.log(np.maximum(batch.each, 1e-300)))

@@ -186,7 +186,8 @@ class ReplayedPolicy:
         logits, prior, each = self._candidates(learning, rows)
         column = shown_columns(rows["article_id"].astype(np.int64), rows["head_id"].astype(np.int64))
         logged = Logged(
-            log_weight=torch.from_numpy(rows["log_weight"]),
+            inclusion=torch.from_numpy(rows["inclusion"]),
+            first=torch.from_numpy(rows["first"]),
             time=torch.from_numpy(rows["time"]),
             slot_propensity=torch.from_numpy(rows["slot_propensity"]),
             slot_marginal=torch.from_numpy(rows["slot_marginal"]),

@@ -34,10 +34,13 @@ def cascade_dr(rho: npt.ArrayLike, r: npt.ArrayLike, q: npt.ArrayLike, q_pi: npt
 
 
 def slot_expectation(total: npt.ArrayLike, weight: npt.ArrayLike, q_shown: npt.ArrayLike) -> Doubles:
-    """``E_{a ~ q_k^pi}[Q_k(a)]`` of every slot, O(K^2) a visit: the sum over the live articles less those above.
+    """``E[Q_k(a)]`` of every slot, O(K^2) a visit: the sum over the live articles less those above.
+
+    Of an article drawn in proportion to weights w from what is left: the target's softmax in a visit that does not
+    explore, 1 / N in one that does. :func:`mixed_expectation` is that of both.
 
     Args:
-        total: ``sum over live a of w_a Q_k(a)``, float64 (n, K), w the target's draw weights.
+        total: ``sum over live a of w_a Q_k(a)``, float64 (n, K).
         weight: w of the logged articles, float64 (n, K); 0 at padding.
         q_shown: ``Q_k(a_j)``: the value that the article of slot j would have at slot k, float64 (n, K, K) [k, j].
 
@@ -55,3 +58,28 @@ def slot_expectation(total: npt.ArrayLike, weight: npt.ArrayLike, q_shown: npt.A
     expected: Doubles = np.zeros_like(sums)
     np.divide(sums - taken, left, out=expected, where=left > 1e-12)
     return expected
+
+
+def mixed_expectation(
+    kept: npt.ArrayLike,
+    total: npt.ArrayLike,
+    weight: npt.ArrayLike,
+    total_live: npt.ArrayLike,
+    weight_live: npt.ArrayLike,
+    q_shown: npt.ArrayLike,
+) -> Doubles:
+    """``E_{a ~ q_k^pi}[Q_k(a)]`` under a policy of which a visit explores with chance epsilon, float64 (n, K).
+
+    Args:
+        kept: chance that the visit does not explore, given the articles above (``kept_share``), float64 (n, K).
+        total: ``sum of p_a Q_k(a)``, p the target's softmax, float64 (n, K).
+        weight: p of the logged articles, float64 (n, K); 0 at padding.
+        total_live: mean of ``Q_k`` over the live articles, float64 (n, K).
+        weight_live: 1 / N, float64 (n, K); 0 at padding.
+        q_shown: as in :func:`slot_expectation`.
+    """
+    share = of_slots(kept, "kept")
+    from_softmax = slot_expectation(total, weight, q_shown)
+    explored = slot_expectation(total_live, weight_live, q_shown)
+    mixed: Doubles = share * from_softmax + (1.0 - share) * explored
+    return mixed

@@ -14,8 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from feedgym.agents.ope import LoggedSlates, ModelValues, TargetPropensities, slot_expectation
-from feedgym.agents.slate_policy import Draw, draw_slates, slate_chances, slate_marginals
+from feedgym.agents.ope import LoggedSlates, ModelValues, TargetPropensities, mixed_expectation
+from feedgym.agents.slate_policy import (
+    Draw,
+    columns_in_shortlist,
+    draw_slates,
+    kept_share,
+    slate_chances,
+    slate_marginals,
+)
 from feedgym.env.arrays import AnyArray, Doubles, Floats, Ints, rows_of
 from feedgym.env.noise import Noise
 from feedgym.env.readers import CascadeReader, NewsReader, NewsReaderConfig, SlateView
@@ -44,10 +51,16 @@ def reader_models(config: NewsReaderConfig, centers: Floats) -> dict[str, NewsRe
 class Scored:
     """What the reward model is fed with, for one target."""
 
-    weight: Doubles
-    """The target's draw weights of the logged articles, (n, K)."""
+    kept: Doubles
+    """Chance that its visit does not explore, given the logged articles above, (n, K)."""
+    p: Doubles
+    """The target's softmax of the logged articles, (n, K)."""
     mean: Doubles
-    """Mean score under the target's draw weights, (n,)."""
+    """Mean score under that softmax, (n,)."""
+    explored: Doubles
+    """Mean score of the live articles, (n,)."""
+    num_live: Ints
+    """N, (n,)."""
     at_position: Doubles
     """Mean score of what the target's slates have at each position, (n, K)."""
 
@@ -120,7 +133,14 @@ def draw(
         for name in truths
     }
     scored = {
-        name: Scored(draw_weight_of(columns["slot_propensity", name]), columns["mean", name], truth.score[visits])
+        name: Scored(
+            kept=columns["kept", name],
+            p=columns["p", name],
+            mean=columns["mean", name],
+            explored=columns["explored", LOGGER],
+            num_live=columns["num_live", LOGGER],
+            at_position=truth.score[visits],
+        )
         for name, truth in truths.items()
     }
     return Drawn(log, {kind: columns["reward", kind] for kind in models}, targets, columns["score", LOGGER], scored)
@@ -149,8 +169,11 @@ def _draw_tick(
     for name in (LOGGER, *targets):
         chances = propensities(tick.choices[name].rows(row), slates)
         found |= {(chance, name): values for chance, values in zip(CHANCES, chances, strict=True)}
+    found["explored", LOGGER] = tick.score.mean(axis=1, dtype=np.float64)[row]
     for name in targets:
-        found["mean", name] = _mean_score(tick, tick.choices[name].rows(row), row)
+        choice = tick.choices[name].rows(row)
+        found["kept", name] = kept_share(slates, choice)
+        found["p", name], found["mean", name] = _softmax_of(tick, choice, slates, row)
     view = SlateView(states.archive, slates, np.ones(slates.shape, dtype=np.bool_), tick.now)
     for kind, model in models.items():
         # Draws are keyed by their number in this log: each has luck of its own, the same for all kinds.
@@ -168,24 +191,16 @@ def propensities(choice: Draw, slates: Ints) -> Doubles:
     return np.stack([slot, np.minimum(found.slot_marginal, 1.0), np.minimum(found.inclusion, 1.0)])
 
 
-def draw_weight_of(slot: Doubles) -> Doubles:
-    """``w`` of shown articles from slot propensities (n, K): ``w_k = q_k (1 - w_1 - .. - w_{k-1})``."""
-    left = np.cumprod(1.0 - slot, axis=1)  # 1 - W_{k+1} = (1 - W_k)(1 - q_k)
-    before = np.concatenate([np.ones((len(slot), 1)), left[:, :-1]], axis=1)
-    weight: Doubles = slot * before
-    return weight
-
-
-def _mean_score(tick: TickStates, choice: Draw, row: Ints) -> Doubles:
-    """Mean score of an article drawn once, (b,): ``sum over live a of w_a s_a``."""
+def _softmax_of(tick: TickStates, choice: Draw, slates: Ints, row: Ints) -> tuple[Doubles, Doubles]:
+    """The softmax of what slates show, (b, K), and the mean score under it, (b,)."""
     listed = choice.shortlist >= 0
     logits = np.where(listed, choice.logits, -np.inf)
     chance = np.exp(logits - logits.max(axis=1, keepdims=True))
     chance /= chance.sum(axis=1, keepdims=True)
     score = tick.score[row[:, None], np.where(listed, tick.columns(choice.shortlist), 0)]
-    explored = tick.score.mean(axis=1, dtype=np.float64)[row]
-    mean: Doubles = choice.epsilon * explored + (1.0 - choice.epsilon) * (chance * score).sum(axis=1)
-    return mean
+    place = columns_in_shortlist(slates, choice.shortlist)
+    shown = np.where(place >= 0, np.take_along_axis(chance, np.maximum(place, 0), axis=1), 0.0)
+    return shown, (chance * score).sum(axis=1)
 
 
 def truth_of(states: States, models: Mapping[str, NewsReader], name: str, num_slates: int, seed: int) -> Truth:
@@ -240,6 +255,12 @@ class RewardModel:
         below = np.cumsum(expected[:, ::-1], axis=1)[:, ::-1] - expected  # (n, K): positions after k
         # [k, j]: the article of slot j, had it stood in slot k.
         shown = (self.intercept + below)[:, :, None] + self.slope[:, None] * score[:, None, :]
-        total = self.intercept + self.slope * target.mean[:, None] + below
-        q_pi = slot_expectation(total, target.weight, shown)
+        q_pi = mixed_expectation(
+            target.kept,
+            self.intercept + self.slope * target.mean[:, None] + below,
+            target.p,
+            self.intercept + self.slope * target.explored[:, None] + below,
+            np.broadcast_to(1.0 / target.num_live[:, None], target.p.shape),
+            shown,
+        )
         return ModelValues(q=alone + below, q_pi=q_pi, slot_q=alone, slot_q_pi=expected)

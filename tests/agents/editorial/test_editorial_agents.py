@@ -135,7 +135,7 @@ def test_rules_are_settings_from_the_command_line_and_from_python() -> None:
 
 @pytest.mark.parametrize(("rules", "known"), [("exclude(topic=3)", True), ("cap(topic,1)", False)])
 def test_the_log_keeps_what_is_exact(rules: str, known: bool, tmp_path: Path) -> None:
-    run(RunConfig(agent=f"popular:rules={rules}", readers=20, days=0.5), tmp_path / "run")
+    run(RunConfig(agent=f"popular:rules={rules}", readers=20, days=0.5, log_marginals=True), tmp_path / "run")
     found = list(LogReader(tmp_path / "run").visits())
     shown = np.concatenate([c["article_id"] for c in found]) >= 0
     for name in ("slot_marginal", "inclusion"):

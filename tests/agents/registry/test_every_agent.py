@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from feedgym.agents import AGENTS, Agent, AgentPlan, make_agent
+from feedgym.agents.slate_policy import Served
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
+from helpers.chances import binomial_interval
 from helpers.driving import drive, served_bytes
 from helpers.inside import replay_of
 from helpers.resuming import check_resuming, no_global_luck
@@ -32,10 +34,28 @@ def test_a_day_of_live_articles_only(name: str) -> None:
     for served, _ in run:
         np.testing.assert_allclose(np.log(served.slot_propensity).sum(axis=1), served.log_propensity, atol=1e-9)
         assert served.num_live > 100
+    check_share_explored(name, [served for served, _ in run])
     if name in LEARNED:
         assert run[-1][0].policy_version == 3  # at hours 6, 12 and 18
         assert np.isfinite(agent.metrics()["loss"])
         assert agent.metrics() == {}
+
+
+def check_share_explored(name: str, run: list[Served]) -> None:
+    """Epsilon is the share of visits that explore, and all others show what retrieval brought."""
+    sampled = [served for served in run if not np.any(served.greedy)]
+    if not sampled:
+        assert not any(served.explored.any() for served in run)
+        return
+    explored = np.concatenate([served.explored for served in sampled])
+    outside = np.concatenate([((served.article_id >= 0) & ~served.in_shortlist).any(axis=1) for served in sampled])
+    epsilon = 1.0 if name == "random" else 0.05
+    assert all(np.all(served.epsilon == epsilon) for served in sampled)
+    low, high = binomial_interval(len(explored), epsilon)
+    assert low <= explored.sum() <= high
+    assert not outside[~explored].any()
+    # Of some 800 live articles a shortlist holds 100.
+    assert outside[explored].mean() > 0.5
 
 
 SITES = {

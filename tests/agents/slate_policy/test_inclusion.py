@@ -1,6 +1,5 @@
 """Inclusion probabilities and slot marginals against enumeration and known values (docs/mathematics.md 10.2)."""
 
-from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from feedgym.agents.slate_policy.inclusion import (
 )
 from feedgym.agents.slate_policy.slates import inclusion_probability as published_name
 from feedgym.agents.slate_policy.slates import sample_slates
+from helpers.plain.policy import plain_marginals, plain_softmax
 
 TOY: dict[str, Any] = {
     "logits": np.array([[1.0, 0.2, -0.5, 0.7]]),
@@ -29,67 +29,47 @@ TOY: dict[str, Any] = {
 ARTICLES = [1, 3, 4, 6, 0]
 
 
-def weights(logits: list[float], listed: list[int], live: int, epsilon: float) -> np.ndarray:
-    """Plain draw weights of articles 0 .. live - 1."""
-    w = np.full(live, epsilon / live)
-    if listed:
-        p = np.exp(np.array(logits) - max(logits))
-        w[listed] += (1 - epsilon) * p / p.sum()
-    return w
-
-
-def enumerated(w: np.ndarray, slate_size: int) -> np.ndarray:
-    """m_k(a), (N, K), from all slates."""
-    m = np.zeros((len(w), slate_size))
-    for slate in permutations(range(len(w)), slate_size):
-        chance, left = 1.0, w.sum()
-        for a in slate:
-            if w[a] == 0:
-                chance = 0.0
-                break
-            chance *= w[a] / left
-            left -= w[a]
-        if chance:
-            m[list(slate), range(slate_size)] += chance
-    return m
-
-
 def test_published_values_of_the_toy() -> None:
+    expected = [0.876907609, 0.712668645, 0.427437176, 0.832986570, 0.0375]
     inclusion = inclusion_probability([ARTICLES], **TOY)[0]
-    assert inclusion == pytest.approx([0.884775572, 0.662826040, 0.403230140, 0.817355797, 0.057953113], rel=1e-5)
-    # Four tail articles alike, so the sum over all live ones is K.
+    assert inclusion == pytest.approx(expected, rel=1e-5)
+    # Four articles outside the shortlist alike, so the sum over all live ones is K.
     assert inclusion[:4].sum() + 4 * inclusion[4] == pytest.approx(3.0, rel=1e-5)
     second = [slot_marginal([[2 if a != 2 else 5, a]], **TOY)[0, 1] for a in ARTICLES]
-    assert second == pytest.approx([0.301460505, 0.214227361, 0.124758156, 0.289721944, 0.017458008], rel=1e-5)
+    assert second == pytest.approx([0.301011061, 0.222367281, 0.127277586, 0.299344072, 0.0125], rel=1e-5)
     third = [slot_marginal([[2, 5, a]], **TOY)[0, 2] for a in ARTICLES]
-    assert third == pytest.approx([0.197878239, 0.268527360, 0.182758529, 0.238855454, 0.027995104], rel=1e-5)
+    assert third == pytest.approx([0.190459719, 0.310230045, 0.204446136, 0.244864101, 0.0125], rel=1e-5)
     first = slot_marginal([[1]], **TOY)[0, 0]
     assert first == pytest.approx(0.385436829, rel=1e-5)
     fine = inclusion_probability([ARTICLES], **TOY, nodes=64)[0]
-    assert fine == pytest.approx([0.884775572, 0.662826040, 0.403230140, 0.817355797, 0.057953113], rel=1e-7)
+    assert fine == pytest.approx(expected, rel=1e-8)
+    target = inclusion_probability([ARTICLES], **{**TOY, "logits": np.array([[0.0, 0.7, 0.5, 0.7]])}, nodes=64)[0]
+    assert target == pytest.approx([0.544278941, 0.786686060, 0.732348940, 0.786686060, 0.0375], rel=1e-8)
 
 
 def test_published_time_and_the_cheap_version() -> None:
     time = inclusion_time(Draw.of(**TOY))
-    assert time == pytest.approx([5.57573755], abs=1e-7)
-    w = weights([1.0, 0.2, -0.5, 0.7], [1, 3, 4, 6], 8, 0.1)
-    assert cheap_inclusion(w[None], time).sum() == pytest.approx(3.0, rel=1e-12)
+    assert time == pytest.approx([6.793611334], abs=1e-9)
+    p = plain_softmax(TOY["logits"][0], TOY["shortlist"][0])
+    log_p = np.log([[p.get(a, 1e-300) for a in range(8)]])
+    assert cheap_inclusion(log_p, time, 0.1, 3 / 8).sum() == pytest.approx(3.0, rel=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("spread", "expected", "tail", "time"),
+    ("spread", "expected", "time"),
     [
-        (1.5, [0.15550323, 0.061533568, 0.0083819348, 0.0025615138], 0.00010491381, 10.545886857),
-        (3.0, [0.22743742, 0.035778499, 0.00073419293, 0.00016268370], 0.00010777633, 10.863678868),
+        (1.5, [0.155676077, 0.0617662140, 0.00842070897, 0.00256993308], 10.609433577),
+        (3.0, [0.227864626, 0.0360527607, 0.000731965655, 0.000155394600], 10.970636302),
+        (8.0, [0.368304827, 0.00261046445, 0.000100050206, 0.000100000076], 11.782802798),
     ],
 )
-def test_published_values_at_real_size(spread: float, expected: list[float], tail: float, time: float) -> None:
+def test_published_values_at_real_size(spread: float, expected: list[float], time: float) -> None:
     logits = spread * np.sqrt(2.0) * np.cos(np.arange(200.0))[None]
     shortlist = np.arange(200)[None]
     # j indexes z_j as published: articles 0 .. 3.
     found = inclusion_probability([[0, 1, 2, 3, 4999]], logits, shortlist, 5000, 0.05, 10)[0]
     assert found[:4] == pytest.approx(expected, rel=1e-6)
-    assert found[4] == pytest.approx(tail, rel=1e-6)
+    assert found[4] == pytest.approx(0.0001, rel=1e-12)
     assert inclusion_time(Draw.of(logits, shortlist, 5000, 0.05, 10)) == pytest.approx([time], abs=1e-8)
 
 
@@ -104,9 +84,7 @@ def test_published_values_at_real_size(spread: float, expected: list[float], tai
 )
 def test_enumeration(live: int, listed: int, slate_size: int, epsilon: float, spread: float, seed: int) -> None:
     listed, slate_size = min(listed, live), min(slate_size, live)
-    if epsilon == 0.0:
-        listed = max(listed, slate_size)
-    elif epsilon < 1.0:
+    if epsilon < 1.0:
         listed = max(listed, 1)
     rng = np.random.default_rng(seed)
     logits, ids = spread * rng.standard_normal(listed), rng.permutation(live)[:listed]
@@ -116,7 +94,7 @@ def test_enumeration(live: int, listed: int, slate_size: int, epsilon: float, sp
     every = np.tile(np.arange(live), (2, 1))
     found = inclusion_probability(every, z, shortlist, live, epsilon, slate_size)
     for row, order in enumerate((logits, logits[::-1])):
-        m = enumerated(weights(order.tolist(), ids.tolist(), live, epsilon), slate_size)
+        m = plain_marginals(plain_softmax(order.tolist(), ids.tolist()), range(live), epsilon, slate_size)
         np.testing.assert_allclose(found[row], m.sum(axis=1), rtol=1e-6, atol=1e-15)
         shown = rng.permutation(live)[:slate_size]
         slots = slot_marginal(np.stack([shown] * 2), z, shortlist, live, epsilon, slate_size)[row]
@@ -135,8 +113,8 @@ def test_sampled_slates_show_articles_as_often_as_stated() -> None:
     assert stated.sum() == pytest.approx(5.0, rel=1e-6)
     assert np.abs(error).max() < 4.0
     # Draws with replacement, as published for top-K REINFORCE, are another policy.
-    w = weights(logits.tolist(), shortlist.tolist(), live, 0.1)
-    replaced = 1 - (1 - w) ** 5
+    p = plain_softmax(logits.tolist(), shortlist.tolist())
+    replaced = 1 - (1 - np.array([0.1 / live + 0.9 * p.get(a, 0.0) for a in range(live)])) ** 5
     assert np.abs((count - draws * replaced) / np.sqrt(draws * replaced * (1 - replaced))).max() > 10.0
 
 
@@ -144,15 +122,15 @@ def test_near_certain_articles_are_not_lost_to_cancellation() -> None:
     """A peaked softmax: taking the top article out of the count by division would lose all digits."""
     logits = np.array([[30.0, 28.0, 27.0, 0.0, -1.0]])
     shortlist = np.arange(5)[None]
-    m = enumerated(weights(logits[0].tolist(), [0, 1, 2, 3, 4], 7, 0.2), 3)
+    m = plain_marginals(plain_softmax(logits[0].tolist(), range(5)), range(7), 0.2, 3)
     found = inclusion_probability([np.arange(7)], logits, shortlist, 7, 0.2, 3)[0]
     np.testing.assert_allclose(found, m.sum(axis=1), rtol=1e-6)
 
 
-def plain_marginals(w: np.ndarray, article: int, slate_size: int) -> np.ndarray:
-    """m_k of one article, (K,): all others counted one by one at 1,500 times, trapezoids in log t."""
+def counted(w: np.ndarray, article: int, slate_size: int) -> np.ndarray:
+    """m_k of one article in a race, (K,): all others counted one by one at 1,500 times, trapezoids in log t."""
     others = np.delete(w, article)
-    lowest = np.sort(others[others > 0])[-slate_size - 1]
+    lowest = np.sort(others[others > 0])[-min(slate_size + 1, len(others))]
     v = np.linspace(np.log(1e-10), np.log(60.0 * slate_size / lowest), 1500)
     t = np.exp(v)
     count = np.zeros((slate_size, len(t)))
@@ -170,6 +148,8 @@ def plain_marginals(w: np.ndarray, article: int, slate_size: int) -> np.ndarray:
         (300, 200, 10, 0.05, 4.0),
         (300, 200, 10, 0.05, 8.0),
         (300, 200, 10, 0.003, 8.0),
+        (800, 100, 8, 0.05, 8.0),
+        (800, 100, 8, 0.05, 16.0),
         (300, 100, 10, 0.0, 4.0),
         (300, 100, 2, 0.05, 8.0),
         (300, 100, 1, 0.05, 4.0),
@@ -187,8 +167,10 @@ def test_peaked_and_long_slates_against_plain_counting(
     asked = [best[0], best[1], best[5], best[11]]
     if epsilon > 0:
         asked.append(np.setdiff1d(np.arange(live), ids)[0])
-    w = weights(logits.tolist(), ids.tolist(), live, epsilon)
-    plain = np.array([plain_marginals(w, a, slate_size) for a in asked])
+    softmax = plain_softmax(logits.tolist(), ids.tolist())
+    w = np.array([softmax.get(a, 0.0) for a in range(live)])
+    raced = np.array([counted(w, a, slate_size) if w[a] else np.zeros(slate_size) for a in asked])
+    plain = (1 - epsilon) * raced + epsilon / live
     policy = (logits[None], ids[None], live, epsilon, slate_size)
     found = inclusion_probability([asked], *policy)[0]
     np.testing.assert_allclose(found, plain.sum(axis=1), rtol=1e-7)
@@ -220,10 +202,11 @@ def test_sixteen_nodes_are_not_enough_where_logits_are_far_apart() -> None:
 
 def test_long_slates_do_not_underflow() -> None:
     """e^-t, the chance that nobody has arrived, is below the smallest double when the slate fills up."""
-    z, shortlist = np.random.default_rng(2).standard_normal((1, 100)), np.arange(100)[None]
-    for live, size in ((200_000, 1200), (900, 850)):
-        found = inclusion_probability([[*range(100), live - 1]], z, shortlist, live, 0.3, size)[0]
-        assert found[:100].sum() + (live - 100) * found[100] == pytest.approx(size, rel=1e-8)
+    rng = np.random.default_rng(2)
+    for listed, size in ((1_300, 1200), (900, 850)):
+        z, shortlist = rng.standard_normal((1, listed)), np.arange(listed)[None]
+        found = inclusion_probability([range(listed)], z, shortlist, listed, 0.3, size)[0]
+        assert found.sum() == pytest.approx(size, rel=1e-7)
 
 
 def test_one_pass_gives_what_the_single_functions_give() -> None:
@@ -248,8 +231,8 @@ def test_pure_exploration_has_a_closed_form() -> None:
     found = slate_marginals([[3, 9, 5]], Draw.of(nothing, none, 40, 1.0, 3))
     assert found.slot_marginal.tolist() == [[1 / 40] * 3]
     assert found.inclusion.tolist() == [[3 / 40] * 3]
-    assert found.inclusion_time[0] == pytest.approx(-40 * np.log1p(-3 / 40), rel=1e-9)
     nearly = slate_marginals([[3, 9, 5]], Draw.of(np.zeros((1, 40)), np.arange(40)[None], 40, 0.5, 3))
+    assert nearly.inclusion_time[0] == pytest.approx(-40 * np.log1p(-3 / 40), rel=1e-9)
     assert nearly.slot_marginal[0] == pytest.approx([1 / 40] * 3, rel=1e-7)
     assert nearly.inclusion[0] == pytest.approx([3 / 40] * 3, rel=1e-7)
     # Rows of both kinds in one batch.

@@ -70,8 +70,8 @@ def test_a_shortlist_is_what_they_differ_by() -> None:
     share = mass[:, :20].sum(axis=1) / mass.sum(axis=1)
     shown = batch["article_id"] >= 0
     in_shortlist = (batch["article_id"][:, :, None] == batch["head_id"][:, None, :20]).any(axis=2) & shown
-    # w = eps/N + (1 - eps) p, and p is less by the share.
+    # The first position's chance is eps/N + (1 - eps) p, and p is less by the share.
     uniform = 0.05 / batch["num_live"][:, None]
-    logged = np.exp(batch["log_weight"])
+    logged = batch["first"]
     expected = (uniform + (logged - uniform) * share[:, None]) / logged
     np.testing.assert_allclose(fresh_ratios(agent, "chen")[in_shortlist[shown]], expected[in_shortlist], rtol=5e-3)

@@ -1,4 +1,4 @@
-"""What an agent hands over with its slates: draw weights, marginals, whatever way they are worked out."""
+"""What an agent hands over with its slates: what they were drawn from, marginals, however these are worked out."""
 
 import dataclasses
 from typing import Any
@@ -8,7 +8,8 @@ import pytest
 
 from feedgym.agents.slate_policy.inclusion import inclusion_probability, slate_marginals
 from feedgym.agents.slate_policy.policy import PolicyConfig, serve
-from feedgym.agents.slate_policy.served import Served, marginals_of
+from feedgym.agents.slate_policy.served import Served, marginals_of, times_of
+from feedgym.agents.slate_policy.softmax import columns_in_shortlist
 
 RNG = np.random.default_rng(0)
 
@@ -20,20 +21,25 @@ def served(visits: int, listed: int, live: int, *, slate_size: int = 4, **policy
     return serve(RNG, config, config.draw(logits, shortlist, live, slate_size), np.arange(live), 0)
 
 
-def test_draw_weights_are_those_that_the_slots_follow() -> None:
+def test_what_a_log_keeps_says_the_softmax() -> None:
     slates = served(50, 8, 30, epsilon=0.3)
-    before = np.cumsum(slates.draw_weight, axis=1) - slates.draw_weight
-    np.testing.assert_allclose(slates.slot_propensity * (1 - before), slates.draw_weight, rtol=1e-12)
-    np.testing.assert_allclose(slates.draw_weight[~slates.in_shortlist], 0.3 / 30, rtol=1e-12)
+    column = columns_in_shortlist(slates.article_id, slates.draw.shortlist)
+    p = np.exp(slates.draw.logits)
+    p /= p.sum(axis=1, keepdims=True)
+    listed = column >= 0
+    assert listed.tolist() == slates.in_shortlist.tolist()
+    assert not listed.all()
+    expected = np.where(listed, np.take_along_axis(p, np.maximum(column, 0), axis=1), 0.0)
+    np.testing.assert_allclose(np.exp(slates.log_p), expected, rtol=1e-12)
+    assert slates.num_explored == 4 * slates.explored.sum() > 0
 
 
-def test_draw_weights_keep_their_digits_where_one_minus_the_rest_has_none() -> None:
-    logits, shortlist = np.array([[60.0, 0.0, -1.0]]), np.array([[0, 1, 2]])
-    config = PolicyConfig(epsilon=0.0)
-    slates = serve(RNG, config, config.draw(logits, shortlist, 3, 3), np.arange(3), 0)
-    assert slates.article_id[0, 0] == 0
-    second = slates.article_id[0, 1]
-    assert slates.log_weight[0, 1] == pytest.approx(logits[0, second] - 60.0, rel=1e-12)
+def test_cheap_chances_are_near_the_exact_ones_and_sum_to_the_slate() -> None:
+    slates = served(200, 100, 800, slate_size=8, epsilon=0.1)
+    np.testing.assert_allclose(slates.chances.inclusion, slates.inclusion, rtol=0.03)
+    np.testing.assert_allclose(slates.chances.time, slates.inclusion_time, rtol=1e-9)
+    first = slates.marginals.slot_marginal[:, 0]
+    np.testing.assert_allclose(slates.chances.first[:, 0], first, rtol=1e-7)
 
 
 def test_marginals_of_several_ticks_are_those_of_each() -> None:
@@ -59,6 +65,7 @@ def test_marginals_of_several_ticks_are_those_of_each() -> None:
         policy = (tick.draw.logits, tick.draw.shortlist, tick.num_live, tick.epsilon, 4)
         total = inclusion_probability(every, *policy).sum(axis=1)
         assert total == pytest.approx(np.full(len(every), min(4.0, tick.num_live)), rel=1e-7)
+        np.testing.assert_allclose(times_of([tick]), tick.inclusion_time, rtol=1e-12)
     assert start == len(together.inclusion_time) == 8
 
 
@@ -66,11 +73,12 @@ def test_what_was_not_drawn_is_certain_and_has_no_time() -> None:
     greedy = served(2, 8, 30, greedy=True)
     assert greedy.inclusion.tolist() == greedy.slot_marginal.tolist() == [[1.0] * 4] * 2
     assert np.isnan(greedy.inclusion_time).all()
-    assert np.isnan(greedy.draw_weight).all()
+    assert np.isnan(greedy.log_normaliser).all()
+    assert greedy.chances.inclusion.tolist() == greedy.chances.first.tolist() == [[1.0] * 4] * 2
+    assert not greedy.explored.any()
     config = PolicyConfig()
     empty = serve(RNG, config, config.draw(np.zeros((2, 1)), np.full((2, 1), -1), 0, 4), np.arange(0), 0)
     assert empty.inclusion.tolist() == [[1.0] * 4] * 2
-    assert empty.draw_weight.tolist() == [[0.0] * 4] * 2
 
 
 def test_marginals_are_worked_out_once_and_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedgym.agents.slate_policy.draw import Draw
-from feedgym.agents.slate_policy.draw_weights import draw_weights
-from feedgym.agents.slate_policy.slates import greedy_slates, sample_slates, slate_log_propensity
+from feedgym.agents.slate_policy.inclusion import slate_marginals
+from feedgym.agents.slate_policy.slates import greedy_slates, kept_share, sample_slates, slate_log_propensity
+from feedgym.agents.slate_policy.softmax import softmax_of
+from helpers.chances import binomial_interval
+from helpers.plain.policy import plain_prefixes, plain_slots, plain_softmax
 
 # The toy of docs/mathematics.md 10.2.
 N, K, EPSILON = 8, 3, 0.1
@@ -36,39 +39,13 @@ def propensity(
     return slate_log_propensity(slates, tile(logits), tile(shortlist), num_live, epsilon)
 
 
-def plain_weights(
-    logits: Sequence[float], shortlist: Sequence[int], live: Sequence[int], epsilon: float
-) -> dict[int, float]:
-    """The slow version: draw weight of every live article; -1 in the shortlist is padding."""
-    listed = {a: z for a, z in zip(shortlist, logits, strict=True) if a >= 0}
-    top = max(listed.values(), default=0.0)
-    total = math.fsum(math.exp(z - top) for z in listed.values())
-    return {
-        a: epsilon / len(live) + ((1 - epsilon) * math.exp(listed[a] - top) / total if a in listed else 0.0)
-        for a in live
-    }
-
-
-def plain_slots(slate: Sequence[int], weights: dict[int, float]) -> list[float]:
-    """The slow version: sequential draws over all live articles, renormalising what is left before each."""
-    left, slots = dict(weights), []
-    for article in slate:
-        remaining = math.fsum(left.values())
-        if article == -1:
-            slots.append(1.0 if remaining == 0 else 0.0)
-        else:
-            weight = left.pop(article, 0.0)
-            slots.append(weight / remaining if weight > 0 else 0.0)
-    return slots
-
-
-def test_weights() -> None:
-    weights = draw_weights(Draw.of([LOGITS], [SHORTLIST], N, EPSILON, 1))
-    np.testing.assert_allclose(
-        np.exp(weights.log_listed[0]), [0.385436829, 0.180071319, 0.095713454, 0.288778398], **EXACT
-    )
-    np.testing.assert_allclose(np.exp(weights.log_tail), [0.0125], **EXACT)
-    assert weights.tail_count == [4]
+def test_softmax() -> None:
+    softmax = softmax_of(Draw.of([LOGITS], [SHORTLIST], N, EPSILON, 1))
+    weight = np.exp(LOGITS)
+    np.testing.assert_allclose(np.exp(softmax.log_p[0]), weight / weight.sum(), rtol=1e-14)
+    np.testing.assert_allclose(softmax.log_normaliser, [np.log(weight.sum())], rtol=1e-14)
+    np.testing.assert_allclose(np.exp([softmax.log_keep[0], softmax.log_explore[0]]), [0.9, 0.1], rtol=1e-14)
+    assert softmax.num_live == [N]
 
 
 def test_the_propensities_of_all_slates_sum_to_one() -> None:
@@ -79,15 +56,27 @@ def test_the_propensities_of_all_slates_sum_to_one() -> None:
 
 
 def test_joint_and_slots() -> None:
-    log_propensity, slot = propensity([(1, 3, 0), (6, 1, 4)], LOGITS, SHORTLIST)
-    np.testing.assert_allclose(log_propensity, [-5.729385252, -3.079580502], **EXACT)
-    np.testing.assert_allclose(np.log(slot[0]), [-0.953377968, -1.227558736, -3.548448548], **EXACT)
+    log_propensity, slot = propensity([(6, 1, 4), (1, 3, 6), (1, 3, 0), (0, 2, 5)], LOGITS, SHORTLIST)
+    expected = [-2.898412329, -2.392279280, -8.119696253, -8.119696253]
+    np.testing.assert_allclose(log_propensity, expected, **EXACT)
+    np.testing.assert_allclose(
+        np.log(slot),
+        [
+            [-1.242095674, -0.547793769, -1.108522886],
+            [-0.953377968, -1.163931405, -0.274969908],
+            [-0.953377968, -1.163931405, -6.002386881],
+            [-4.382026635, -1.945910149, -1.791759469],
+        ],
+        **EXACT,
+    )
     assert log_propensity.dtype == slot.dtype == np.float64
 
 
 def test_a_logged_slate_under_a_new_policy() -> None:
-    log_propensity, _ = propensity([(1, 3, 0), (6, 1, 4), (3, 7, 1)], TARGET_LOGITS, TARGET_SHORTLIST)
-    np.testing.assert_allclose(log_propensity, [-6.832449403, -7.559760439, -3.259822781], **EXACT)
+    own, _ = propensity([(6, 1, 4), (1, 3, 6)], TARGET_LOGITS, SHORTLIST)
+    np.testing.assert_allclose(own, [-3.630307540, -3.627084570], **EXACT)
+    other, _ = propensity([(3, 7, 1)], TARGET_LOGITS, TARGET_SHORTLIST)
+    np.testing.assert_allclose(other, [-3.110835754], **EXACT)
 
 
 @pytest.mark.parametrize("temperature", [0.02, 0.002])
@@ -148,12 +137,16 @@ def test_sampled_slates_state_their_propensity_under_sequential_draws(case: dict
     slates = sample_slates(**case)
     live, shortlist, logits = case["live_ids"].tolist(), case["shortlist"], case["logits"]
     for b, slate in enumerate(slates.article_id.tolist()):
-        weights = plain_weights(logits[b].tolist(), shortlist[b].tolist(), live, case["epsilon"][b])
-        slots = plain_slots(slate, weights)
+        p, epsilon = plain_softmax(logits[b].tolist(), shortlist[b].tolist()), case["epsilon"][b]
+        slots = plain_slots(slate, p, live, epsilon)
         np.testing.assert_allclose(slates.slot_propensity[b], slots, rtol=1e-9)
         np.testing.assert_allclose(slates.log_propensity[b], np.log(slots).sum(), rtol=1e-9, atol=1e-12)
         shown = [a for a in slate if a >= 0]
-        assert len(set(shown)) == len(shown) == min(len(slate), sum(w > 0 for w in weights.values()))
+        assert min(slots) > 0
+        available = len(live) if slates.explored[b] else sum(w > 0 for w in p.values())
+        assert len(set(shown)) == len(shown) == min(len(slate), available)
+        assert slates.explored[b] <= (epsilon > 0)
+        assert slates.explored[b] >= (epsilon == 1)
         assert slates.in_shortlist[b].tolist() == [a >= 0 and a in shortlist[b] for a in slate]
         expected = [logits[b, shortlist[b] == a][0] if a >= 0 and a in shortlist[b] else np.nan for a in slate]
         np.testing.assert_array_equal(slates.logit[b], expected)
@@ -172,10 +165,8 @@ def test_logged_slates_have_the_propensity_of_sequential_draws(case: dict[str, A
         slates, case["logits"], case["shortlist"], np.full(num_rows, len(live)), case["epsilon"]
     )
     for b in range(num_rows):
-        weights = plain_weights(
-            case["logits"][b].tolist(), case["shortlist"][b].tolist(), live.tolist(), case["epsilon"][b]
-        )
-        slots = plain_slots(slates[b].tolist(), weights)
+        p = plain_softmax(case["logits"][b].tolist(), case["shortlist"][b].tolist())
+        slots = plain_slots(slates[b].tolist(), p, live.tolist(), case["epsilon"][b])
         np.testing.assert_allclose(slot[b], slots, rtol=1e-9)
         if min(slots) > 0:
             np.testing.assert_allclose(log_propensity[b], np.log(slots).sum(), rtol=1e-9, atol=1e-12)
@@ -221,24 +212,23 @@ def test_impossible_slates_have_propensity_zero_without_a_warning() -> None:
 
 def test_more_positions_than_articles_are_padded() -> None:
     rng = np.random.default_rng(0)
-    slates = sample_slates(rng, np.zeros((20, 1)), np.full((20, 1), 7), np.array([7, 3]), 4, 0.5)
+    slates = sample_slates(rng, np.zeros((20, 2)), np.full((20, 2), (7, 3)), np.array([7, 3]), 4, 0.5)
     assert np.all(np.sort(slates.article_id[:, :2]) == [3, 7])
     assert np.all(slates.article_id[:, 2:] == -1)
     assert np.all(slates.slot_propensity[:, 1:] == 1)
     assert np.all(np.isnan(slates.logit[:, 2:]))
     assert not slates.in_shortlist[:, 2:].any()
-    again, slot = slate_log_propensity(slates.article_id, np.zeros((20, 1)), np.full((20, 1), 7), 2, 0.5)
+    again, slot = slate_log_propensity(slates.article_id, np.zeros((20, 2)), np.full((20, 2), (7, 3)), 2, 0.5)
     np.testing.assert_array_equal(again, slates.log_propensity)
     np.testing.assert_array_equal(slot, slates.slot_propensity)
 
 
-def test_a_row_without_a_tail_shares_a_batch_with_one_that_has_it() -> None:
-    """Both rows get as many tail columns in the race as the longer tail needs."""
-    shortlist = np.tile([[4, 2, 9], [4, -1, -1]], (200, 1))
-    slates = sample_slates(np.random.default_rng(0), np.zeros((400, 3)), shortlist, np.array([2, 4, 9]), 3, 0.9)
-    assert np.all(np.sort(slates.article_id, axis=1) == [2, 4, 9])
-    assert slates.in_shortlist[::2].all()
-    assert np.all(slates.in_shortlist[1::2].sum(axis=1) == 1)
+def test_a_short_shortlist_is_padded_unless_the_visit_explores() -> None:
+    slates = sample_slates(np.random.default_rng(0), np.zeros((400, 1)), np.full((400, 1), 7), np.arange(9), 3, 0.5)
+    assert 0.4 < slates.explored.mean() < 0.6
+    assert np.all(slates.article_id[~slates.explored] == [7, -1, -1])
+    assert np.all(slates.article_id[slates.explored] >= 0)
+    np.testing.assert_allclose(slates.log_propensity[~slates.explored], math.log(0.5), rtol=1e-12)
 
 
 def test_without_exploration_a_short_shortlist_is_padded() -> None:
@@ -255,6 +245,39 @@ def test_minus_infinity_leaves_an_article_to_exploration() -> None:
     assert propensity([(5, 7, 6)], logits, shortlist, num_live=10, epsilon=0.0)[0] == -np.inf
     padded, _ = propensity([(5, 7, -1)], logits, shortlist, num_live=10, epsilon=0.0)
     np.testing.assert_allclose(padded, propensity([(5, 7)], (0.0, 1.0), (5, 7), 10, 0.0)[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("slate", [(6, 1, 4), (1, 3, 0), (0, 2, 5), (1, 3, 6)])
+def test_how_likely_a_visit_explores_given_what_stands_above(slate: tuple[int, ...]) -> None:
+    found = kept_share(np.array([slate]), Draw.of([LOGITS], [SHORTLIST], N, EPSILON, K))[0]
+    both, by_softmax, _ = plain_prefixes(slate, plain_softmax(LOGITS, SHORTLIST), range(N), EPSILON)
+    expected = [0.9, *(0.9 * pl / f for pl, f in zip(by_softmax[:2], both[:2], strict=True))]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("spread", [0.5, 2.0, 4.0, 8.0, 16.0])
+def test_epsilon_is_the_share_explored_however_peaked_the_softmax(spread: float) -> None:
+    """With epsilon inside the draw weights the share of positions from outside the shortlist was .816 at 8."""
+    rng, visits, live = np.random.default_rng(20), 20_000, 800
+    logits = spread * rng.standard_normal((visits, 100))
+    shortlist = np.tile(np.arange(100), (visits, 1))
+    slates = sample_slates(rng, logits, shortlist, np.arange(live), 8, 0.05, check=False)
+    low, high = binomial_interval(visits, 0.05)
+    assert low <= slates.explored.sum() <= high
+    assert slates.explored.mean() == pytest.approx(0.05, rel=0.1)
+    outside = ~slates.in_shortlist
+    assert not outside[~slates.explored].any()
+    assert outside[slates.explored].mean() == pytest.approx(700 / 800, abs=0.02)
+
+
+def test_chances_have_floors_whatever_the_logits() -> None:
+    logits, shortlist = (0.0, -400.0, -500.0), (1, 3, 4)
+    draw = Draw.of([logits], [shortlist], N, EPSILON, K)
+    for slate in itertools.permutations(range(N), K):
+        found = slate_marginals([slate], draw)
+        assert found.slot_marginal.min() >= EPSILON / N
+        assert found.inclusion.min() >= EPSILON * K / N
+    assert propensity([(1, 0, 2)], logits, shortlist)[1].min() > 0
 
 
 def test_full_exploration_needs_no_logits() -> None:

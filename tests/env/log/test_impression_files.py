@@ -125,8 +125,8 @@ def test_files_that_are_no_log_are_named(tmp_path: Path) -> None:
         read_impressions(path)
     path.write_bytes(whole)
     newer = pq.read_table(path)
-    pq.write_table(newer.replace_schema_metadata({"feedgym_schema_version": "2"}), path)
-    with pytest.raises(ValueError, match="schema version: got '2', needs 1"):
+    pq.write_table(newer.replace_schema_metadata({"feedgym_schema_version": "3"}), path)
+    with pytest.raises(ValueError, match="schema version: got '3', needs one of 1, 2"):
         read_impressions(path)
     pq.write_table(newer.drop_columns("reward"), path)
     with pytest.raises(ValueError, match=r"needs also \['reward'\]"):

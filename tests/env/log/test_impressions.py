@@ -21,7 +21,8 @@ from helpers.logs.small import CONFIG, SETTINGS, Tick, logged, rows, simulate
 
 DESIGN = (
     "run_id, policy, policy_version, time_hours, slate_made_hours, tick, visit_id, reader_id, visit, session, "
-    "slate_id, position, article_id, shortlist_size, num_live, epsilon, temperature, greedy, in_shortlist, logit, "
+    "slate_id, position, article_id, shortlist_size, num_live, epsilon, temperature, greedy, explored, "
+    "in_shortlist, logit, log_normaliser, "
     "slot_propensity, slot_marginal, inclusion, inclusion_time, log_propensity, clicked, dwell_minutes, subscribed, "
     "reward, hours_to_next_visit, terminated, truncated, device"
 )
@@ -67,6 +68,8 @@ def test_a_run_is_logged_exactly(tmp_path: Path) -> None:
         "position": joined(lambda t: np.tile(np.arange(k), (len(t[0]), 1))),
         "logit": joined(lambda t: t[2].logit.astype(np.float32)),
         "in_shortlist": joined(lambda t: t[2].in_shortlist),
+        "explored": joined(lambda t: t[2].explored),
+        "log_normaliser": joined(lambda t: t[2].log_normaliser),
         "slot_propensity": joined(lambda t: t[2].slot_propensity),
         "log_propensity": joined(lambda t: t[2].log_propensity),
         "clicked": joined(lambda t: t[1].clicks),
@@ -132,7 +135,7 @@ def test_metadata_holds_the_version_and_all_settings(tmp_path: Path) -> None:
     table = read_impressions(tmp_path, columns=["reward"])
     assert config_of(table) == json.loads(json.dumps(SETTINGS))
     assert config_of(table)["feed"]["reward"]["subscription"] == 3.0
-    assert pq.read_schema(tmp_path / "day-0001.parquet").metadata[b"feedgym_schema_version"] == b"1"
+    assert pq.read_schema(tmp_path / "day-0001.parquet").metadata[b"feedgym_schema_version"] == b"2"
 
 
 def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_a_file_that_is_cut_short_or_damaged_gets_a_message(tmp_path: Path) -> N
 def test_both_readers_refuse_a_file_in_the_same_words(tmp_path: Path) -> None:
     table = table_of(write_log(tmp_path, parts=1))
     site = table.replace_schema_metadata(None)
-    later = table.replace_schema_metadata({b"feedgym_schema_version": b"2"})
+    later = table.replace_schema_metadata({b"feedgym_schema_version": b"3"})
     wrong = table.set_column(table.schema.get_field_index("clicked"), "clicked", pa.array(["yes"] * len(table)))
     cases = {
         "schema version": later,

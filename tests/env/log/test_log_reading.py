@@ -54,11 +54,21 @@ def test_versions_and_origins(tmp_path: Path) -> None:
     table = table_of(write_log(tmp_path))
     metadata = dict(table.schema.metadata)
     old = table.replace_schema_metadata(metadata | {b"feedgym_schema_version": b"0"})
-    with pytest.raises(ValueError, match="schema version: got '0', needs 1: write the log anew"):
+    with pytest.raises(ValueError, match="schema version: got '0', needs one of 1, 2: write it anew"):
         LogReader(rewrite(tmp_path, old))
     fewer = table.drop_columns(["inclusion"]).replace_schema_metadata(metadata)
     with pytest.raises(ValueError, match=r"columns: got .*needs also \['inclusion'\]"):
         LogReader(rewrite(tmp_path, fewer))
+    assert LogReader(write_log(tmp_path)).exploration == "visits"
+    first = table.drop_columns(["explored", "log_normaliser"])
+    first = first.replace_schema_metadata(metadata | {b"feedgym_schema_version": b"1"})
+    reader = LogReader(rewrite(tmp_path, first))
+    assert (reader.version, reader.exploration) == (1, "positions")
+    assert np.isnan(all_visits(reader)["log_normaliser"]).all()
+    assert read_impressions(tmp_path, ["explored"])["explored"].null_count == table.num_rows
+    second = first.replace_schema_metadata(metadata)
+    with pytest.raises(ValueError, match=r"needs also \['explored', 'log_normaliser'\]"):
+        LogReader(rewrite(tmp_path, second))
     broken = table.replace_schema_metadata(metadata | {b"feedgym_config": b"[1"})
     with pytest.raises(ValueError, match=r"feedgym_config: got .*needs the settings of a run, as JSON"):
         LogReader(rewrite(tmp_path, broken))

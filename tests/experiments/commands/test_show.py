@@ -21,6 +21,7 @@ SETTINGS: dict[str, Any] = {
     "readers": 40,
     "days": 3.0,
     "tick_hours": 1.0,
+    "log_marginals": True,
     "reward": RewardConfig(click=1.0, subscription=5.0),
 }
 
@@ -58,7 +59,7 @@ def cells(text: str) -> list[list[str]]:
 
 
 def busiest_visit(log: dict[str, np.ndarray[Any, Any]]) -> int:
-    """The visit with most clicks among those with an exploration and a shortlist entry."""
+    """The visit with most clicks among those that show articles of the shortlist and others."""
     ids = np.unique(log["visit_id"])
     of = {i: log["visit_id"] == i for i in ids}
     mixed = [i for i in ids if 0 < log["in_shortlist"][of[i]].mean() < 1 and log["visit"][of[i]][0] > 0]
@@ -74,7 +75,7 @@ def test_a_visit_shows_its_slate_as_logged(
     text = shown(capsys, folder, "--visit", visit)
     assert f"reader {of['reader_id'][0]}, visit number {of['visit'][0] + 1}, " in text
     assert f"N {of['num_live'][0]} live articles, M {of['shortlist_size'][0]} in the shortlist" in text
-    assert "epsilon 0.3, temperature 1\n" in text
+    assert f"epsilon 0.3, temperature 1{', explored: a uniform slate' if of['explored'][0] else ''}\n" in text
     assert "served by recent:epsilon=0.3, version 0" in text
     assert f"log propensity of the slate: {of['log_propensity'][0]:.6f}" in text
     for what, name in (("at its position, whatever stands above", "slot_marginal"), ("on the slate", "inclusion")):
@@ -97,7 +98,7 @@ def test_a_visit_shows_its_slate_as_logged(
         assert row[9] == f"{articles['latent_half_life_hours'][article]:.1f}"
         in_shortlist = bool(of["in_shortlist"][k])
         assert row[10] == (f"{of['logit'][k]:.3f}" if in_shortlist else "-")
-        assert row[11:13] == [f"{of['slot_propensity'][k]:.3g}", "shortlist" if in_shortlist else "exploration"]
+        assert row[11:13] == [f"{of['slot_propensity'][k]:.3g}", "yes" if in_shortlist else "no"]
         assert row[13:] == (["yes", f"{of['dwell_minutes'][k]:.2f}"] if of["clicked"][k] else [])
 
 

@@ -37,7 +37,9 @@ def test_the_truth_beside_what_the_log_earned(logged: Path, tmp_path: Path) -> N
     assert (result.propensities, result.why_unsupported, result.why_not_deployed) == ("logged", None, None)
     # The deployment again, by hand: the same world, towers as they were trained, no more training.
     config = simulated_run(LogReader(logged).config)
-    assert dataclasses.replace(config, agent="popular") == RunConfig(**SETTINGS, agent="popular", evaluate_visits=0)
+    assert dataclasses.replace(config, agent="popular") == RunConfig(
+        **SETTINGS, agent="popular", evaluate_visits=0, log_marginals=True
+    )
     # Of the log's agent nothing is made, whatever module it names.
     assert simulated_run(LogReader(logged).config | {"agent": "os.path"}) == config  # type: ignore[operator]
     feed = make_drive(config).feed

@@ -20,7 +20,7 @@ def with_column(table: pa.Table, name: str, values: Any) -> pa.Table:
 HOSTILE: dict[str, tuple[Any, str]] = {
     "an older schema": (
         lambda t: t.replace_schema_metadata(t.schema.metadata | {b"feedgym_schema_version": b"0"}),
-        "schema version.*got '?0'?, needs 1",
+        "schema version.*got '?0'?, needs one of 1, 2",
     ),
     "foreign": (lambda t: pa.table({"price": [1.0], "day": ["monday"]}), "needs also .*'reader_id'"),
     "chances above 1": (

@@ -1,6 +1,7 @@
 """The editor's view says what plain loops over the log say, goes on from a checkpoint, and comes back in tables."""
 
 import csv
+import dataclasses
 import json
 import math
 from collections import Counter, defaultdict
@@ -44,6 +45,7 @@ def plain_values(
     days: int,
     unfilled: float = 0.0,
     first: int = 120,
+    explored: float = 1.0,
 ) -> Any:
     """``NAMES`` by loops: ``rows`` are impressions in the order of time, with ``time_hours`` and so on.
 
@@ -94,6 +96,7 @@ def plain_values(
         "topic_entropy": sum(entropy) / len(entropy),
         "repeat_share": repeats / followed,
         "unfilled_share": unfilled,
+        "explored_share": explored,
     }
     total = groups["all"]
     for group, (impressions, clicks, reward) in groups.items():
@@ -117,7 +120,9 @@ def test_a_runs_numbers_are_those_of_loops_over_its_log(agent: str, tmp_path: Pa
     assert run.editor is not None
     values = run.editor["values"]
     assert set(values) == set(NAMES)
-    assert values == pytest.approx(plain_values(rows, articles, 1.0, 3), rel=1e-6)
+    explored = sum(row["explored"] for row in rows) / len(rows)
+    assert explored == 1.0 if agent == "random" else 0.01 < explored < 0.12
+    assert values == pytest.approx(plain_values(rows, articles, 1.0, 3, explored=explored), rel=1e-6)
     # Else the comparison would say little.
     assert 0.01 < values["repeat_share"] < 0.9
     assert 0.05 < values["exposure_share/first_50"] < 0.9
@@ -195,7 +200,7 @@ def test_every_kind_of_agent_has_every_number_in_report_table_and_tensorboard(tm
     table = list(csv.DictReader((tmp_path / "ranking.csv").open()))
     assert len(table) == len(agents)
     for row in result.ranking.rows:
-        (overall,) = [line for line in lines if len(line) == 9 and line[1] == row.name]
+        (overall,) = [line for line in lines if len(line) == 10 and line[1] == row.name]
         assert [cell for cell in overall[2:] if not 0 <= float(cell) <= 100] == []
         start = next(i for i, line in enumerate(lines) if line[:2] == [row.name, "exposure %"])
         for line in lines[start : start + 5]:
@@ -233,10 +238,11 @@ def drive(feed: Feed, change: Any = None) -> tuple[EditorView, list[tuple[float,
     agent, view, told = make_agent("random").start(feed), EditorView(feed), []
     while not feed.done:
         now, visits = feed.now, feed.visits
-        slates = agent.act(visits, feed.catalogue).article_id
-        slates = slates if change is None else change(slates)
+        served = agent.act(visits, feed.catalogue)
+        slates = served.article_id if change is None else change(served.article_id)
+        served = dataclasses.replace(served, article_id=slates, num_unfilled=absent_in(slates))
         outcome = feed.serve(slates)
-        view.after_serving(visits, slates, outcome, now, absent_in(slates))
+        view.after_serving(visits, served, outcome, now)
         told.append((now, visits.rows.copy(), slates.copy(), outcome))
         if feed.tick % feed.config.ticks_per_day == 0:
             view.end_day()
@@ -292,7 +298,8 @@ def test_entries_that_show_nothing_are_left_out_however_much_is_kept(
     view, told = drive(feed, holes)
     assert feed.invalid_entries > 1000
     absent, positions = (sum(int(count(slates)) for _, _, slates, _ in told) for count in (absent_in, np.size))
-    expected = plain_values(rows_of(told), articles_of(feed), 1.0, 2, absent / positions, first=250)
+    empty = absent / positions
+    expected = plain_values(rows_of(told), articles_of(feed), 1.0, 2, empty, first=250, explored=1.0 - empty)
     assert expected["exposure_share/first_50"] < 0.9
     assert 0.1 < expected["unfilled_share"] < 0.9
     assert view.summary()["values"] == pytest.approx(expected, rel=1e-6)

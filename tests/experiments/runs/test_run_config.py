@@ -32,6 +32,7 @@ def folder(**settings: Any) -> str:
         ({"days": 0.0}, "days: got 0.0"),
         ({"tick_hours": 0.7}, "tick_hours: got 0.7, needs a divisor of 24"),
         ({"face": "back"}, "face: got 'back'"),
+        ({"log": False, "log_marginals": True}, "log_marginals: got True, needs False without a log"),
         ({"articles": Path("a.csv"), "articles_per_day": 3.0}, "articles_per_day: got 3.0, needs not given together"),
     ],
 )
@@ -56,6 +57,7 @@ def test_every_setting_that_changes_bytes_changes_the_folder(tmp_path: Path) -> 
         "modules": True,
         "evaluate_visits": 0,
         "log": False,
+        "log_marginals": True,
     }
     # A world and a reader model of one's own are the two others; face gives the same bytes.
     known = {f.name for f in dataclasses.fields(RunConfig)}
@@ -152,5 +154,7 @@ def test_the_commands_add_their_own_to_one_world() -> None:
         assert shared <= names
         assert names - shared <= own
     log = LogConfig(readers=7, days=2, epsilon=0.2)
-    assert log.run_config() == RunConfig(agent="popular:epsilon=0.2", readers=7, days=2, evaluate_visits=0)
+    assert log.run_config() == RunConfig(
+        agent="popular:epsilon=0.2", readers=7, days=2, evaluate_visits=0, log_marginals=True
+    )
     assert TrainConfig(readers=7).run_config() == RunConfig(readers=7, days=14.0)

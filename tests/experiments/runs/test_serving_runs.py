@@ -32,7 +32,14 @@ AGENTS = {
 }
 EVERY = {"batch": 24.0, "batch, lagging": 12.0, "batch, rules": 24.0}
 COUNTS = ("reader_embeddings", "item_embeddings", "index_writes", "queries", "slates", "expired")
-RUN: dict[str, Any] = {"readers": 80, "days": 3.0, "tick_hours": 1.0, "articles_per_day": 80.0, "slate_size": 5}
+RUN: dict[str, Any] = {
+    "readers": 80,
+    "days": 3.0,
+    "tick_hours": 1.0,
+    "articles_per_day": 80.0,
+    "slate_size": 5,
+    "log_marginals": True,
+}
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:

@@ -25,6 +25,8 @@ class Slates:
     in_shortlist: Any
     slot_propensity: Any
     log_propensity: Any
+    explored: Any
+    log_normaliser: Any
     shortlist_size: Any = 30
     num_live: Any = 700
     epsilon: Any = 0.05
@@ -49,7 +51,8 @@ def simulate(
         ids[rng.random(shape) < 0.1] = -1
         inside = rng.random(shape) < 0.8
         logit = np.where(inside, rng.standard_normal(shape), np.nan)
-        slates = Slates(ids, logit, inside, slot, np.log(slot).sum(axis=1))
+        coin, total = rng.random(len(ids)) < 0.1, rng.standard_normal(len(ids))
+        slates = Slates(ids, logit, inside, slot, np.log(slot).sum(axis=1), coin, total)
         visits = feed.visits
         per_tick(feed, (visits, feed.serve(ids), slates))
     return feed

@@ -26,6 +26,8 @@ KINDS = (
 
 Kind = Callable[[int], Sequence[int]]
 """Topic, publisher and author of an article."""
+Part = tuple[float, dict[int, float], list[int]]
+"""One kind of visits: its share, weights of the articles that are told apart, and who comes where none of them may."""
 
 
 # ---- the plain version ----
@@ -37,7 +39,7 @@ class Plain:
         kind: of each article.
         live: ids.
         logits: of the shortlist, by id.
-        epsilon: share of exploration.
+        epsilon: chance that a visit explores.
         size: positions of a slate.
     """
 
@@ -52,12 +54,17 @@ class Plain:
     ) -> None:
         self.rules, self.kind, self.size = rules, kind, size
         top = max(logits.values(), default=0.0)
-        soft = {a: math.exp(z - top) for a, z in logits.items()}
-        mass = sum(soft.values())
-        self.weight = {a: epsilon / len(live) + (1 - epsilon) * soft.get(a, 0.0) / (mass or 1.0) for a in live}
+        self.live = list(live)
+        # Both kinds of visits: their share, what is drawn in proportion to which weights, and what where none may come.
+        rest = [a for a in live if a not in logits] if epsilon > 0 and rules.reshapes else []
+        self.parts: list[Part] = []
+        if epsilon < 1:
+            self.parts.append((1 - epsilon, {a: math.exp(z - top) for a, z in logits.items()}, rest))
+        if epsilon > 0:
+            self.parts.append((epsilon, {}, self.live))
         self.pinned: dict[int, int] = {}
         for pin in sorted(rules.pins, key=lambda pin: pin.position):
-            if pin.article_id in self.weight:
+            if pin.article_id in self.live:
                 standing = {**self.pinned, pin.position: int(str(pin.article_id))}
                 if all(self.count(standing.values(), c) <= c.most for c in self.caps_on(standing[pin.position])):
                     self.pinned = standing
@@ -81,12 +88,12 @@ class Plain:
         """Positions further down that are kept for a category."""
         return sum(p.position > position and (p.column, p.category) == (column, category) for p in self.rules.pins)
 
-    def allowed(self, above: list[int]) -> list[int]:
-        """Articles that may stand below ``above`` (-1: empty), where no article is pinned."""
+    def allowed(self, above: list[int], among: Sequence[int]) -> list[int]:
+        """Articles of these that may stand below ``above`` (-1: empty), where no article is pinned."""
         k, shown = len(above), [a for a in above if a >= 0]
         later = [a for position, a in self.pinned.items() if position > k]
         own = next((p for p in self.rules.pins if p.position == k and p.category is not None), None)
-        left = [a for a, w in self.weight.items() if w > 0 and a not in shown and a not in self.pinned.values()]
+        left = [a for a in among if a not in shown and a not in self.pinned.values()]
 
         def may(article: int) -> bool:
             for cap in self.caps_on(article):
@@ -120,33 +127,47 @@ class Plain:
             return [a for a in found if any(n and self.is_of(a, *kind) for kind, n in wanted.items())]
         return found
 
+    def chances(self, above: list[int], part: "Part") -> dict[int, float]:
+        """What may stand below ``above`` in one kind of visit, and how likely it is; -1 where nothing may."""
+        _, told, rest = part
+        if len(above) in self.pinned:
+            return {self.pinned[len(above)]: 1.0}
+        allowed = self.allowed(above, [*(a for a, w in told.items() if w > 0), *rest])
+        of = {a: told[a] for a in allowed if a in told} or dict.fromkeys(allowed, 1.0)
+        return {a: w / sum(of.values()) for a, w in of.items()} or {-1: 1.0}
+
     def slates(self, above: list[int], chance: float) -> Iterator[tuple[tuple[int, ...], float]]:
         """Every slate that begins so, and its chance."""
-        if len(above) == self.size:
-            yield tuple(above), chance
-            return
-        pinned = self.pinned.get(len(above))
-        allowed = self.allowed(above) if pinned is None else [pinned]
-        mass = sum(self.weight[a] for a in allowed)
-        for a in allowed or [-1]:
-            yield from self.slates([*above, a], chance * (self.weight[a] / mass if pinned is None and allowed else 1.0))
+        found: dict[tuple[int, ...], float] = {}
+
+        def go(above: list[int], chance: float, part: Part) -> None:
+            if len(above) == self.size:
+                found[tuple(above)] = found.get(tuple(above), 0.0) + chance
+                return
+            for a, own in self.chances(above, part).items():
+                go([*above, a], chance * own, part)
+
+        for part in self.parts:
+            go(above, chance * part[0], part)
+        yield from found.items()
 
     def check(self, slate: list[int], propensity: Sequence[float], greedy: bool, logits: dict[int, float]) -> None:
         """A slate's positions are served at their chances, or are the best allowed."""
+        prefix = [part[0] for part in self.parts]
         for k, article in enumerate(slate):
             if k in self.pinned:
                 assert (article, propensity[k]) == (self.pinned[k], 1.0)
                 continue
-            allowed = self.allowed(slate[:k])
             if greedy:
-                listed = sorted((-logits[a], a) for a in allowed if a in logits)
+                allowed = self.allowed(slate[:k], list(logits))
+                listed = sorted((-logits[a], a) for a in allowed)
                 assert (article, propensity[k]) == (listed[0][1] if listed else -1, 1.0)
-            elif article < 0:
-                assert (allowed, propensity[k]) == ([], 1.0)
-            else:
-                assert article in allowed
-                chance = self.weight[article] / sum(self.weight[a] for a in allowed)
-                assert propensity[k] == pytest.approx(chance, rel=1e-6)
+                continue
+            before = sum(prefix)
+            for i, part in enumerate(self.parts):
+                prefix[i] *= self.chances(slate[:k], part).get(article, 0.0) if prefix[i] > 0 else 0.0
+            assert sum(prefix) > 0
+            assert propensity[k] == pytest.approx(sum(prefix) / before, rel=1e-6)
 
 
 def plain_eligible(rules: Rules, kind: Kind, age: dict[int, float]) -> set[int]:

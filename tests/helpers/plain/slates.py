@@ -123,28 +123,34 @@ def plain_allowed(shelf: Shelf, rules: Rules, prefix: list[int], weight: dict[in
 def plain_slates(
     shelf: Shelf, rules: Rules, shortlist: Any, logits: Any, size: int, epsilon: float
 ) -> dict[tuple[int, ...], float]:
-    """Chance of every slate, by sequential draws over what is allowed; exclusions first."""
+    """Chance of every slate: of both kinds of visits, by sequential draws over what is allowed; exclusions first."""
     catalogue: Any = shelf
     out = set(shelf.article_id[rules.excluded(catalogue)].tolist())
     live = [a for a in shelf.article_id.tolist() if a not in out]
     listed = {a: math.exp(z) for a, z in zip(shortlist, logits, strict=True) if a in live}
-    total = sum(listed.values())
-    weight = {a: epsilon / len(live) + (1 - epsilon) * (listed.get(a, 0.0) / total if total else 0.0) for a in live}
     done: dict[tuple[int, ...], float] = {}
 
-    def go(prefix: list[int], chance: float) -> None:
+    def go(prefix: list[int], chance: float, told: dict[int, float], rest: list[int]) -> None:
         if len(prefix) == size:
             done[tuple(prefix)] = done.get(tuple(prefix), 0.0) + chance
             return
+        weight = {a: told.get(a, 1.0 if a in rest else 0.0) for a in live}
+        pinned = plain_pins(shelf, rules, weight)
         allowed = plain_allowed(shelf, rules, prefix, weight, size)
         if not allowed:
-            go([*prefix, -1], chance)
-        pinned = plain_pins(shelf, rules, weight)
-        of = {a: 1.0 if len(prefix) in pinned else weight[a] for a in allowed}
-        for a in allowed:
-            go([*prefix, a], chance * of[a] / sum(of.values()))
+            go([*prefix, -1], chance, told, rest)
+        if len(prefix) in pinned:
+            of = dict.fromkeys(allowed, 1.0)
+        else:
+            # The rest only where nothing of the shortlist may come.
+            of = {a: told[a] for a in allowed if a in told} or dict.fromkeys(allowed, 1.0)
+        for a in of:
+            go([*prefix, a], chance * of[a] / sum(of.values()), told, rest)
 
-    go([], 1.0)
+    if epsilon < 1:
+        go([], 1.0 - epsilon, listed, [a for a in live if a not in listed] if epsilon and rules.reshapes else [])
+    if epsilon > 0:
+        go([], epsilon, {}, live)
     return done
 
 

@@ -1,11 +1,8 @@
-"""Draw weights of the slate policy: softmax over the shortlist, mixed with uniform exploration.
+"""What a visit draws from: a softmax over the shortlist, and with chance epsilon all live articles alike.
 
-``w_a = eps/N + (1 - eps) p_a``, ``p`` the softmax of the logits over the shortlist and zero outside it
-(docs/mathematics.md 1). The weights sum to one over the live catalogue, which is never looped over: all articles
-outside the shortlist share one weight, so a number and a count stand for them. Everything is kept in float64
-logs, because with ``eps = 0`` and a small temperature most weights are below the smallest double.
-Shapes: B visits, M columns of a shortlist (row b uses M_b of them, -1 pads the rest), N live articles,
-K positions.
+``p`` is the softmax of the logits over the shortlist and 0 outside it (docs/mathematics.md 1). Everything is kept in
+float64 logs: with a small temperature most of p is below the smallest double.
+Shapes: B visits, M columns of a shortlist (row b uses M_b of them, -1 pads the rest), N live articles, K positions.
 """
 
 from __future__ import annotations
@@ -19,19 +16,23 @@ from feedgym.env.arrays import AnyArray, Bools, Doubles, Ints
 
 
 @dataclass(frozen=True)
-class DrawWeights:
-    """The weights of a batch of visits, in natural logs."""
+class Softmax:
+    """Both parts of the policy of B visits, in natural logs."""
 
-    log_listed: Doubles
-    """log w of the shortlist's articles, (B, M); -inf at padding."""
-    log_tail: Doubles
-    """log eps/N, (B,): the weight of each live article outside the shortlist; -inf where epsilon is 0."""
-    tail_count: Ints
-    """N - M_b, (B,): how many live articles are outside the shortlist."""
+    log_p: Doubles
+    """log p of the shortlist's articles, (B, M); -inf at padding."""
+    log_normaliser: Doubles
+    """Log of the sum of ``exp(logit)`` over the shortlist, (B,): ``p = exp(logit - log_normaliser)``; -inf of none."""
+    log_keep: Doubles
+    """log (1 - eps), (B,): of a visit that does not explore; -inf where epsilon is 1."""
+    log_explore: Doubles
+    """log eps, (B,); -inf where epsilon is 0."""
+    num_live: Ints
+    """N, (B,)."""
 
 
-def draw_weights(draw: Draw) -> DrawWeights:
-    """The draw weights ``w`` (docs/mathematics.md 1) of B visits.
+def softmax_of(draw: Draw) -> Softmax:
+    """The softmax of B visits, and how often they explore (docs/mathematics.md 1).
 
     A logit of -inf is allowed and means that the softmax never picks the article: exploration alone can show
     it.
@@ -43,9 +44,8 @@ def draw_weights(draw: Draw) -> DrawWeights:
     num_live, epsilon = _each(draw.num_live, draw), _each(draw.epsilon, draw)
     logits, shortlist = draw.logits, draw.shortlist
     listed = shortlist >= 0
-    tail_count: Ints = num_live - listed.sum(axis=1)
     refuse_rows(
-        tail_count < 0,
+        num_live < listed.sum(axis=1),
         "shortlist",
         lambda b: f"{listed[b].sum()} articles in row {b}",
         "at most the number of live articles",
@@ -65,15 +65,13 @@ def draw_weights(draw: Draw) -> DrawWeights:
         lambda b: f"no finite logit in row {b}, where epsilon is {epsilon[b]}",
         "at least one article to choose from, or epsilon = 1",
     )
-    shifted = masked - np.where(top == -np.inf, 0.0, top)[:, None]
-    mass = np.exp(shifted).sum(axis=1)
-    with np.errstate(divide="ignore"):  # log 0 = -inf is the meaning of epsilon 0 and 1
-        log_tail: Doubles = np.log(epsilon) - np.log(num_live)
-        log_keep = np.log1p(-epsilon)
-    log_softmax = shifted - np.log(np.where(mass > 0, mass, 1.0))[:, None]
-    log_listed: Doubles = np.logaddexp(log_tail[:, None], log_keep[:, None] + log_softmax)
-    log_listed[~listed] = -np.inf
-    return DrawWeights(log_listed, log_tail, tail_count)
+    masked -= np.where(top == -np.inf, 0.0, top)[:, None]
+    with np.errstate(divide="ignore"):  # log 0 = -inf is the meaning of epsilon 0 and 1, and of an empty shortlist
+        log_mass = np.log(np.exp(masked).sum(axis=1))
+        log_explore: Doubles = np.log(epsilon)
+        log_keep: Doubles = np.log1p(-epsilon)
+    masked -= np.where(log_mass == -np.inf, 0.0, log_mass)[:, None]
+    return Softmax(masked, top + log_mass, log_keep, log_explore, num_live)
 
 
 def _each(value: AnyArray | float, draw: Draw) -> AnyArray:
@@ -81,25 +79,21 @@ def _each(value: AnyArray | float, draw: Draw) -> AnyArray:
     return np.broadcast_to(value, (len(draw),))
 
 
-def log_rest(weights: DrawWeights, taken: Bools, num_tail_taken: Ints) -> Doubles:
-    """Log of the weight of all live articles that a slate does not show, (B,); -inf if none is left.
+def log_rest(log_p: Doubles, taken: Bools) -> Doubles:
+    """Log of the part of p that a slate does not show, (B,); -inf if none is left.
 
     A sum of what is left, never ``1 -`` a sum of what is gone: the latter cancels when the slate holds nearly
     all mass.
 
     Args:
-        weights: of the B visits.
+        log_p: of the shortlists, (B, M).
         taken: bool (B, M), which columns of the shortlist the slate shows.
-        num_tail_taken: int64 (B,), how many distinct articles it shows from outside the shortlist.
     """
-    left = np.where(taken, -np.inf, weights.log_listed)
-    with np.errstate(divide="ignore"):
-        log_tail_left = np.log(weights.tail_count - num_tail_taken) + weights.log_tail
-    top = np.maximum(left.max(axis=1, initial=-np.inf), log_tail_left)
+    left = np.where(taken, -np.inf, log_p)
+    top = left.max(axis=1, initial=-np.inf)
     base = np.where(top == -np.inf, 0.0, top)
-    total = np.exp(left - base[:, None]).sum(axis=1) + np.exp(log_tail_left - base)
     with np.errstate(divide="ignore"):
-        out: Doubles = np.log(total) + base
+        out: Doubles = np.log(np.exp(left - base[:, None]).sum(axis=1)) + base
     return out
 
 
