@@ -20,6 +20,8 @@ LATE = 1e-8
 """Chance, at most about, of fewer than K arrivals by the end of the integrals: what they leave out."""
 MOST_NODES = 800
 """Enough for a T of 1e80. With logits 200 apart, what is shown last keeps four digits."""
+_END = 1e290
+"""No race lasts longer: of logits more than 660 apart, the lighter article has no chance that doubles can tell."""
 _MISSING = 0.02
 """Of an article, at the time given where K takes all that can be shown: late enough for the slowest of them."""
 
@@ -123,18 +125,23 @@ def last_time(rates: Rates, slate_size: int, middle: Doubles) -> Doubles:
     z = np.minimum((slate_size - 1) / mean, reach)
     z = np.maximum(z, 1e-40)
     keep, gain = 1.0 - z, -before * np.log(z) - log_late
-    t = middle * (mean / slate_size)
-    open_rows: Ints = np.arange(len(t))
-    part = rates
+    t = np.minimum(middle * (mean / slate_size), _END)
+    # Where nobody can arrive, a time stays where it is.
+    open_rows: Ints = np.flatnonzero(possible > 0)
+    part = rates if len(open_rows) == len(t) else rates.rows(open_rows)
     for _ in range(60):
         now, z_now, keep_now = t[open_rows], z[open_rows], keep[open_rows]
         alive = np.exp(part.listed * -now[:, None]) * keep_now[:, None]
         left = alive + z_now[:, None]
         # E[z^n] is a product over the articles: of padding, at rate 0, it is 1.
-        step = (gain[open_rows] + np.log(left).sum(axis=1)) / np.einsum("bm,bm->b", part.listed, alive / left)
+        log_each, slope = np.log(left), alive / left
+        if part.each is not None:
+            log_each, slope = part.each * log_each, part.each * slope
+        with np.errstate(over="ignore", divide="ignore"):  # later than any number is cut off
+            step = (gain[open_rows] + log_each.sum(axis=1)) / np.einsum("bm,bm->b", part.listed, slope)
         # From above, a step may lead below the first article's time.
-        t[open_rows] = np.maximum(now + step, 0.1 * now)
-        again = np.abs(step) > 0.05 * now
+        t[open_rows] = np.clip(now + step, 0.1 * now, _END)
+        again = (np.abs(step) > 0.05 * now) & (t[open_rows] < _END)
         if not again.any():
             break
         open_rows = open_rows[again]

@@ -105,7 +105,8 @@ class LearnedPolicy:
 
     def mixed(self, from_softmax: Tensor, explored: Tensor) -> Tensor:
         """Log of the chance under both kinds of visits, of chances under each, (B, K) and (B, K) or (B, 1)."""
-        return torch.log((1.0 - self.epsilon) * from_softmax + self.epsilon * explored)
+        # Of no chance at all, without exploration and at padding, a number that has no gradient, instead of NaN.
+        return torch.log(((1.0 - self.epsilon) * from_softmax + self.epsilon * explored).clamp(min=1e-300))
 
     def log_unshown(self, column: Tensor) -> Tensor:
         """Log of the part of p that slates do not show, (B,); very low where they show all of it.

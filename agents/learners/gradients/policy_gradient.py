@@ -132,8 +132,9 @@ def log_prefixes(policy: LearnedPolicy, shown: Shown) -> Tensor:
         return from_softmax
     one_of = (policy.num_live[:, None] - shown.num_above).clamp(min=1.0)
     explored = torch.where(there, -torch.log(one_of), 0.0).cumsum(dim=1)
+    keep = math.log1p(-policy.epsilon) if policy.epsilon < 1 else -math.inf
     # In logs: of whole slates the chances themselves are tiny.
-    return torch.logaddexp(math.log1p(-policy.epsilon) + from_softmax, math.log(policy.epsilon) + explored)
+    return torch.logaddexp(keep + from_softmax, math.log(policy.epsilon) + explored)
 
 
 def log_inclusion(policy: LearnedPolicy, log_p: Tensor, time: Tensor, slate_size: int) -> Tensor:
@@ -147,7 +148,7 @@ def log_slot_marginal(policy: LearnedPolicy, log_p: Tensor, column: Tensor, node
 
     The integral of docs/mathematics.md 2.5 with the 24 heaviest articles counted one by one, and all others together as
     a Poisson process: their weights are small, so their number by any time is nearly Poisson. That leaves a relative
-    error of up to .007 (N = 5000, M = 200, K = 10); where all are counted, that of the nodes.
+    error of up to .008 (N = 5000, M = 200, K = 10); where all are counted, that of the nodes.
 
     Args:
         policy: to learn.
@@ -187,9 +188,7 @@ def log_slot_marginal(policy: LearnedPolicy, log_p: Tensor, column: Tensor, node
     density = rate * torch.exp(-rate * time[:, None, :]) * dt[:, None, :]
     own_slot = torch.stack([(chance[k][:, k] * density[:, k]).sum(dim=1) for k in range(size)], dim=1)
     explored = (1.0 / policy.num_live.clamp(min=1.0))[:, None]
-    # Nobody stands at a position beyond the catalogue: its log of 0 has no gradient.
-    there = column >= 0
-    return torch.where(there, policy.mixed(torch.where(there, own_slot, 1.0), explored), 0.0)
+    return torch.where(column >= 0, policy.mixed(own_slot, explored), 0.0)
 
 
 def inclusion(policy: LearnedPolicy, shown: Shown) -> Terms:

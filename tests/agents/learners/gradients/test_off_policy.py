@@ -64,17 +64,17 @@ def test_the_log() -> None:
 def test_no_correction_goes_to_beta_times_reward() -> None:
     """The estimator ``none`` itself, with one position and no exploration."""
     column = torch.arange(10)[:, None]
-    log_beta = torch.from_numpy(np.log(BETA))[:, None]
-    logged = Logged(log_beta, torch.ones(10, dtype=torch.float64), log_beta.exp())
+    beta = torch.from_numpy(BETA)[:, None]
+    logged = Logged(beta, beta, beta)
     empty = torch.zeros((10, 0), dtype=torch.float64)
     nobody, ten = torch.zeros(10, dtype=torch.float64), torch.full((10,), 10.0, dtype=torch.float64)
     logits = torch.zeros(10, dtype=torch.float64, requires_grad=True)
     for _ in range(800):
-        weights = Candidates(logits.expand(10, 10), empty, nobody, ten).log_weights(0.0)
+        policy = Candidates(logits.expand(10, 10), empty, nobody, ten).policy(0.0)
         coefficient, log_chance, _ = policy_gradient(
-            "none", weights, column, logged, torch.from_numpy(REWARD)[:, None], lambda pi, beta, a: pi / 0.0
+            "none", policy, column, logged, torch.from_numpy(REWARD)[:, None], lambda pi, beta, a: pi / 0.0
         )
-        expected = (torch.from_numpy(BETA)[:, None] * coefficient * log_chance).sum()
+        expected = (beta * coefficient * log_chance).sum()
         (gradient,) = torch.autograd.grad(expected, logits)
         logits = (logits + 2.0 * gradient).detach().requires_grad_()
     pi = softmax(logits.detach().numpy())

@@ -7,15 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from feedgym.agents.learners.gradients.candidates import Candidates, LogWeights
-from feedgym.agents.learners.gradients.policy_gradient import (
-    Logged,
-    log_slot_marginal,
-    log_slot_propensity,
-)
+from feedgym.agents.learners.gradients.candidates import Candidates, LearnedPolicy
+from feedgym.agents.learners.gradients.policy_gradient import Logged, log_slot_marginal
 from feedgym.agents.slate_policy.importance import importance_weight
 from feedgym.env.arrays import Doubles
-from helpers.gradients import policy_gradient
+from helpers.gradients import all_in_head, identity, logged_of, policy_gradient
 
 ESTIMATORS: tuple[str, ...] = ("inclusion", "marginal", "chen", "none", "prefix", "joint")
 N, K, EPSILON = 8, 3, 0.1
@@ -24,21 +20,20 @@ SLATES = np.array([[3, 0, 6], [1, 4, 2], [5, 6, 1]])
 REWARD = np.array([[0.3, 0.05, 0.5], [0.1, 0.4, 0.2], [0.45, 0.5, 0.1]])
 
 
-def identity(pi: Doubles, beta: Doubles, advantage: Doubles) -> Doubles:
-    return importance_weight(pi, beta, "none")
-
-
-def log_weights(logits: Tensor) -> LogWeights:
+def policy_of(logits: Tensor) -> LearnedPolicy:
     """Of logits (B, 8)."""
-    none = torch.zeros(len(logits), dtype=torch.float64)
-    return Candidates(logits, torch.zeros((len(logits), 0), dtype=torch.float64), none, none + N).log_weights(EPSILON)
+    return all_in_head(logits).policy(EPSILON)
 
 
-def logged_slates() -> Logged:
-    weights, column = log_weights(torch.tensor(np.tile(LOGGER, (3, 1)))), torch.tensor(SLATES)
-    shown = weights.head.gather(1, column)
-    marginal = log_slot_marginal(weights, shown, column).exp()
-    return Logged(shown, weights.inclusion_time(K), log_slot_propensity(shown).exp(), marginal)
+def target() -> LearnedPolicy:
+    return policy_of(torch.tensor(np.tile(TARGET, (3, 1))))
+
+
+def logged_slates(column: Tensor | None = None) -> Logged:
+    policy = policy_of(torch.tensor(np.tile(LOGGER, (3, 1))))
+    column = torch.tensor(SLATES) if column is None else column
+    shown = policy.head.gather(1, column.clamp(min=0))
+    return logged_of(policy, column, log_slot_marginal(policy, shown, column).exp())
 
 
 def doubles_at(where: Tensor, values: list[float], elsewhere: float) -> Tensor:
@@ -53,21 +48,14 @@ def doubles_at(where: Tensor, values: list[float], elsewhere: float) -> Tensor:
 def test_padding_contributes_nothing(estimator: str, filled: int) -> None:
     column = torch.tensor(SLATES)
     column[:, filled:] = -1
-    full = logged_slates()
+    full, logged = logged_slates(), logged_slates(column)
     shown = column >= 0
-    assert full.slot_marginal is not None
     outcomes = []
     for other in (0.0, -7.0, torch.nan):
         advantage = torch.where(shown, torch.tensor(REWARD - 0.3), other)
         logits = torch.tensor(np.tile(TARGET, (3, 1)), requires_grad=True)
-        logged = Logged(
-            torch.where(shown, full.log_weight, 0.0),
-            full.time,
-            torch.where(shown, full.slot_propensity, 1.0),
-            torch.where(shown, full.slot_marginal, 1.0),
-        )
-        weights = log_weights(logits)
-        coefficient, log_chance, weight = policy_gradient(estimator, weights, column, logged, advantage, identity)
+        policy = policy_of(logits)
+        coefficient, log_chance, weight = policy_gradient(estimator, policy, column, logged, advantage, identity)
         for got in (coefficient, log_chance.detach(), torch.from_numpy(weight)):
             assert (got[~shown] == 0).all()
             assert torch.isfinite(got).all()
@@ -83,11 +71,11 @@ def test_padding_contributes_nothing(estimator: str, filled: int) -> None:
         if not filled:
             np.testing.assert_array_equal(outcomes[0][2], 0.0)
             return
-        full = Logged(full.log_weight[:, :filled], full.time, full.slot_propensity[:, :filled])
+        full = logged_slates(column)
     else:
         column = torch.tensor(SLATES)
     advantage = torch.tensor(REWARD - 0.3)[:, : column.shape[1]]
-    coefficient, log_chance, _ = policy_gradient(estimator, log_weights(logits), column, full, advantage, identity)
+    coefficient, log_chance, _ = policy_gradient(estimator, policy_of(logits), column, full, advantage, identity)
     np.testing.assert_allclose(outcomes[0][0][:, :filled], coefficient[:, :filled], rtol=1e-12)
     (gradient,) = torch.autograd.grad((coefficient * log_chance)[:, :filled].sum(), logits)
     np.testing.assert_allclose(outcomes[0][2], gradient, rtol=1e-10, atol=1e-14)
@@ -105,9 +93,8 @@ def test_padding_is_not_weighed(estimator: str) -> None:
         return importance_weight(pi, beta, "nis")
 
     full = logged_slates()
-    weights = log_weights(torch.tensor(np.tile(TARGET, (3, 1))))
     advantage = torch.where(column >= 0, torch.tensor(REWARD), 1e6)
-    _, _, weight = policy_gradient(estimator, weights, column, full, advantage, nis)
+    _, _, weight = policy_gradient(estimator, target(), column, full, advantage, nis)
     ((ratio, given),) = seen
     assert weight[shown].mean() == pytest.approx(1.0, abs=1e-12)
     np.testing.assert_allclose(np.sort(weight[shown]), np.sort(ratio.ravel() / ratio.mean()), rtol=1e-12)
@@ -123,9 +110,9 @@ def test_padding_above_an_article(estimator: str) -> None:
         shown = column >= 0
         logits = torch.tensor(TARGET[None], requires_grad=True)
         beta = doubles_at(shown, [0.4, 0.2], 1.0)
-        logged = Logged(torch.log(beta), torch.full((1,), 5.0, dtype=torch.float64), beta)
+        logged = Logged(beta, beta, beta)
         coefficient, log_chance, _ = policy_gradient(
-            estimator, log_weights(logits), column, logged, doubles_at(shown, [0.3, -0.7], 99.0), identity
+            estimator, policy_of(logits), column, logged, doubles_at(shown, [0.3, -0.7], 99.0), identity
         )
         (gradient,) = torch.autograd.grad((coefficient * log_chance).sum(), logits)
         outcomes.append((coefficient[shown], log_chance[shown].detach(), gradient))
@@ -135,12 +122,11 @@ def test_padding_above_an_article(estimator: str) -> None:
 
 def test_ratio_to_an_almost_impossible_log_is_a_number() -> None:
     logged = logged_slates()
-    logged = replace(logged, log_weight=logged.log_weight - 5000.0)
-    weights = log_weights(torch.tensor(np.tile(TARGET, (3, 1))))
+    logged = replace(logged, first=torch.full_like(logged.first, 1e-300))
     advantage = torch.ones(SLATES.shape, dtype=torch.float64)
     coefficient, _, weight = policy_gradient(
         "chen",
-        weights,
+        target(),
         torch.tensor(SLATES),
         logged,
         advantage,
@@ -151,11 +137,9 @@ def test_ratio_to_an_almost_impossible_log_is_a_number() -> None:
 
 
 def test_marginal_needs_the_logged_marginals() -> None:
-    logged = logged_slates()
-    logged = Logged(logged.log_weight, logged.time, logged.slot_propensity)
-    weights = log_weights(torch.tensor(np.tile(TARGET, (3, 1))))
+    logged = replace(logged_slates(), slot_marginal=None)
     with pytest.raises(ValueError, match=r"logged\.slot_marginal: got None"):
-        policy_gradient("marginal", weights, torch.tensor(SLATES), logged, torch.zeros(3, K), identity)
+        policy_gradient("marginal", target(), torch.tensor(SLATES), logged, torch.zeros(3, K), identity)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -164,11 +148,11 @@ def test_a_visit_that_was_shown_nothing_spoils_no_other(estimator: str) -> None:
     logits = torch.tensor(np.tile(TARGET, (2, 1)), requires_grad=True)
     head = torch.cat([logits[:1, :5], torch.full((1, 5), -torch.inf, dtype=torch.float64)])
     weight = torch.full((2,), 4.0, dtype=torch.float64)
-    weights = Candidates(head, logits[:, 5:], weight, torch.tensor([17.0, 12.0]).double()).log_weights(0.0)
+    policy = Candidates(head, logits[:, 5:], weight, torch.tensor([17.0, 12.0]).double()).policy(0.0)
     column = torch.tensor([[3, 0, 4], [-1, -1, -1]])
     beta = doubles_at(column >= 0, [0.4, 0.3, 0.5], 1.0)
-    logged = Logged(torch.log(beta), torch.full((2,), 5.0, dtype=torch.float64), beta, beta)
-    coefficient, log_chance, _ = policy_gradient(estimator, weights, column, logged, beta, identity)
+    logged = Logged(beta, beta, beta, torch.full((2,), 5.0, dtype=torch.float64), beta)
+    coefficient, log_chance, _ = policy_gradient(estimator, policy, column, logged, beta, identity)
     (gradient,) = torch.autograd.grad((coefficient * log_chance).sum(), logits)
     assert torch.isfinite(gradient).all()
     assert gradient[0].abs().max() > 1e-3
@@ -188,9 +172,9 @@ def test_a_visit_to_an_empty_catalogue_spoils_no_other(estimator: str, epsilon: 
         candidates = Candidates(head, no_tail, nothing, num_live)
         column = torch.tensor([[3, 0, 4], [-1, -1, -1]])[:rows]
         beta = doubles_at(column >= 0, [0.4, 0.3, 0.5], 1.0)
-        logged = Logged(torch.log(beta), torch.full((rows,), 5.0, dtype=torch.float64), beta, beta)
-        weights = candidates.log_weights(epsilon)
-        coefficient, log_chance, _ = policy_gradient(estimator, weights, column, logged, beta, identity)
+        logged = Logged(beta, beta, beta, torch.full((rows,), 5.0, dtype=torch.float64), beta)
+        policy = candidates.policy(epsilon)
+        coefficient, log_chance, _ = policy_gradient(estimator, policy, column, logged, beta, identity)
         term = (coefficient * log_chance).sum() + candidates.entropy().sum() + candidates.divergence(candidates).sum()
         gradients.append(torch.autograd.grad(term, logits)[0])
     assert gradients[0].abs().max() > 1e-3
@@ -206,9 +190,9 @@ def test_more_positions_than_articles(estimator: str) -> None:
     candidates = Candidates(logits, torch.zeros((1, 0), dtype=torch.float64), nothing, nothing + 2)
     column = torch.tensor([[1, 0, -1, -1]])
     beta = doubles_at(column >= 0, [0.4, 0.5], 1.0)
-    logged = Logged(torch.log(beta), nothing + 5.0, beta, beta)
-    weights = candidates.log_weights(0.1)
-    coefficient, log_chance, weight = policy_gradient(estimator, weights, column, logged, beta, identity)
+    logged = Logged(beta, beta, beta, nothing + 5.0, beta)
+    policy = candidates.policy(0.1)
+    coefficient, log_chance, weight = policy_gradient(estimator, policy, column, logged, beta, identity)
     (gradient,) = torch.autograd.grad((coefficient * log_chance).sum(), logits)
     assert np.isfinite(weight).all()
     assert torch.isfinite(log_chance).all()

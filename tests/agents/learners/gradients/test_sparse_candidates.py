@@ -16,7 +16,7 @@ from feedgym.agents.slate_policy.slates import sample_slates, slot_marginal
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Doubles
 from helpers.driving import drive
-from helpers.gradients import policy_gradient
+from helpers.gradients import identity, policy_gradient
 
 ESTIMATORS: tuple[str, ...] = ("inclusion", "marginal", "chen", "none", "prefix", "joint")
 NOTHING = -torch.inf
@@ -30,31 +30,28 @@ def doubles(values: Any) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def plain(pi: Doubles, beta: Doubles, advantage: Doubles) -> Doubles:
-    return importance_weight(pi, beta, "none")
-
-
 def candidates(rows: slice = slice(None)) -> tuple[Candidates, Tensor]:
     head = doubles(HEAD)[rows].requires_grad_()
     return Candidates(head, doubles(TAIL)[rows], doubles(PER_DRAW)[rows], doubles(LIVE)[rows]), head
 
 
 def terms(
-    estimator: str, epsilon: float, weigh: Any = plain, rows: slice = slice(None)
+    estimator: str, epsilon: float, weigh: Any = identity, rows: slice = slice(None)
 ) -> tuple[Tensor, Tensor, Doubles, Tensor]:
     """Coefficients, logs of chances and weights of the visits, and the gradient in the head."""
     both, head = candidates(rows)
     column = torch.tensor(COLUMN)[rows]
     shown = column >= 0
     logged = Logged(
-        torch.where(shown, doubles(np.log([0.3, 0.2, 0.1, 0.4])), 0.0),
-        doubles([4.0] * len(column)),
-        torch.where(shown, 0.3, 1.0).double(),
-        torch.where(shown, 0.15, 1.0).double(),
+        inclusion=torch.where(shown, doubles([0.7, 0.5, 0.3, 0.8]), 1.0),
+        first=torch.where(shown, doubles([0.3, 0.2, 0.1, 0.4]), 1.0),
+        slot_propensity=torch.where(shown, 0.3, 1.0).double(),
+        time=doubles([4.0] * len(column)),
+        slot_marginal=torch.where(shown, 0.15, 1.0).double(),
     )
     advantage = torch.where(shown, doubles([0.5, -1.0, 2.0, 9.0]), torch.nan)
     coefficient, log_chance, weight = policy_gradient(
-        estimator, both.log_weights(epsilon), column, logged, advantage, weigh
+        estimator, both.policy(epsilon), column, logged, advantage, weigh
     )
     (gradient,) = torch.autograd.grad((coefficient * log_chance).sum(), head)
     return coefficient, log_chance.detach(), weight, gradient
@@ -85,13 +82,12 @@ def test_nothing_live_has_no_entropy_and_no_divergence() -> None:
         assert (gradient[2] == 0).all()
 
 
-@pytest.mark.parametrize("epsilon", [0.0, 0.1])
-def test_where_newton_starts_does_not_matter(epsilon: float) -> None:
-    weights = candidates()[0].log_weights(epsilon)
-    expected = weights.inclusion_time(2)
+def test_where_newton_starts_does_not_matter() -> None:
+    policy = candidates()[0].policy(0.1)
+    expected = policy.inclusion_time(2)
     assert expected[2] == 1.0  # nobody arrives: any finite time does
     for start in (1e-3, 0.9, 3.0, 50.0, 1e6):
-        got = weights.inclusion_time(2, torch.full((3,), start, dtype=torch.float64))
+        got = policy.inclusion_time(2, torch.full((3,), start, dtype=torch.float64))
         np.testing.assert_allclose(got[:2].detach(), expected[:2].detach(), rtol=1e-11)
         assert torch.isfinite(got).all()
 
@@ -107,7 +103,7 @@ def test_padding_is_not_in_the_mean_of_the_ratios(estimator: str) -> None:
     assert (weight[~shown] == 0).all()
 
 
-# (N, M, K, epsilon, sd of the logits): the heaviest article's w t* is 1, 150, 160, 170 and 690.
+# (N, M, K, epsilon, sd of the logits)
 SHARP = [
     (1000, 40, 4, 0.05, 1.0),
     (400, 200, 10, 0.05, 4.0),
@@ -132,9 +128,9 @@ def test_slot_marginals_of_a_peaked_softmax(case: tuple[int, int, int, float, fl
     both = Candidates(
         torch.from_numpy(head), doubles([[-1000.0]] * visits), torch.from_numpy(others), doubles([num_live] * visits)
     )
-    weights = both.log_weights(epsilon)
+    policy = both.policy(epsilon)
     column = torch.from_numpy(np.where(explored, listed + np.arange(size), slates))
-    got = log_slot_marginal(weights, weights.head.gather(1, column), column).exp().numpy()
+    got = log_slot_marginal(policy, policy.head.gather(1, column), column).exp().numpy()
     assert np.abs(got / exact - 1).max() < 5e-3
 
 
