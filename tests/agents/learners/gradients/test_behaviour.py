@@ -9,8 +9,7 @@ from feedgym.agents.learners.gradients.behaviour import BehaviourHead
 from feedgym.agents.slate_policy.slates import sample_slates
 
 # Of the toy of docs/mathematics.md 10.2.
-INCLUSION = np.array([0.057953113, 0.884775572, 0.057953113, 0.662826040, 0.403230140, 0.057953113, 0.817355797])
-INCLUSION = np.append(INCLUSION, 0.057953113)
+INCLUSION = np.array([0.0375, 0.876907609, 0.0375, 0.712668645, 0.427437176, 0.0375, 0.832986570, 0.0375])
 
 
 def toy_slates(visits: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from feedgym.agents import make_agent
-from feedgym.agents.learners.gradients.behaviour import estimated_log_weight
+from feedgym.agents.learners.gradients.behaviour import estimated_inclusion
 from feedgym.agents.learners.gradients.estimated import with_estimates
 from feedgym.agents.learners.gradients.policy_gradient import Logged
 from feedgym.agents.serving.logged_slates import LoggedTick
@@ -44,6 +44,9 @@ def logged_by(logger: Any, agent: Any, feed: Feed, until: float, *, known: bool 
                 inclusion_time=served.inclusion_time if known else np.full(n, np.nan),
                 greedy=np.zeros(n, dtype=np.bool_),
                 epsilon=np.full(n, served.epsilon),
+                explores_by_visits=True,
+                logit=served.logit if known else unknown,
+                log_normaliser=served.log_normaliser if known else np.full(n, np.nan),
                 num_live=np.full(n, served.num_live),
                 made_hours=np.full(n, feed.now),
                 slate_id=np.full(n, -1),
@@ -61,18 +64,15 @@ def estimate(agent: Any, count: int = 400) -> tuple[dict[str, Any], Logged, Any]
     rows = ring_of(learner).take(np.arange(len(ring_of(learner)))[-count:])
     with torch.no_grad():
         batch = learner.policy.batch(learning_of(agent), rows, rows["slot_reward"], learner.weigh)
-    plain, inclusion = learner.config.mode == "plain", learner.config.used_estimator == "inclusion"
-    other, loss = with_estimates(
-        learner._behaviour, learning_of(agent), rows, batch, from_towers=plain, inclusion=inclusion
-    )
+    plain = learner.config.mode == "plain"
+    other, loss = with_estimates(learner._behaviour, learning_of(agent), rows, batch, from_towers=plain)
     return rows, other.shown.logged, loss
 
 
 def log_inclusion(logged: Any) -> Doubles:
     """Of columns of the ring, or of what stands in their place."""
-    columns = logged if isinstance(logged, dict) else {n: t.numpy() for n, t in vars(logged).items() if t is not None}
-    chance: Doubles = np.log(-np.expm1(-np.exp(columns["log_weight"]) * columns["time"][:, None]))
-    return chance
+    inclusion = logged["inclusion"] if isinstance(logged, dict) else logged.inclusion.numpy()
+    return np.asarray(np.log(inclusion))
 
 
 def error_of(agent: Any) -> tuple[float, float]:
@@ -159,16 +159,12 @@ def test_estimates_are_what_is_learned_with() -> None:
     assert agent.metrics()["behaviour_loss"] > 0
 
 
-def test_weights_that_give_the_estimated_inclusion() -> None:
+def test_the_estimated_inclusion() -> None:
     log_chance = np.log([[0.2, 0.01, 0.5], [0.3, 0.1, 0.5]])
     shown = np.array([[True, True, False], [True, True, True]])
-    time = np.array([2.5, 7.0])
-    weight = estimated_log_weight(log_chance, shown, time)
-    inclusion = -np.expm1(-np.exp(weight) * time[:, None])
-    np.testing.assert_allclose(inclusion[0, :2], [0.4, 0.02], rtol=1e-12)  # two were shown
-    np.testing.assert_allclose(inclusion[1], [0.9, 0.3, 1.0], rtol=1e-8)  # never above 1
-    assert np.isfinite(weight).all()
-    assert weight[0, 2] == 0.0
+    inclusion = estimated_inclusion(log_chance, shown)
+    # Of two that were shown, of three; never above 1; and 1 where nothing was.
+    np.testing.assert_allclose(inclusion, [[0.4, 0.02, 1.0], [0.9, 0.3, 1.0]], rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from feedgym.agents import make_agent, parse_agent
-from feedgym.agents.learners import ADVANTAGES, ESTIMATORS, Earned, Estimator, LogWeights, Shown, Terms
+from feedgym.agents.learners import ADVANTAGES, ESTIMATORS, Earned, Estimator, LearnedPolicy, Shown, Terms
 from feedgym.agents.learners.settings import ReinforceConfig
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Doubles
@@ -17,12 +17,12 @@ SITE = FeedConfig(num_readers=200, days=2.0, slate_size=4, newsroom=NewsroomConf
 SMALL = "max_steps=5,shortlist_size=20,tail_draws=16,policy_batch=64"
 
 
-def top_only(weights: LogWeights, shown: Shown) -> Terms:
+def top_only(policy: LearnedPolicy, shown: Shown) -> Terms:
     """Learns from the first position alone, uncorrected."""
-    log_w = torch.where(shown.there, shown.log_weight(weights), 0.0)
-    first = torch.zeros_like(log_w)
+    log_p = torch.where(shown.there, shown.log_p(policy), 0.0)
+    first = torch.zeros_like(log_p)
     first[:, 0] = 1.0
-    return Terms(first * shown.gain, log_w, shown.there.numpy().astype(np.float64))
+    return Terms(first * shown.gain, log_p, shown.there.numpy().astype(np.float64))
 
 
 def per_click(earned: Earned) -> Doubles:

@@ -12,6 +12,7 @@ from feedgym.agents.learners.gradients.candidate_ring import shown_columns
 from feedgym.agents.learners.gradients.candidates import Candidates
 from feedgym.env import Feed, FeedConfig, NewsroomConfig, Outcome
 from helpers.driving import drive
+from helpers.gradients import logged_of
 from helpers.inside import acted_of, learner_of, learning_of, next_training_of, ring_of
 
 SITE = FeedConfig(num_readers=200, days=6.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
@@ -79,9 +80,9 @@ def test_kept_candidates_are_all_live_articles_once(lived: Any) -> None:
 
 
 def test_the_served_policy_comes_back_from_the_ring(lived: Any) -> None:
-    """With the correction as it was served, over the shortlist alone, draw weights are those that the log keeps."""
+    """With the correction as it was served, over the shortlist alone: its chances are those that the ring keeps."""
     learner, agent = learner_of(lived), lived
-    batch, mine, _ = ring_batch(agent, 30)
+    batch, mine, _ = ring_batch(agent, 300)
     served_after_training = (
         batch["now"] > next_training_of(agent) - agent.config.serving.clocks.train_every_hours - 1e-9
     )
@@ -90,12 +91,22 @@ def test_the_served_policy_comes_back_from_the_ring(lived: Any) -> None:
     head[:, learner.policy.shortlist_size :] = -torch.inf  # exploration's articles were not in the softmax
     nothing = torch.full((len(head), 1), -torch.inf, dtype=torch.float64)
     zero = torch.zeros(len(head), dtype=torch.float64)
-    served = Candidates(head, nothing, zero, mine.num_live).log_weights(0.05)
+    served = Candidates(head, nothing, zero, mine.num_live).policy(0.05)
     column = shown_columns(batch["article_id"].astype(np.int64), batch["head_id"].astype(np.int64))
     in_shortlist = (column >= 0) & (column < learner.policy.shortlist_size)
-    log_w = served.head.gather(1, torch.from_numpy(np.maximum(column, 0))).numpy()
+    mine_logged = logged_of(served, torch.from_numpy(np.where(in_shortlist, column, -1)))
     rows = served_after_training[:, None] & in_shortlist
-    np.testing.assert_allclose(log_w[rows], batch["log_weight"][rows], atol=2e-3)
+    for name in ("inclusion", "first"):
+        np.testing.assert_allclose(getattr(mine_logged, name)[rows], batch[name][rows], rtol=2e-3, err_msg=name)
+    # Whole slates from the shortlist: their propensities, too.
+    rows = served_after_training & in_shortlist.all(axis=1)
+    np.testing.assert_allclose(mine_logged.slot_propensity[rows], batch["slot_propensity"][rows], rtol=5e-3)
+    # What only a visit that explored shows has the chances of exploration alone.
+    outside = (batch["article_id"] >= 0) & ~in_shortlist
+    assert outside.any()
+    explored = 0.05 / batch["num_live"][:, None] * np.ones(outside.shape)
+    np.testing.assert_allclose(batch["first"][outside], explored[outside], rtol=1e-12)
+    np.testing.assert_allclose(batch["inclusion"][outside], 4 * explored[outside], rtol=1e-12)
 
 
 def test_tail_draws_estimate_the_exact_normaliser() -> None:
@@ -149,7 +160,7 @@ def served_weights(settings: dict[str, Any]) -> np.ndarray:
     served = drive(agent, feed, until=26.0)
     metrics = agent.metrics()
     assert all(np.isfinite(value) for value in metrics.values())
-    return np.concatenate([slates.draw_weight.ravel() for slates, _ in served])
+    return np.concatenate([slates.chances.first.ravel() for slates, _ in served])
 
 
 @pytest.mark.parametrize("settings", OPTIONS, ids=str)
