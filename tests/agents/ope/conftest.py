@@ -2,9 +2,9 @@
 
 import pytest
 
-from helpers.plain.toy_world import LISTED, LOGGER, TARGET, World, weights
+from helpers.plain.toy_world import LISTED, LOGGER, TARGET, World, policy
 
 
 @pytest.fixture(scope="session")
 def toy() -> World:
-    return World(weights(LISTED, LOGGER, 8, 0.1), weights(LISTED, TARGET, 8, 0.1), 3)
+    return World(policy(LISTED, LOGGER, 8, 0.1), policy(LISTED, TARGET, 8, 0.1), 3)

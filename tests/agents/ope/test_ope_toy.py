@@ -4,7 +4,6 @@ All slates times all outcomes are the rows of a "log", each with its exact chanc
 deviations are sums. Shapes: S slates, K positions, N articles, n = S 2^K rows.
 """
 
-from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from feedgym.agents.ope import (
     LoggedSlates,
     effective_sample_size,
     inclusion_ips,
+    mixed_expectation,
     pair_chances,
     pseudo_inverse_weights,
     rips,
@@ -22,6 +22,7 @@ from feedgym.agents.ope import (
     slot_expectation,
     target_propensities,
 )
+from feedgym.agents.slate_policy import Draw, kept_share
 from helpers.plain.toy_world import (
     EXACT,
     LISTED,
@@ -32,8 +33,8 @@ from helpers.plain.toy_world import (
     TARGET,
     TRUTH,
     World,
+    policy,
     small_world,
-    weights,
 )
 
 
@@ -62,15 +63,18 @@ def test_weights_of_the_toy(toy: World) -> None:
     p, rho = toy.p["beta"], toy.rho
     joint = rho.prod(axis=1)
     assert p @ joint == pytest.approx(1.0, abs=1e-12)
-    assert np.sqrt(p @ np.square(joint - 1)) == pytest.approx(1.35557686, abs=EXACT)
-    at = toy.row((1, 3, 0))
+    assert np.sqrt(p @ np.square(joint - 1)) == pytest.approx(1.477309009, abs=EXACT)
+    at = toy.row((6, 1, 4))
     r = np.ones_like(rho)
-    near: dict[str, Any] = {"rtol": 0, "atol": 1e-9}
-    np.testing.assert_allclose(sips(rho, r).terms.weight[at], [0.331852678], **near)
-    np.testing.assert_allclose(rips(rho, r).terms.weight[at], (0.382181141, 0.434376937, 0.331852678), **near)
-    np.testing.assert_allclose(toy.m_ratio[at], (0.382181141, 1.228444704, 0.849401959), **near)
-    np.testing.assert_allclose(toy.pi_weight[at], 0.287245835, **near)
+    near: dict[str, Any] = {"rtol": 0, "atol": 1e-8}
+    np.testing.assert_allclose(sips(rho, r).terms.weight[at], [0.48099654], **near)
+    np.testing.assert_allclose(rips(rho, r).terms.weight[at], (0.98333993, 0.35938488, 0.48099654), **near)
+    np.testing.assert_allclose(toy.m_ratio[at], (0.98333993, 0.57524895, 1.24210873), **near)
+    np.testing.assert_allclose(toy.i_ratio[at], (0.94441626, 0.62067992, 1.71334872), **near)
+    np.testing.assert_allclose(toy.pi_weight[at], 0.47805069, **near)
     assert p @ toy.pi_weight == pytest.approx(1.0, abs=1e-9)
+    # What only exploration shows has the same chance under both.
+    assert joint[toy.row((1, 3, 0))] == pytest.approx(1.0, abs=1e-12)
 
 
 def shares(world: World) -> tuple[float, float, float]:
@@ -82,9 +86,17 @@ def shares(world: World) -> tuple[float, float, float]:
 
 
 def test_effective_sizes_of_the_toy(toy: World) -> None:
-    np.testing.assert_allclose(shares(toy), (0.3524, 0.4995, 0.8804), rtol=0, atol=5e-5)
-    other = World(toy.beta, weights([1, 3, 4, 7], TARGET, 8, 0.1), 3)
-    np.testing.assert_allclose(shares(other), (0.01265, 0.0387, 0.2302), rtol=0, atol=5e-5)
+    np.testing.assert_allclose(shares(toy), (0.314224, 0.481005, 0.894470), rtol=0, atol=5e-7)
+
+
+def test_another_shortlist_has_support_at_a_price(toy: World) -> None:
+    other = World(toy.beta, policy([1, 3, 4, 7], TARGET, 8, 0.1), 3)
+    np.testing.assert_allclose(shares(other), (0.007878, 0.032956, 0.157245), rtol=0, atol=5e-7)
+    assert toy.p["beta"] @ other.rho.prod(axis=1) == pytest.approx(1.0, abs=1e-12)
+    found, p, value = other.estimates(READERS["additive"])
+    assert value[0] == pytest.approx(1.079345631, abs=EXACT)
+    for name in ("sips", "rips", "iips", "inclusion"):
+        assert found[name].terms.value(p) == pytest.approx(value[0], abs=EXACT), name
 
 
 def test_estimates_report_these_sizes(toy: World) -> None:
@@ -92,39 +104,39 @@ def test_estimates_report_these_sizes(toy: World) -> None:
     count = np.random.default_rng(0).multinomial(20_000, toy.p["beta"])
     rho, i_ratio = np.repeat(toy.rho, count, axis=0), np.repeat(toy.i_ratio, count, axis=0)
     r = np.ones_like(rho)
-    for estimate, share in ((sips(rho, r), 0.3524), (rips(rho, r), 0.3524), (inclusion_ips(i_ratio, r), 0.8804)):
+    for estimate, share in ((sips(rho, r), 0.3142), (rips(rho, r), 0.3142), (inclusion_ips(i_ratio, r), 0.8945)):
         assert estimate.effective_sample_size / 20_000 == pytest.approx(share, rel=0.05)
     # An article's inclusion says nothing of a position: only the mean over positions is 1.
     assert inclusion_ips(i_ratio, r).mean_weight == pytest.approx(i_ratio.mean(), rel=1e-12)
     assert abs(i_ratio.mean(axis=0) - 1).max() > 0.03
-    assert sips(rho[:, :2], r[:, :2]).effective_sample_size / 20_000 == pytest.approx(0.4995, rel=0.05)
+    assert sips(rho[:, :2], r[:, :2]).effective_sample_size / 20_000 == pytest.approx(0.4810, rel=0.05)
 
 
 def test_no_support_without_exploration() -> None:
     """docs/mathematics.md 2.4: the mean weight tells."""
-    beta, pi = weights(LISTED, LOGGER, 8, 0.0), weights([1, 3, 4, 7], LOGGER, 8, 0.0)
-    slates = np.array(list(permutations(LISTED, 3)))
-    world = object.__new__(World)
-    world.slates = slates
-    q_beta, q_pi = world._slots(beta), world._slots(pi)
-    found = sips(q_pi / q_beta, MU[slates])
-    assert found.terms.value(q_beta.prod(axis=1)) == pytest.approx(0.0904124, abs=1e-7)
-    assert q_beta.prod(axis=1) @ found.terms.weight[:, 0] == pytest.approx(0.1161260, abs=1e-7)
-    every = np.array(list(permutations([1, 3, 4, 7], 3)))
-    world.slates = every
-    assert world._slots(pi).prod(axis=1) @ MU[every].sum(axis=1) == pytest.approx(1.0224107, abs=1e-7)
+    world = World(policy(LISTED, LOGGER, 8, 0.0), policy([1, 3, 4, 7], LOGGER, 8, 0.0), 3)
+    found, logged = sips(world.rho, MU[world.slates]), world.p["beta"]
+    assert found.terms.value(logged) == pytest.approx(0.0904124, abs=1e-7)
+    assert logged @ found.terms.weight[:, 0] == pytest.approx(0.1161260, abs=1e-7)
+    assert world.p["pi"] @ MU[world.slates].sum(axis=1) == pytest.approx(1.0224107, abs=1e-7)
 
 
-def test_slot_expectation_is_the_mean_over_what_is_left() -> None:
+def test_expectations_are_the_mean_over_what_is_left() -> None:
+    """Of a visit that does not explore, and of both kinds: by the target's own chances given the articles above."""
     world, _ = small_world(6)
     q = np.random.default_rng(1).normal(size=(3, 5))
     shown = q[np.arange(3)[None, :, None], world.slates[:, None, :]]
-    total = np.broadcast_to(q @ world.pi, (len(world.slates), 3))
-    got = slot_expectation(total, world.pi[world.slates], shown)
+    p, one_of = world.pi.p, np.full(5, 0.2)
+    total, live = (np.broadcast_to(q @ chance, (len(world.slates), 3)) for chance in (p, one_of))
+    from_softmax = slot_expectation(total, p[world.slates], shown)
+    both = mixed_expectation(world.kept_share(), total, p[world.slates], live, one_of[world.slates], shown)
     for s, slate in enumerate(world.slates[::7]):
         for k in range(3):
             left = [a for a in range(5) if a not in slate[:k]]
-            assert got[7 * s, k] == pytest.approx(world.pi[left] @ q[k, left] / world.pi[left].sum(), abs=1e-12)
+            assert from_softmax[7 * s, k] == pytest.approx(p[left] @ q[k, left] / p[left].sum(), abs=1e-12)
+            alike = (world.slates[:, :k] == slate[:k]).all(axis=1)
+            chance = world.p["pi"][alike] / world.p["pi"][alike].sum()
+            assert both[7 * s, k] == pytest.approx(chance @ q[k, world.slates[alike, k]], abs=1e-12)
 
 
 def test_target_propensities_of_the_shipped_policy(toy: World) -> None:
@@ -149,6 +161,8 @@ def test_target_propensities_of_the_shipped_policy(toy: World) -> None:
     np.testing.assert_allclose(found.slot_marginal, toy.marginal["pi"][slot, toy.slates], rtol=1e-5)
     np.testing.assert_allclose(found.inclusion, toy.marginal["pi"].sum(axis=0)[toy.slates], rtol=1e-5)
     assert target_propensities(log, logits, listed, 0.1, articles=articles, marginals=False).inclusion is None
+    kept = kept_share(toy.slates, Draw.of(logits, listed, 8, 0.1, 3))
+    np.testing.assert_allclose(kept, toy.kept_share(), rtol=0, atol=1e-12)
     listed[7, 1] = 8  # published later
     with pytest.raises(ValueError, match=r"shortlist: got .article 8 in row 7, not live at 5 h"):
         target_propensities(log, logits, listed, 0.1, articles=articles)
@@ -180,7 +194,9 @@ def test_pseudo_inverse_refuses(toy: World) -> None:
             call()
 
 
-def test_slot_expectation_refuses() -> None:
+def test_expectations_refuse() -> None:
+    with pytest.raises(ValueError, match="kept: got"):
+        mixed_expectation(np.zeros(3), *[np.zeros((2, 3))] * 4, np.zeros((2, 3, 3)))
     with pytest.raises(ValueError, match="weight: got"):
         slot_expectation(np.zeros((2, 3)), np.zeros((2, 2)), np.zeros((2, 3, 3)))
     with pytest.raises(ValueError, match="q_shown: got"):

@@ -7,10 +7,10 @@ from feedgym.agents.ope import (
     cascade_dr,
     iips,
     inclusion_ips,
+    mixed_expectation,
     pseudo_inverse,
     rips,
     sips,
-    slot_expectation,
 )
 from feedgym.env.arrays import Doubles
 from helpers.plain.toy_world import READERS, TABLE, World, cascade, independent, looks_ahead, small_world
@@ -106,9 +106,12 @@ def test_cascade_dr_with_any_model(kind: str) -> None:
     slot = np.arange(k)
     every = model[slot, above]  # (S, K, N): Q_k of every article
     q = np.take_along_axis(every, world.slates[:, :, None], axis=2)[:, :, 0]
-    q_pi = slot_expectation(
-        every @ world.pi,
-        world.pi[world.slates],
+    q_pi = mixed_expectation(
+        world.kept_share(),
+        every @ world.pi.p,
+        world.pi.p[world.slates],
+        every.mean(axis=2),
+        np.full(world.slates.shape, 1 / n),
         every.transpose(0, 1, 2)[np.arange(len(world.slates))[:, None, None], slot[:, None], world.slates[:, None, :]],
     )
     reader = cascade(mu) if kind == "cascade" else looks_ahead(mu)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import permutations, product
+from itertools import product
 
 import numpy as np
 
@@ -20,42 +20,67 @@ from feedgym.agents.ope import (
     snsips,
 )
 from feedgym.env.arrays import Doubles, Ints
+from helpers.plain.mixture import all_slates, plackett_luce_prefixes, uniform_prefixes
 
-EXACT = 1e-8
+EXACT = 1e-9
 
 
 Outcomes = Callable[[Ints], tuple[Doubles, Doubles]]
 """Of slates (S, K): rewards (2^K, K) and the chance of each given each slate, (S, 2^K)."""
 
 
+@dataclass(frozen=True)
+class Policy:
+    """Of which a visit explores, with a uniform slate, or draws from a softmax what is left of it."""
+
+    p: Doubles
+    """(N,); 0 outside the shortlist."""
+    epsilon: float
+
+
 @dataclass
 class World:
-    """Two Plackett-Luce policies over N articles."""
+    """Two policies over N articles."""
 
-    beta: Doubles
-    pi: Doubles
+    beta: Policy
+    pi: Policy
     k: int
 
     def __post_init__(self) -> None:
-        n = len(self.beta)
-        self.slates = np.array(list(permutations(range(n), self.k)))
-        self.q = {name: self._slots(w) for name, w in (("beta", self.beta), ("pi", self.pi))}
-        self.p = {name: q.prod(axis=1) for name, q in self.q.items()}
+        n = len(self.beta.p)
+        self.slates = all_slates(n, self.k)
+        policies = {"beta": self.beta, "pi": self.pi}
+        self.pl = {name: plackett_luce_prefixes(policy.p, self.slates) for name, policy in policies.items()}
+        explored = uniform_prefixes(n, self.k)
+        self.prefix = {
+            name: (1.0 - policy.epsilon) * self.pl[name] + policy.epsilon * explored
+            for name, policy in policies.items()
+        }
+        self.p = {name: prefix[:, -1] for name, prefix in self.prefix.items()}
+        self.q = {name: _slots(prefix) for name, prefix in self.prefix.items()}
         self.marginal = {
             name: np.stack([np.bincount(self.slates[:, k], p, minlength=n) for k in range(self.k)])
             for name, p in self.p.items()
         }
         slot = np.arange(self.k)
-        self.rho = self.q["pi"] / self.q["beta"]
-        self.m_ratio = self.marginal["pi"][slot, self.slates] / self.marginal["beta"][slot, self.slates]
-        self.i_ratio = (self.marginal["pi"].sum(axis=0) / self.marginal["beta"].sum(axis=0))[self.slates]
+        # 0 where neither policy shows the slate.
+        logged = self.q["beta"] > 0
+        self.rho = np.divide(self.q["pi"], self.q["beta"], out=np.zeros_like(self.q["pi"]), where=logged)
+        m, i = (
+            np.divide(chance["pi"], chance["beta"], out=np.zeros_like(chance["pi"]), where=chance["beta"] > 0)
+            for chance in (self.marginal, {name: m.sum(axis=0) for name, m in self.marginal.items()})
+        )
+        self.m_ratio, self.i_ratio = m[slot, self.slates], i[self.slates]
         single, _ = pair_chances(self.slates, self.p["pi"], n)
         _, double = pair_chances(self.slates, self.p["beta"], n)
         self.pi_weight = pseudo_inverse_weights(self.slates, single, double, n)
 
-    def _slots(self, w: Doubles) -> Doubles:
-        shown = w[self.slates]
-        return shown / (1.0 - np.cumsum(shown, axis=1) + shown)
+    def kept_share(self) -> Doubles:
+        """Chance that a visit of the target does not explore, given the articles above each position, (S, K)."""
+        one = np.ones((len(self.slates), 1))
+        pl, both = (np.concatenate([one, prefix[:, :-1]], axis=1) for prefix in (self.pl["pi"], self.prefix["pi"]))
+        share: Doubles = (1.0 - self.pi.epsilon) * pl / both
+        return share
 
     def row(self, slate: tuple[int, ...]) -> int:
         return int(np.flatnonzero((self.slates == slate).all(axis=1))[0])
@@ -122,11 +147,17 @@ def looks_ahead(mu: Doubles) -> Outcomes:
     return outcomes
 
 
-def weights(shortlist: list[int], logits: list[float], n: int, epsilon: float) -> Doubles:
-    w = np.full(n, epsilon / n)
+def _slots(prefix: Doubles) -> Doubles:
+    """``q_k`` of chances of prefixes, (S, K); 0 where what stands above has no chance."""
+    before = np.concatenate([np.ones((len(prefix), 1)), prefix[:, :-1]], axis=1)
+    return np.divide(prefix, before, out=np.zeros_like(prefix), where=before > 0)
+
+
+def policy(shortlist: list[int], logits: list[float], n: int, epsilon: float) -> Policy:
+    p = np.zeros(n)
     z = np.exp(np.array(logits))
-    w[shortlist] += (1 - epsilon) * z / z.sum()
-    return w
+    p[shortlist] = z / z.sum()
+    return Policy(p, epsilon)
 
 
 LISTED = [1, 3, 4, 6]
@@ -146,23 +177,23 @@ READERS = {
 
 
 TRUTH = {
-    "additive": (1.02212298, 0.95155842),
-    "position": (0.75450448, 0.69096481),
-    "cascade": (0.86418044, 0.82041004),
+    "additive": (1.020481012, 0.955167131),
+    "position": (0.753686548, 0.693120675),
+    "cascade": (0.863732046, 0.823907191),
 }
 
 
 TABLE = {
-    "sips": ((1.02212298, 2.081353), (0.75450448, 1.701145), (0.86418044, 1.687211)),
-    "rips": ((1.02212298, 1.529586), (0.75450448, 1.233101), (0.86418044, 1.241988)),
-    "iips": ((1.02212298, 0.912402), (0.75450448, 0.844336), (0.88789131, 0.780326)),
-    "inclusion": ((1.02212298, 0.879746), (0.73340724, 0.789266), (0.87627678, 0.734548)),
-    "pi": ((1.02212298, 1.957927), (0.75450448, 1.610080), (0.86419464, 1.589843)),
-    "slot": ((1.04605203, None), (0.76781826, None), (0.90005489, None)),
+    "sips": ((1.020481012, 2.253544), (0.753686548, 1.834954), (0.863732046, 1.825894)),
+    "rips": ((1.020481012, 1.591284), (0.753686548, 1.272822), (0.863732046, 1.292024)),
+    "iips": ((1.020481012, 0.910208), (0.753686548, 0.842476), (0.887189213, 0.778088)),
+    "inclusion": ((1.020481012, 0.867748), (0.730565310, 0.778527), (0.874274240, 0.722600)),
+    "pi": ((1.020481012, 1.973916), (0.753686548, 1.623712), (0.864276664, 1.605448)),
+    "slot": ((1.044786412, None), (0.767087353, None), (0.899289898, None)),
 }
 
 
 def small_world(seed: int, n: int = 5, k: int = 3) -> tuple[World, Doubles]:
     rng = np.random.default_rng(seed)
     beta, pi = rng.dirichlet(np.full(n, 3.0), size=2)
-    return World(0.8 * beta + 0.2 / n, pi, k), rng.uniform(0.05, 0.9, size=n)
+    return World(Policy(beta, 0.2), Policy(pi, 0.05), k), rng.uniform(0.05, 0.9, size=n)

@@ -50,9 +50,7 @@ def terms(
         slot_marginal=torch.where(shown, 0.15, 1.0).double(),
     )
     advantage = torch.where(shown, doubles([0.5, -1.0, 2.0, 9.0]), torch.nan)
-    coefficient, log_chance, weight = policy_gradient(
-        estimator, both.policy(epsilon), column, logged, advantage, weigh
-    )
+    coefficient, log_chance, weight = policy_gradient(estimator, both.policy(epsilon), column, logged, advantage, weigh)
     (gradient,) = torch.autograd.grad((coefficient * log_chance).sum(), head)
     return coefficient, log_chance.detach(), weight, gradient
 
