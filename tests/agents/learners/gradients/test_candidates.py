@@ -16,8 +16,8 @@ from feedgym.agents.learners.gradients.candidates import Candidates, LearnedPoli
 from feedgym.agents.learners.gradients.policy_gradient import Logged, log_inclusion, log_slot_marginal
 from feedgym.agents.slate_policy.slates import sample_slates, slot_marginal
 from feedgym.env.arrays import Doubles
-from helpers.gradients import all_in_head, logged_of, policy_gradient, slots_of
-from helpers.plain.mixture import Mixture, all_slates
+from helpers.gradients import all_in_head, policy_gradient, slots_of
+from helpers.plain.mixture import all_slates
 
 EPSILONS = [0.0, 0.05, 1.0]
 EMPTY = -torch.inf
