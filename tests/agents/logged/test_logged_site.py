@@ -63,7 +63,8 @@ def make_log(folder: Path, world: str = "vivid", config: FeedConfig = CONFIG, se
         ids[rng.random(shape) < 0.05] = 0  # expired after a while
         slot = np.where(ids >= 0, 0.1 + 0.9 * rng.random(shape), 1.0)
         joint = np.log(slot).sum(axis=1)
-        slates = Slates(ids, np.full(shape, np.nan), np.zeros(shape, bool), slot, joint)
+        logit, total = rng.normal(size=shape), rng.normal(size=len(ids))
+        slates = Slates(ids, logit, rng.random(shape) < 0.5, slot, joint, np.zeros(len(ids), bool), total)
         visits, seen, before = feed.visits, seen_visits(feed.visits), seen_catalogue(feed.catalogue)
         outcome = feed.serve(ids)
         of = {name: getattr(outcome, name).copy() for name in ("clicks", "dwell_minutes", "subscribed", "slot_reward")}
@@ -97,6 +98,10 @@ def test_a_replayed_log_shows_agents_what_they_saw(world: str, batch_rows: int, 
         assert_same(seen_catalogue(site.catalogue), tick.catalogue, site.tick)
         np.testing.assert_array_equal(site.logged.article_id, tick.served.article_id)
         np.testing.assert_array_equal(site.logged.slot_propensity, tick.served.slot_propensity)
+        assert site.logged.explores_by_visits
+        shown = tick.served.article_id >= 0
+        np.testing.assert_array_equal(site.logged.logit[shown], tick.served.logit[shown].astype(np.float32))
+        np.testing.assert_array_equal(site.logged.log_normaliser, tick.served.log_normaliser)
         for name in ("clicks", "dwell_minutes", "subscribed"):
             np.testing.assert_array_equal(getattr(site.outcome, name), tick.outcome[name], err_msg=name)
         np.testing.assert_array_equal(site.slot_reward, tick.outcome["slot_reward"])

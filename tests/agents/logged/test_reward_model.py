@@ -218,7 +218,8 @@ def test_the_model_saw_only_its_own_days(folder: Path, model: RewardModel) -> No
 
 def test_a_poor_model_leaves_the_doubly_robust_near_the_truth(folder: Path, model: RewardModel) -> None:
     """A soft target, that a random logger's slates speak of; the model is wrong by a minute a position."""
-    soft = "regression-dwell:max_steps=20,train_every_hours=12.0,sharpness=0.15,epsilon=0.5"
+    # All live articles are its shortlist: what is not on it only exploration shows, and a random log mostly shows that.
+    soft = "regression-dwell:max_steps=20,train_every_hours=12.0,sharpness=0.25,epsilon=0.3,shortlist_size=2000"
     site = opened(folder)
     trained = new(site, soft)
     learn_from_log(trained, site, until_hours=48.0)
