@@ -140,6 +140,7 @@ def _run(config: OfflineConfig, report: Callable[[float], None] | None) -> Offli
         other_code=None if world is None else _other_code(config, world),
         logger_reward=None if logger is None else _per_day(logger.sum(), site, world),
         why_not_deployed=why_not if world is None else None,
+        notes=() if site.other_policy is None else (site.other_policy,),
     )
     if config.estimate_days:
         estimate = config.propensities == "estimated" or (config.propensities == "auto" and summary.num_unknown > 0)

@@ -80,6 +80,8 @@ def evaluate_on_log(
     names = ("dm",) if why is not None else tuple(name for name in ESTIMATORS if _can(name, whole))
     found = evaluate(log, target, values, rng=rng, estimators=names, replicates=replicates)
     said = found.notes if why is None else (*found.notes, f"dm alone: {why}")
+    if site.other_policy is not None:
+        said = (*said, site.other_policy)
     if gone:
         said = (*said, f"{gone:,} visits are left out: they show articles that were gone by the tick (tick_hours)")
     if ahead:

@@ -24,6 +24,10 @@ DEFAULT_TICK_HOURS = 1.0 / 12.0
 HISTORY_LENGTH = 50
 _SPARE_ROWS = 10_000
 """Rows that readers who never came may take, so that a simulator's readers keep theirs."""
+BY_POSITIONS = (
+    "the log's policy explored by positions (log format 1): its epsilon filled more than that share of the slots"
+)
+"""Of a log by policies that explored otherwise than today's."""
 
 
 class LoggedSite:
@@ -173,6 +177,11 @@ class LoggedSite:
             return reader_id
         rows: Ints = np.searchsorted(known, reader_id)
         return rows
+
+    @property
+    def other_policy(self) -> str | None:
+        """What has to be known of a log by policies of another kind than today's; None of others."""
+        return BY_POSITIONS if self.log.exploration == "positions" else None
 
     @property
     def _num_rows(self) -> int:

@@ -44,9 +44,9 @@ class OfflineResult:
     reward_model: str | None = None
     """The regression behind ``cascade_dr``, ``sniips_dr`` and ``dm``; None if there is none."""
     logger_epsilon: float | None = None
-    """Share of exploration of the logging policy, where it was estimated."""
+    """Chance that a visit of the logging policy explores, where it was estimated."""
     notes: tuple[str, ...] = ()
-    """What has to be known of all the estimates."""
+    """What has to be known of the log, and of all the estimates."""
 
 
 def decimals(result: OfflineResult) -> int:
@@ -69,7 +69,7 @@ def result_text(result: OfflineResult) -> str:
         lines.append(f"{result.other_code}: today's was taken for it (--reuse).")
     if result.estimates:
         lines += _estimates(result)
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"Note: {note}." for note in result.notes)])
 
 
 def _deployment(result: OfflineResult) -> list[str]:
@@ -90,8 +90,7 @@ def _estimates(result: OfflineResult) -> list[str]:
     if result.propensities == "estimated":
         by = f"estimates by estimated propensities (exploration {result.logger_epsilon:.2f})"
     first = f"Reward a visit on the days kept back: logged {result.logged_visit_reward:.{d}f}{known}; {by}:"
-    below = [f"Note: {note}." for note in result.notes]
-    return [first, *(_line(row, d) for row in result.estimates), *below]
+    return [first, *(_line(row, d) for row in result.estimates)]
 
 
 def _line(row: Mapping[str, Any], d: int) -> str:
