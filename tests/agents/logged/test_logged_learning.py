@@ -11,7 +11,6 @@ from feedgym.agents.logged.learning import learn_from_log
 from feedgym.agents.logged.site import LoggedSite
 from feedgym.agents.registry.plans import parse_agent
 from feedgym.agents.serving.logged_slates import log_draw_weights
-from feedgym.agents.slate_policy import sample_slates
 from feedgym.agents.two_tower.agent import TwoTowerAgent
 from feedgym.env import Feed, FeedConfig, NewsReader
 from feedgym.env.arrays import Bools, Doubles
@@ -81,8 +80,9 @@ def test_an_agents_own_log_teaches_what_its_life_taught(agent_text: str, world: 
     expected, seen = agent.snapshot(), again.snapshot()
     assert expected.keys() == seen.keys()
     for name, values in expected.items():
-        if name.endswith(("ring/log_weight", "ring/slot_marginal")) or "model/" in name or "correction/" in name:
-            # Weights are worked out from propensities: rounded otherwise.
+        chances = ("ring/inclusion", "ring/first", "ring/slot_marginal")
+        if name.endswith(chances) or "model/" in name or "correction/" in name:
+            # Worked out from the log's logits, which are single: rounded otherwise.
             np.testing.assert_allclose(seen[name], values, rtol=1e-4, atol=1e-6, err_msg=name)
         elif "reinforce" not in agent_text:
             np.testing.assert_array_equal(seen[name], values, err_msg=name)
@@ -104,9 +104,13 @@ def test_what_another_policy_served_is_learned_with_its_chances(tmp_path: Path) 
     time = np.concatenate([stretch["inclusion_time"] for stretch in logged])
     np.testing.assert_array_equal(arrays["learner/ring/time"], time)
     inclusion = np.concatenate([stretch["inclusion"] for stretch in logged])
-    weight = np.exp(arrays["learner/ring/log_weight"])
-    # Near 1 - exp(-w t*), docs/mathematics.md 2.5.
-    np.testing.assert_allclose(1.0 - np.exp(-weight * time[:, None]), inclusion, atol=0.02)
+    # Cheap: by t*, docs/mathematics.md 2.5.
+    np.testing.assert_allclose(arrays["learner/ring/inclusion"], inclusion, atol=0.03)
+    explored = 0.3 / np.concatenate([stretch["num_live"] for stretch in logged])[:, None]
+    outside = np.isnan(np.concatenate([stretch["logit"] for stretch in logged]))
+    assert outside.any()
+    np.testing.assert_allclose(arrays["learner/ring/inclusion"][outside], (8 * explored * outside)[outside], rtol=1e-12)
+    assert (arrays["learner/ring/first"] > explored * (1 - 1e-12)).all()
     # All that was shown is a candidate: in the agent's own shortlist, or beside it.
     head = arrays["learner/ring/head_id"]
     assert (head[:, :, None] == slates[:, None, :]).any(axis=1).all()
@@ -117,12 +121,15 @@ def test_what_another_policy_served_is_learned_with_its_chances(tmp_path: Path) 
 
 
 def test_draw_weights_come_back_from_slot_propensities() -> None:
+    """Of a policy that draws each position from the same weights of what is left."""
     rng = np.random.default_rng(0)
-    logits, shortlist = 4.0 * rng.standard_normal((500, 30)), np.tile(np.arange(30), (500, 1))
-    slates = sample_slates(rng, logits, shortlist, np.arange(60), 8, 0.05)
-    shown: Bools = slates.article_id >= 0
-    weights: Doubles = log_draw_weights(slates.slot_propensity, shown)
-    np.testing.assert_allclose(weights, slates.log_weight, rtol=0, atol=1e-7)
+    p = np.exp(4.0 * rng.standard_normal((500, 60)))
+    weight = 0.05 / 60 + 0.95 * p / p.sum(axis=1, keepdims=True)
+    column = np.argsort(rng.exponential(size=weight.shape) / weight, axis=1)[:, :8]
+    own = np.take_along_axis(weight, column, axis=1)
+    shown: Bools = np.ones(own.shape, dtype=np.bool_)
+    found: Doubles = log_draw_weights(own / (1.0 - (np.cumsum(own, axis=1) - own)), shown)
+    np.testing.assert_allclose(found, np.log(own), rtol=0, atol=1e-7)
     padded = log_draw_weights(np.array([[0.5, 1.0, 1.0]]), np.array([[True, True, False]]))
     np.testing.assert_allclose(padded, [[np.log(0.5), np.log(0.5), -np.inf]])
 
