@@ -195,8 +195,9 @@ def test_pseudo_inverse_refuses(toy: World) -> None:
 
 
 def test_expectations_refuse() -> None:
+    one = np.zeros((2, 3))
     with pytest.raises(ValueError, match="kept: got"):
-        mixed_expectation(np.zeros(3), *[np.zeros((2, 3))] * 4, np.zeros((2, 3, 3)))
+        mixed_expectation(np.zeros(3), one, one, one, one, np.zeros((2, 3, 3)))
     with pytest.raises(ValueError, match="weight: got"):
         slot_expectation(np.zeros((2, 3)), np.zeros((2, 2)), np.zeros((2, 3, 3)))
     with pytest.raises(ValueError, match="q_shown: got"):

@@ -1,7 +1,6 @@
 """The study of off-policy estimates: its arithmetic against plain versions, and its checks find a wrong estimator."""
 
 import dataclasses
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from feedgym.experiments.studies.known_truth.ope_draws import (
     Scored,
     Truth,
     draw,
-    draw_weight_of,
     reader_models,
     truth_of,
 )
@@ -33,9 +31,11 @@ from feedgym.experiments.studies.known_truth.ope_replications import (
 )
 from feedgym.experiments.studies.known_truth.ope_scores import RIGHT_FOR, scores
 from feedgym.experiments.studies.known_truth.ope_states import LOGGER, Frozen, States, StatesConfig, logged_states
+from helpers.plain.mixture import all_slates, plackett_luce_prefixes, uniform_prefixes
+from helpers.plain.policy import plain_prefixes
 
 LOGS = "regression-dwell:sharpness=1.0,epsilon=0.3,train_every_hours=4.0,max_steps=150"
-NEAR = "regression-dwell:sharpness=1.6,epsilon=0.2,train_every_hours=4.0,max_steps=150"
+NEAR = "regression-dwell:sharpness=1.6,epsilon=0.1,train_every_hours=4.0,max_steps=150"
 TINY = StatesConfig(
     readers=400,
     warm_up_hours=10.0,
@@ -149,15 +149,23 @@ def test_the_reward_model_is_a_line_at_each_position() -> None:
 
 
 def test_model_values_against_enumeration() -> None:
-    """Four articles, slates of two: means over all slates."""
-    w, s = np.array([0.5, 0.3, 0.15, 0.05]), np.array([1.0, -2.0, 0.5, 3.0])
+    """Four articles, slates of two, a visit in five explores: means over all slates."""
+    p, s, epsilon = np.array([0.5, 0.3, 0.15, 0.05]), np.array([1.0, -2.0, 0.5, 3.0]), 0.2
     line = RewardModel(np.array([0.2, 0.1]), np.array([1.0, 0.5]))
-    slates = np.array(list(permutations(range(4), 2)))
-    slot = np.stack([w[slates[:, 0]], w[slates[:, 1]] / (1 - w[slates[:, 0]])], axis=1)
-    chance = slot.prod(axis=1)
-    np.testing.assert_allclose(draw_weight_of(slot), w[slates])
+    slates = all_slates(4, 2)
+    softmax = plackett_luce_prefixes(p, slates)
+    both = (1 - epsilon) * softmax + epsilon * uniform_prefixes(4, 2)
+    chance, second_slot = both[:, 1], both[:, 1] / both[:, 0]
+    kept = np.stack([np.full(12, 1 - epsilon), (1 - epsilon) * softmax[:, 0] / both[:, 0]], axis=1)
     at_position = chance @ s[slates]
-    scored = Scored(draw_weight_of(slot), np.full(12, w @ s), np.tile(at_position, (12, 1)))
+    scored = Scored(
+        kept=kept,
+        p=p[slates],
+        mean=np.full(12, p @ s),
+        explored=np.full(12, s.mean()),
+        num_live=np.full(12, 4),
+        at_position=np.tile(at_position, (12, 1)),
+    )
     found = line.values(s[slates], scored)
     alone = line.intercept + line.slope * s[slates]
     second = chance @ alone[:, 1]
@@ -166,7 +174,7 @@ def test_model_values_against_enumeration() -> None:
     np.testing.assert_allclose(found.q_pi[:, 0], chance @ alone.sum(axis=1))
     for row, first in enumerate(slates[:, 0]):
         some = slates[:, 0] == first
-        assert found.q_pi[row, 1] == pytest.approx(slot[some, 1] @ alone[some, 1])
+        assert found.q_pi[row, 1] == pytest.approx(second_slot[some] @ alone[some, 1])
     assert found.slot_q is not None
     assert found.slot_q_pi is not None
     np.testing.assert_allclose(found.slot_q, alone)
@@ -174,21 +182,28 @@ def test_model_values_against_enumeration() -> None:
 
 
 def test_what_the_reward_model_is_fed_with(states: States, models: dict[str, Any], truths: dict[str, Truth]) -> None:
-    """Draw weights of all live articles, one by one."""
-    drawn = draw(states, models, {"near": truths["near"]}, np.array([0]), np.array([0]), seed=1)
+    """The softmax of all live articles, one by one, and both kinds of visits."""
+    visit = np.array([0, 1, 2])
+    drawn = draw(states, models, {"near": truths["near"]}, visit, visit, seed=1)
     tick, choice = states.ticks[0], states.ticks[0].choices["near"]
-    weight = dict.fromkeys(tick.live.tolist(), choice.epsilon / len(tick.live))
-    mass = np.exp(choice.logits[0]).sum()
-    for article, logit in zip(choice.shortlist[0].tolist(), choice.logits[0], strict=True):
-        weight[article] += (1.0 - choice.epsilon) * np.exp(logit) / mass
-    assert sum(weight.values()) == pytest.approx(1.0)
-    score = dict(zip(tick.live.tolist(), tick.score[0].tolist(), strict=True))
-    scored = drawn.scored["near"]
-    assert scored.mean[0] == pytest.approx(sum(weight[a] * score[a] for a in weight))
-    shown = drawn.log.article_id[0].tolist()
-    assert scored.weight[0] == pytest.approx([weight[a] for a in shown])
-    assert drawn.score[0] == pytest.approx([score[a] for a in shown])
-    assert scored.at_position[0] == pytest.approx(truths["near"].score[0])
+    score, scored = tick.score.astype(np.float64), drawn.scored["near"]
+    for row in range(2):
+        p = dict.fromkeys(tick.live.tolist(), 0.0)
+        mass = np.exp(choice.logits[row]).sum()
+        for article, logit in zip(choice.shortlist[row].tolist(), choice.logits[row], strict=True):
+            p[article] = np.exp(logit) / mass
+        assert sum(p.values()) == pytest.approx(1.0)
+        of = dict(zip(tick.live.tolist(), score[row].tolist(), strict=True))
+        assert scored.mean[row] == pytest.approx(sum(p[a] * of[a] for a in p))
+        assert scored.explored[row] == pytest.approx(sum(of.values()) / len(of))
+        shown = drawn.log.article_id[row].tolist()
+        assert scored.p[row] == pytest.approx([p[a] for a in shown])
+        assert drawn.score[row] == pytest.approx([of[a] for a in shown])
+        epsilon, live = float(np.broadcast_to(choice.epsilon, len(tick.reader))[row]), tick.live.tolist()
+        both, softmax, _ = plain_prefixes(shown, p, live, epsilon)
+        kept = [(1 - epsilon) * one / f for one, f in zip([1.0, *softmax], [1.0, *both], strict=True)]
+        assert scored.kept[row] == pytest.approx(kept[:-1])
+        assert scored.at_position[row] == pytest.approx(truths["near"].score[row])
 
 
 # Replications

@@ -19,7 +19,7 @@ def all_slates(num_live: int, slate_size: int) -> Ints:
 
 def uniform_prefixes(num_live: int, slate_size: int) -> Doubles:
     """Chance of the first k articles of a uniform slate, (K,)."""
-    return np.cumprod([1.0 / (num_live - j) for j in range(slate_size)])
+    return np.cumprod(np.array([1.0 / (num_live - j) for j in range(slate_size)]))
 
 
 def plackett_luce_prefixes(p: Doubles, slates: Ints) -> Doubles:

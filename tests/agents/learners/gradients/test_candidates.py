@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from feedgym.agents.learners.gradients.candidates import Candidates, LearnedPolicy
+from feedgym.agents.learners.gradients.candidates import Candidates
 from feedgym.agents.learners.gradients.policy_gradient import Logged, log_inclusion, log_slot_marginal
 from feedgym.agents.slate_policy.slates import sample_slates, slot_marginal
 from feedgym.env.arrays import Doubles
@@ -73,19 +73,12 @@ def two_slot_value(p: Tensor, epsilon: float = 0.2) -> Tensor:
 
 
 def test_two_slot_value_equals_enumeration() -> None:
-    policy = all_in_head(-0.2 * torch.arange(20, dtype=torch.float64)[None]).policy(0.2)
     pairs = torch.from_numpy(all_slates(20, 2))
-    each = replace_rows(policy, len(pairs))
-    joint = slots_of(each, pairs).sum(dim=1).exp()
+    policy = all_in_head((-0.2 * torch.arange(20, dtype=torch.float64)).repeat(len(pairs), 1)).policy(0.2)
+    joint = slots_of(policy, pairs).sum(dim=1).exp()
     assert joint.sum().item() == pytest.approx(1.0, abs=1e-12)
     expected = (joint * REWARD[pairs].sum(dim=1)).sum().item()
-    assert two_slot_value(policy.head.exp()).item() == pytest.approx(expected, abs=1e-12)
-
-
-def replace_rows(policy: LearnedPolicy, rows: int) -> LearnedPolicy:
-    """The one visit of a policy, ``rows`` times."""
-    parts = (policy.head, policy.tail, policy.tail_weight, policy.num_live)
-    return LearnedPolicy(*(part.expand(rows, *part.shape[1:]) for part in parts), policy.epsilon)
+    assert two_slot_value(policy.head[:1].exp()).item() == pytest.approx(expected, abs=1e-12)
 
 
 def two_slot_gradient(p: Doubles, epsilon: float = 0.2) -> Doubles:
