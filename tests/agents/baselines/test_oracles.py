@@ -10,7 +10,7 @@ from feedgym.agents import make_agent
 from feedgym.env import Feed, FeedConfig, NewsReader, NewsroomConfig
 from helpers.driving import drive
 
-SITE = FeedConfig(num_readers=400, days=3.0, slate_size=3, newsroom=NewsroomConfig(articles_per_day=12))
+SITE = FeedConfig(num_readers=1200, days=3.0, slate_size=3, newsroom=NewsroomConfig(articles_per_day=12))
 AIMS = ("click", "dwell", "planning")
 
 
@@ -18,9 +18,9 @@ def frozen() -> Feed:
     """A site in the evening of its second day: readers have tired of articles and topics."""
     feed = Feed(SITE, seed=2)
     drive(make_agent("recent").start(feed), feed, until=43.0)
-    while len(feed.visits) < 4:
+    while len(feed.visits) < 10:
         drive(make_agent("recent").start(feed), feed, until=feed.now + 0.1)
-    assert len(feed.visits) > 3
+    assert len(feed.visits) >= 10
     return feed
 
 
