@@ -98,7 +98,11 @@ class ContrastiveLearner:
         """
         fits = self.config.loss != "ccl" or towers.prediction == "cosine"
         require(fits, "prediction", towers.prediction, "'cosine' with loss=ccl, which trains cosines alone")
-        return Parts(model=TwoTower(towers, generator), shortlists=self.uses_shortlists)
+        weighs = self.config.propensity_cap is not None
+        unknown = weighs and policy.editorial.reshapes
+        allowed = "exclude only with propensity_cap: caps, pins and shares leave inclusion chances unknown"
+        require(not unknown, "rules", policy.rules, allowed)
+        return Parts(model=TwoTower(towers, generator), shortlists=self.uses_shortlists, inclusions=weighs)
 
     def follow(self, catalogue: Catalogue) -> None:
         """Let newcomers into the frequencies, and drop what expired."""
@@ -265,7 +269,9 @@ class ContrastiveLearner:
         if task == "subscription":
             weight *= batch.subscribed
         if c.propensity_cap is not None:
-            weight *= np.minimum(1.0 / batch.slot_propensity[row, position], np.float32(c.propensity_cap))
+            # Not the chance given the articles above: after the likeliest, what only exploration shows has hardly any.
+            assert batch.inclusion is not None
+            weight *= np.minimum(1.0 / batch.inclusion[row, position], np.float32(c.propensity_cap))
         if c.examination is not None:
             weight /= np.float32(c.examination) ** position.astype(np.float32)
         return None if bool((weight == 1.0).all()) else torch.from_numpy(weight)

@@ -62,6 +62,8 @@ class Parts:
     """Logits are the scores themselves, not their z-scores: the learner trains their scale."""
     shortlists: bool = False
     """Keep shortlists in the replay."""
+    inclusions: bool = False
+    """Keep in the replay how likely the slates were to hold what they show."""
     whole_slates: bool = False
     """It learns from the chance of whole slates: of none that have lost an entry."""
 

@@ -33,9 +33,12 @@ class VisitBatch:
     subscribed: Bools
     """(B,)"""
     slot_propensity: Floats
-    """Chance of each article at its position given those above it, (B, K)."""
+    """Chance of each article at its position given those above it, (B, K). It may be next to nothing, in any policy:
+    what weighs by 1 / chance takes ``inclusion``, which is never below epsilon K / N."""
     history_minutes: Floats | None = None
     """Read of each click of the history, (B, L); kept where the model wants to know."""
+    inclusion: Floats | None = None
+    """Chance of each article to stand anywhere on the slate, by t*, (B, K); kept where the learner weighs by it."""
     shortlist: Ints | None = None
     """What retrieval returned, -1 pads, (B, M); kept where negatives are drawn from it."""
 
@@ -50,6 +53,7 @@ class Replay:
         num_reader: R.
         with_minutes: keep the minutes read of each click of the history.
         shortlist_size: M, keep shortlists; 0 does not.
+        with_inclusions: keep the chances of what is shown to stand anywhere on the slate.
     """
 
     def __init__(
@@ -61,12 +65,15 @@ class Replay:
         *,
         with_minutes: bool = False,
         shortlist_size: int = 0,
+        with_inclusions: bool = False,
     ) -> None:
         self._clicked: tuple[Ints, Ints] | None = None
         optional: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = {}
         if with_minutes:
             # As the site keeps them, see ReaderRecords.
             optional["history_minutes"] = ((history_length,), np.float16)
+        if with_inclusions:
+            optional["inclusion"] = ((slate_size,), np.float32)
         if shortlist_size:
             optional["shortlist"] = ((shortlist_size,), np.int32)
         self._ring = Ring(

@@ -80,6 +80,8 @@ def check_learnable(learner: Learner, site: LoggedSite) -> None:
         require(not lacking, f"column {needed!r} of the log", "unknown", allowed)
     if isinstance(learner, ContrastiveLearner) and learner.config.propensity_cap is not None:
         require(not summary.num_unknown, "propensities of the log", _lacking(summary), "propensity_cap=None")
+        lacking = "inclusion_time" in summary.incomplete
+        require(not lacking, "column 'inclusion_time' of the log", "unknown", "known with propensity_cap")
 
 
 def _lacking(summary: LogSummary) -> str:

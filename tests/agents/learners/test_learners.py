@@ -31,9 +31,9 @@ def agents() -> dict[str, Any]:
     made = {}
     options: dict[str, dict[str, Any]] = {
         "regression": {},
-        "contrastive": {"replay_visits": 200},
-        "contrastive-exponential": {"replay_visits": 200, "age_decay": "exponential"},
-        "contrastive-uniform": {"replay_visits": 200, "num_negatives": 40},
+        "contrastive": {"replay_visits": 200, "propensity_cap": 10.0},
+        "contrastive-exponential": {"replay_visits": 200, "propensity_cap": 10.0, "age_decay": "exponential"},
+        "contrastive-uniform": {"replay_visits": 200, "propensity_cap": 10.0, "num_negatives": 40},
     }
     for name, settings in options.items():
         feed = Feed(SITE, seed=2)
@@ -41,6 +41,10 @@ def agents() -> dict[str, Any]:
         kind = name.removesuffix("-exponential")
         agent: Any = make_agent(kind, epsilon=1.0, max_steps=5, **settings).start(feed)
         drive(agent, feed, until=30.0)
+        if name != "regression":
+            # Nor are all articles as likely as each other under a policy that has learned.
+            inclusion = replay_of(agent).column("inclusion")
+            inclusion[:] = np.random.default_rng(1).uniform(0.01, 0.5, inclusion.shape)
         made[name] = agent
     return made
 
@@ -167,7 +171,8 @@ def plain_contrastive(agent: Any, rng: Recorder, config: Any, log_q_of_click: np
         logits = torch.tensor(np.array(scores) / config.softmax_temperature - offset)
         weight = float(every.dwell_minutes[slot, k]) if config.dwell_weight else 1.0
         if config.propensity_cap is not None:
-            weight *= min(1 / float(every.slot_propensity[slot, k]), config.propensity_cap)
+            assert every.inclusion is not None
+            weight *= min(1 / float(every.inclusion[slot, k]), config.propensity_cap)
         total += weight * float(F.cross_entropy(logits[None], torch.tensor([i])))
         mass += weight
     return total / mass

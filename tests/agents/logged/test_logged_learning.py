@@ -157,8 +157,10 @@ def test_learners_refuse_logs_that_they_cannot_correct(tmp_path: Path) -> None:
     live("popular", tmp_path / "times")
     without(tmp_path / "times", "inclusion_time")
     site = site_of(tmp_path / "times")
-    with pytest.raises(ValueError, match="column 'inclusion_time' of the log: got 'unknown', needs known"):
-        learn_from_log(learner("reinforce", site), site)
+    for text in ("reinforce", "contrastive:propensity_cap=10.0"):
+        site = site_of(tmp_path / "times")
+        with pytest.raises(ValueError, match="column 'inclusion_time' of the log: got 'unknown', needs known"):
+            learn_from_log(learner(text, site), site)
 
 
 @pytest.mark.parametrize(

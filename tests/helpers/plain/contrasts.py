@@ -36,6 +36,7 @@ class Logged:
 def logged_agent() -> Logged:
     feed = Feed(SITE, NewsReader(NewsReaderConfig(base_log_odds=-0.5, subscribe_hazard=0.05)), seed=2)
     settings: dict[str, Any] = {"negatives": "hard", "epsilon": 1.0, "shortlist_size": 12, "max_steps": 5}
+    settings["propensity_cap"] = 10.0  # its replay keeps the chances
     agent: Any = make_agent("contrastive", replay_visits=200, **settings).start(feed)
     shortlists = []
     while feed.now < HOURS:
@@ -46,8 +47,8 @@ def logged_agent() -> Logged:
     # Who subscribes is rare on so small a site: say that every third visit did.
     replay_of(agent).column("subscribed")[::3] = True
     # Nor are all slates as likely as each other under a policy that has learned.
-    propensity = replay_of(agent).column("slot_propensity")
-    propensity[:] = np.random.default_rng(1).uniform(0.01, 0.5, propensity.shape)
+    inclusion = replay_of(agent).column("inclusion")
+    inclusion[:] = np.random.default_rng(1).uniform(0.01, 0.5, inclusion.shape)
     return Logged(agent, feed.catalogue.archive.column("expires_hours").copy(), shortlists)
 
 
@@ -204,7 +205,8 @@ def plain_loss(
         if task == "subscription":
             weight *= float(every.subscribed[s])
         if config.propensity_cap is not None:
-            weight *= min(1 / float(every.slot_propensity[s, k]), config.propensity_cap)
+            assert every.inclusion is not None
+            weight *= min(1 / float(every.inclusion[s, k]), config.propensity_cap)
         if config.examination is not None:
             weight /= config.examination**k
         total, mass = total + weight * loss, mass + weight
