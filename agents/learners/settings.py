@@ -99,8 +99,8 @@ class ContrastiveConfig:
     dwell_weight: bool = False
     """Weigh each click by the minutes read."""
     propensity_cap: float | None = None
-    """Weigh each click by ``min(1 / inclusion, cap)``, the chance of its article to stand anywhere on the slate: without
-    the cap, exposure would cancel exactly, and the softmax learn who clicks rather than who was shown
+    """Weigh each click by ``min(1 / inclusion, cap)``, of the chance that its article stands anywhere on the slate:
+    without the cap, exposure would cancel exactly, and the softmax learn who clicks rather than who was shown
     (docs/mathematics.md 6.6). At most N / (epsilon K) anyhow. None: all clicks count alike."""
 
     def __post_init__(self) -> None:

@@ -48,7 +48,7 @@ def test_exposure_cancels() -> None:
 
 def test_chances_that_nobody_knows_are_refused() -> None:
     for rules in ("cap(topic,2)", "pin(3,0)"):
-        with pytest.raises(ValueError, match="rules: got .*, needs exclude only with propensity_cap"):
+        with pytest.raises(ValueError, match=r"rules: got .*, needs exclude only with propensity_cap"):
             make_agent("contrastive", propensity_cap=10.0, rules=rules).start(Feed(SITE))
     make_agent("contrastive", propensity_cap=10.0, rules="exclude(topic=1)").start(Feed(SITE))
     make_agent("contrastive", rules="cap(topic,2)").start(Feed(SITE))
