@@ -6,6 +6,8 @@ v', X columns of the learner's own.
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from feedgym.agents.slate_policy import Served
 from feedgym.env.arrays import Bools, Doubles, Floats, Ints, rows_of
 
@@ -32,6 +34,12 @@ class Acted:
     """The live catalogue, (N,)."""
     served: Served
     """With what it was drawn from."""
+
+    @property
+    def inclusion(self) -> Doubles:
+        """Chance of each shown article to stand anywhere on the slate, by t*, (n, K); 1 where nothing was drawn."""
+        # An empty catalogue showed nothing, and has no softmax.
+        return self.served.chances.inclusion if len(self.live) else np.ones(self.served.article_id.shape)
 
     def take(self, kept: Bools) -> "Acted":
         """Only the visits that are kept, bool (n,): as they were served, drawn ahead or not."""

@@ -45,7 +45,7 @@ from feedgym.agents.two_tower.optimiser import optimiser_arrays, restore_optimis
 from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
 from feedgym.agents.two_tower.towers_of import towers_of
 from feedgym.agents.two_tower.vectors import Vectors, article_vectors, latest_visits
-from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, copied, nest, put_back, unnest
+from feedgym.env.arrays import Arrays, Doubles, Ints, copied, nest, put_back, unnest
 from feedgym.env.checks import require
 from feedgym.env.feed import Catalogue, ReaderRecords, Visits
 from feedgym.env.readers import Outcome
@@ -280,19 +280,10 @@ class TwoTowerAgent:
                 subscribed=outcome.subscribed,
                 slot_propensity=acted.served.slot_propensity.astype(np.float32),
                 history_minutes=acted.history_minutes,
-                inclusion=self._inclusion(acted) if self._keeps_inclusions else None,
+                inclusion=acted.inclusion.astype(np.float32) if self._keeps_inclusions else None,
                 shortlist=self._padded(acted.served.draw.shortlist) if self._keeps_shortlists else None,
             )
         )
-
-    @staticmethod
-    def _inclusion(acted: Acted) -> Floats:
-        """Chances of what was shown to stand anywhere on the slate, float32 (n, K)."""
-        # An empty catalogue showed nothing, and no softmax says how likely.
-        served = acted.served
-        chance = served.chances.inclusion if len(acted.live) else np.ones(served.article_id.shape)
-        single: Floats = chance.astype(np.float32)
-        return single
 
     def _padded(self, shortlist: Ints) -> Ints:
         """Shortlists (n, M) with M columns, -1 where there were fewer."""
