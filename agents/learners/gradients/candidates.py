@@ -103,11 +103,6 @@ class LearnedPolicy:
     epsilon: float
     """Chance that a visit explores."""
 
-    def rows(self, which: Tensor) -> "LearnedPolicy":
-        """Of some visits, int64 (b,)."""
-        num_live = self.num_live[which]
-        return LearnedPolicy(self.head[which], self.tail[which], self.tail_weight[which], num_live, self.epsilon)
-
     def mixed(self, from_softmax: Tensor, explored: Tensor) -> Tensor:
         """Log of the chance under both kinds of visits, of chances under each, (B, K) and (B, K) or (B, 1)."""
         # Of no chance at all, without exploration and at padding, a number that has no gradient, instead of NaN.

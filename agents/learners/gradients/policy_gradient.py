@@ -25,8 +25,6 @@ _HEAVY = 24
 _FEWER_NODES = 0.55
 """Of those that the exact marginals take: that leaves an error below .001, little beside the Poisson process's, and
 takes half the time."""
-_GROUPS = 4
-"""Of a batch's visits, by how many nodes they take."""
 
 
 @dataclass(frozen=True)
@@ -159,38 +157,15 @@ def log_slot_marginal(policy: LearnedPolicy, log_p: Tensor, column: Tensor, node
         policy: to learn.
         log_p: of the slate's articles, (B, K).
         column: where the head holds them, int64 (B, K); -1 where nothing was shown: log 1 there.
-        nodes: of the quadrature; None takes as many as each visit's softmax asks for, or some more.
+        nodes: of the quadrature; None takes as many as the most peaked softmax of the batch asks for.
     """
     size = column.shape[1]
     rates, middle = policy.rates(), policy.inclusion_time(size).detach().numpy()
     end = last_time(rates, size, middle)
-    count = np.full(len(end), nodes)
-    if nodes is None:
-        count = np.maximum(np.ceil(_FEWER_NODES * num_nodes(end, size)).astype(np.int64), 10 + size // 2)
-    # Alike with alike: each group takes as many as its most peaked softmax asks for.
-    order = np.argsort(count, kind="stable")
-    groups = np.array_split(order, _GROUPS if count.min(initial=0) < count.max(initial=0) else 1)
-    parts = []
-    for rows in filter(len, groups):
-        some = torch.from_numpy(rows)
-        parts.append(_own_slots(policy.rows(some), log_p[some], column[some], end[rows], int(count[rows].max())))
-    own_slot = torch.cat(parts)[torch.from_numpy(np.argsort(order))] if parts else log_p
-    explored = (1.0 / policy.num_live.clamp(min=1.0))[:, None]
-    return torch.where(column >= 0, policy.mixed(own_slot, explored), 0.0)
-
-
-def _own_slots(policy: LearnedPolicy, log_p: Tensor, column: Tensor, end: Doubles, nodes: int) -> Tensor:
-    """Chance of each shown article to stand at its position in a visit that does not explore, (B, K).
-
-    Args:
-        policy: of B visits.
-        log_p: of the slate's articles, (B, K).
-        column: where the head holds them, (B, K).
-        end: when the race is over, (B,).
-        nodes: of the quadrature.
-    """
-    size = column.shape[1]
-    point, dx = np.polynomial.legendre.leggauss(nodes)
+    count = nodes
+    if count is None:
+        count = max(math.ceil(_FEWER_NODES * num_nodes(end, size).max(initial=1)), 10 + size // 2)
+    point, dx = np.polynomial.legendre.leggauss(count)
     # In log(1 + t / K) the heavy articles of a peaked softmax, which arrive early, have room (race_clock.py).
     length = np.log1p(end / size)[:, None]
     grown = np.expm1(0.5 * (point + 1.0) * length)  # (B, Q)
@@ -216,7 +191,9 @@ def _own_slots(policy: LearnedPolicy, log_p: Tensor, column: Tensor, end: Double
         x = torch.where(is_heavy[:, :, h, None], 0.0, arrived[:, None, :])
         chance = [chance[j] * (1.0 - x) + (chance[j - 1] * x if j else 0.0) for j in range(size)]
     density = rate * torch.exp(-rate * time[:, None, :]) * dt[:, None, :]
-    return torch.stack([(chance[k][:, k] * density[:, k]).sum(dim=1) for k in range(size)], dim=1)
+    own_slot = torch.stack([(chance[k][:, k] * density[:, k]).sum(dim=1) for k in range(size)], dim=1)
+    explored = (1.0 / policy.num_live.clamp(min=1.0))[:, None]
+    return torch.where(column >= 0, policy.mixed(own_slot, explored), 0.0)
 
 
 def inclusion(policy: LearnedPolicy, shown: Shown) -> Terms:
