@@ -17,8 +17,14 @@ from helpers.plain.mixture import Mixture
 K, EPSILON, VISITS = 3, 0.2, 12
 SITE = FeedConfig(num_readers=150, days=3.0, slate_size=K, newsroom=NewsroomConfig(articles_per_day=6))
 SETTINGS: dict[str, Any] = {
-    **{"epsilon": EPSILON, "weights": "none", "kl": 0.0, "max_steps": 5, "shortlist_size": 20},
-    **{"tail_draws": 16, "policy_batch": 64, "sharpness": 1.0},
+    "epsilon": EPSILON,
+    "weights": "none",
+    "kl": 0.0,
+    "max_steps": 5,
+    "shortlist_size": 20,
+    "tail_draws": 16,
+    "policy_batch": 64,
+    "sharpness": 1.0,
 }
 
 
@@ -34,18 +40,19 @@ def plain_gradient(estimator: str, rows: dict[str, Any], logits: Doubles, advant
         rho = (pi.q[at] / rows["slot_propensity"][b]).cumprod()
         later = np.cumsum((rho * gain)[::-1])[::-1]
         first = pi.first[slate]
-        by_position = {
-            "inclusion": lambda: pi.d_by_time[slate] / rows["inclusion"][b][:, None],
-            "marginal": lambda: pi.d_marginal[slot, slate] / rows["slot_marginal"][b][:, None],
-            "chen": lambda: (K * (1 - first) ** (K - 1) / rows["first"][b])[:, None] * pi.d_first[slate],
-            "none": lambda: pi.d_log_q[at],
-        }
-        if estimator in by_position:
-            gradient = (gain[:, None] * by_position[estimator]()).sum(axis=0)
-        elif estimator == "prefix":
-            gradient = (later[:, None] * pi.d_log_q[at]).sum(axis=0)
+        if estimator == "inclusion":
+            by_position = pi.d_by_time[slate] / rows["inclusion"][b][:, None]
+        elif estimator == "marginal":
+            by_position = pi.d_marginal[slot, slate] / rows["slot_marginal"][b][:, None]
+        elif estimator == "chen":
+            by_position = (K * (1 - first) ** (K - 1) / rows["first"][b])[:, None] * pi.d_first[slate]
         else:
-            gradient = rho[-1] * gain.sum() * pi.d_log_prefix[at, -1]
+            by_position = pi.d_log_q[at]
+        if estimator == "prefix":
+            gain = later
+        elif estimator == "joint":
+            gain = np.full(K, rho[-1] * gain.sum())
+        gradient = (gain[:, None] * by_position).sum(axis=0)
         found[b, head] = gradient / len(logits)
     return found
 
