@@ -271,7 +271,9 @@ class ContrastiveLearner:
         if c.propensity_cap is not None:
             # Not the chance given the articles above: after the likeliest, what only exploration shows has hardly any.
             assert batch.inclusion is not None
-            weight *= np.minimum(1.0 / batch.inclusion[row, position], np.float32(c.propensity_cap))
+            inverse = np.minimum(1.0 / batch.inclusion[row, position], np.float32(c.propensity_cap))
+            # Further pages of lists have no chance of their own: they teach nothing here.
+            weight *= np.where(np.isnan(inverse), np.float32(0.0), inverse)
         if c.examination is not None:
             weight /= np.float32(c.examination) ** position.astype(np.float32)
         return None if bool((weight == 1.0).all()) else torch.from_numpy(weight)

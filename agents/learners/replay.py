@@ -38,7 +38,8 @@ class VisitBatch:
     history_minutes: Floats | None = None
     """Read of each click of the history, (B, L); kept where the model wants to know."""
     inclusion: Floats | None = None
-    """Chance of each article to stand anywhere on the slate, by t*, (B, K); kept where the learner weighs by it."""
+    """Chance of each article to stand anywhere on the slate, by t*, (B, K); kept where the learner weighs by it. NaN
+    where nobody may: on further pages of lists drawn ahead."""
     shortlist: Ints | None = None
     """What retrieval returned, -1 pads, (B, M); kept where negatives are drawn from it."""
 

@@ -68,6 +68,7 @@ def logged_columns(site: LoggedSite, behaviour: FittedBehaviour | None) -> Array
         # Of a site that does not say: now.
         "num_live": np.where(logged.num_live < 0, len(site.catalogue), logged.num_live),
         "made_hours": np.where(np.isnan(logged.made_hours), site.now, logged.made_hours),
+        "shown_hours": np.full(len(site.visits), site.now),
         "slate_id": logged.slate_id,
     }
 

@@ -27,7 +27,8 @@ ESTIMATORS = ("sniips", "snrips", "cascade_dr", "sniips_dr", "snsips", "dm")
 """Those of the default report (docs/mathematics.md 5.3), the doubly robust one of the reader who looks at articles one
 by one, and the one that assumes nothing. What needs a model of rewards is left out without one."""
 MOST_GONE = 0.05
-"""Share of visits that may show articles which are gone by the tick, on a clock that is not the log's own."""
+"""Share of visits that may show articles which are gone by the tick, on a clock that is not the log's own; and of
+lists that may be at their end on their first page."""
 
 
 def evaluate_on_log(
@@ -69,7 +70,7 @@ def evaluate_on_log(
         require(why is None, "log", why, "propensities: no model of rewards knows slates that were drawn ahead")
         check_drawn_now(site, estimated=behaviour is not None)
         model = None
-    parts, gone = _parts(agent, site, from_hours, model, behaviour, rng, weighs=why is None)
+    parts, gone, short = _parts(agent, site, from_hours, model, behaviour, rng, weighs=why is None)
     require(bool(parts), "from_hours", from_hours, f"a time before the last visit ({site.summary.last_hours:g} h)")
     whole = joined(parts)
     _check_whole(whole.log)
@@ -84,8 +85,10 @@ def evaluate_on_log(
         said = (*said, site.other_policy)
     if gone:
         said = (*said, f"{gone:,} visits are left out: they show articles that were gone by the tick (tick_hours)")
+    if short:
+        said = (*said, f"{short:,} first pages are left out: too much of their lists had expired (list_depth)")
     if ahead:
-        said = (*said, "slates drawn ahead: of known readers, each at its first visit; no reward model")
+        said = (*said, "slates drawn ahead: of known readers, the first page of each list; no reward model")
     return replace(found, notes=said)
 
 
@@ -116,6 +119,8 @@ def _check_clocks(agent: TwoTowerAgent, site: LoggedSite) -> bool:
     log = "slates drawn ahead" if drawn else "slates drawn at the visit"
     allowed = f"{'batch' if drawn else 'realtime or streaming'}: the log's are {log}, from what was live then"
     require(ahead == drawn, "serving", agent.config.serving.serving, allowed)
+    old = drawn and site.log.exploration != "visits"
+    require(not old, "log", "slates drawn ahead, one deep", "lists of slates, as of log format 2: log anew")
     return ahead
 
 
@@ -128,10 +133,10 @@ def _parts(
     rng: np.random.Generator,
     *,
     weighs: bool,
-) -> tuple[list[Part], int]:
-    """All visits from ``from_hours`` on, and how many were left out."""
+) -> tuple[list[Part], int, int]:
+    """All visits from ``from_hours`` on, and how many were left out: as articles are gone, as lists were at an end."""
     times, epsilon = ArticleTimes(*site.newsroom.live_hours), agent.config.policy.epsilon
-    block, parts, gone, seen = Block(), [], 0, 0
+    block, parts, gone, short, seen = Block(), [], 0, 0, 0
     while not site.done:
         served = agent.act(site.visits, site.catalogue)
         if model is not None:
@@ -139,8 +144,10 @@ def _parts(
         if len(site.visits) and len(site.catalogue) and site.now >= from_hours - 1e-9:
             ahead = agent.config.serving.clocks.slates_ahead
             asked = _drawn_alike(served, site) if ahead else np.ones(len(site.visits), dtype=np.bool_)
-            kept = asked & _still_there(site)
-            seen, gone = seen + int(asked.sum()), gone + int(asked.sum() - kept.sum())
+            there = asked & _still_there(site)
+            kept = there & ~_at_its_end(served, site) if ahead else there
+            seen, gone = seen + int(asked.sum()), gone + int(asked.sum() - there.sum())
+            short += int(there.sum() - kept.sum())
             if kept.any():
                 columns = logged_columns(site, behaviour)
                 if model is not None:
@@ -152,19 +159,28 @@ def _parts(
             block = Block()
     allowed = f"less than {MOST_GONE:.0%} of them: a smaller tick_hours"
     require(gone <= MOST_GONE * max(seen, 1), "visits that show articles which are gone by the tick", gone, allowed)
-    return parts, gone
+    allowed = f"less than {MOST_GONE:.0%} of them: deeper lists (list_depth), or fresher ones (reader_refresh_hours)"
+    require(short <= MOST_GONE * max(seen, 1), "first pages of lists of which too much has expired", short, allowed)
+    return parts, gone, short
 
 
 def _drawn_alike(served: Served, site: LoggedSite) -> Bools:
-    """Visits, bool (n,), of readers who were known when slates were drawn, which has to be the same moment for both."""
+    """First pages, bool (n,), of readers who were known when lists were drawn: the same moment for both."""
     assert served.ahead is not None
     made = served.ahead.made_hours
     sampled: Bools = ~(site.logged.greedy | served.greedy)
+    first: Bools = sampled & ~np.asarray(site.logged.further)
     other = sampled & (np.abs(made - site.logged.made_hours) > 1e-6)
     if other.any():
         mine, theirs = made[other][0], site.logged.made_hours[other][0]
         require(False, "reader_refresh_hours", f"slates of {mine:g} h", f"the log's clock: its are of {theirs:g} h")
-    return sampled
+    return first
+
+
+def _at_its_end(served: Served, site: LoggedSite) -> Bools:
+    """Visits, bool (n,), whose list was at its end, or of whose shortlist nothing is left to the target."""
+    ended: Bools = np.asarray(site.logged.short) | (served.draw.shortlist_size == 0)
+    return ended
 
 
 def _still_there(site: LoggedSite) -> Bools:

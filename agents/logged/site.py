@@ -220,7 +220,7 @@ class LoggedSite:
             batch |= {"reward": empty, "clicked": empty.astype(bool), "article_id": empty.astype(np.int64)}
             batch |= dict.fromkeys(("inclusion_time", "log_normaliser", "epsilon", "slate_made_hours"), np.zeros(0))
             batch |= dict.fromkeys(("greedy", "subscribed"), np.zeros(0, dtype=np.bool_))
-            batch |= dict.fromkeys(("num_live", "slate_id"), np.zeros(0, dtype=np.int64))
+            batch |= dict.fromkeys(("num_live", "slate_id", "visit_id"), np.zeros(0, dtype=np.int64))
         article_id = self.newsroom.own_id(batch["article_id"])
         self._check_published(article_id)
         clicks: Bools = batch["clicked"]
@@ -244,12 +244,24 @@ class LoggedSite:
             made_hours=batch["slate_made_hours"],
             slate_id=batch["slate_id"],
             expired=(batch["slate_made_hours"] < self.now)[:, None] & (article_id >= 0) & ~self._valid,
+            **self._pages(batch, article_id),
         )
         minutes = np.where(clicks, np.nan_to_num(batch["dwell_minutes"]), 0.0).astype(np.float32)
         self.outcome = Outcome(clicks=clicks, dwell_minutes=minutes, subscribed=batch["subscribed"])
         weights = self.config.reward
         paid = np.float32(weights.dwell_minutes) * minutes + np.float32(weights.click) * clicks
         self.slot_reward = np.where(np.isnan(batch["reward"]), paid, batch["reward"]).astype(np.float32)
+
+    def _pages(self, batch: Arrays, article_id: Ints) -> dict[str, Bools]:
+        """Which visits got a further page of a list, and which a short one, (n,) each: as who served them saw it."""
+        if not self.summary.num_ahead or self.log.exploration != "visits":
+            return dict.fromkeys(("further", "short"), np.zeros(len(article_id), dtype=np.bool_))
+        drawn: Bools = ~batch["greedy"]
+        missing = np.count_nonzero(article_id >= 0, axis=1) < np.minimum(article_id.shape[1], batch["num_live"])
+        return {
+            "further": drawn & (batch["slate_id"] != batch["visit_id"]),
+            "short": drawn & (missing | np.isnan(batch["log_normaliser"])),
+        }
 
     def _check_published(self, article_id: Ints) -> None:
         early = article_id >= self.catalogue.archive.published

@@ -27,9 +27,16 @@ class ArticleTimes:
         seen = (self.published_hours.shape, self.expires_hours.shape)
         require(self.published_hours.ndim == 1 and seen[0] == seen[1], "expires_hours", seen, "two arrays (A,)")
 
-    def num_live(self, hours: Doubles) -> Ints:
-        """N at each of n moments, int64 (n,), by two searches."""
+    def num_live(self, hours: Doubles, until: Doubles | None = None) -> Ints:
+        """N at each of n moments, int64 (n,), by two searches; with ``until`` (n,) those of them that are live then."""
         lives = self.expires_hours > self.published_hours
+        if until is not None:
+            made, of = np.unique(hours, return_inverse=True)
+            left: Ints = np.zeros(len(hours), dtype=np.int64)
+            for i, at in enumerate(made):
+                expired = np.sort(self.expires_hours[lives & (self.published_hours <= at)])
+                left[of == i] = len(expired) - np.searchsorted(expired, until[of == i], side="right")
+            return left
         published, expired = np.sort(self.published_hours[lives]), np.sort(self.expires_hours[lives])
         count = np.searchsorted(published, hours, side="right") - np.searchsorted(expired, hours, side="right")
         return count.astype(np.int64)
@@ -73,7 +80,7 @@ def check_live_sets(log: LoggedSlates, articles: ArticleTimes | None) -> Article
         row = int(np.argmax(dead.any(axis=1)))
         seen = f"article {log.article_id[row][dead[row]][0]} in row {row}, not live at {log.made_hours[row]:g} h"
         require(False, "articles", seen, "the catalogue that the log was written with: it has changed since")
-    count = articles.num_live(log.made_hours)
+    count = articles.num_live(log.made_hours, log.shown_hours)
     if (count != log.num_live).any():
         row = int(np.argmax(count != log.num_live))
         seen = f"{count[row]} live at {log.made_hours[row]:g} h, where row {row} logged {log.num_live[row]}"

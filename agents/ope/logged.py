@@ -39,9 +39,11 @@ class LoggedSlates:
     greedy: Bools | None = None
     """Whether the slate was the K best, bool (n,)."""
     num_live: Ints | None = None
-    """N when the slate was made, int64 (n,)."""
+    """N when the slate was made, int64 (n,): of a page of a list drawn ahead, those of them that are live still."""
     made_hours: Doubles | None = None
     """When the slate was made (not shown), hours, float64 (n,)."""
+    shown_hours: Doubles | None = None
+    """When it was shown, where it was made ahead, hours, float64 (n,)."""
     slate_id: Ints | None = None
     """Which slate, int64 (n,): batch serving may show one in several visits."""
     estimated: bool = False
@@ -49,7 +51,7 @@ class LoggedSlates:
 
     def __post_init__(self) -> None:
         n, _ = shape = _shape(self.article_id)
-        for name in ("reader_id", "epsilon", "greedy", "num_live", "made_hours", "slate_id"):
+        for name in ("reader_id", "epsilon", "greedy", "num_live", "made_hours", "shown_hours", "slate_id"):
             _fits(name, getattr(self, name), (n,))
         _fits("reward", self.reward, shape)
         require(bool(np.isfinite(self.reward).all()), "reward", _first_bad(self.reward), "finite numbers")

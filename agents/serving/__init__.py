@@ -1,4 +1,4 @@
-"""How a learned agent serves: vectors of articles and readers, their clocks, the index, and slates drawn ahead.
+"""How a learned agent serves: vectors of articles and readers, their clocks, the index, and lists drawn ahead.
 
 May import ``slate_policy``, ``retrieval``, ``feedgym.towers`` and ``feedgym.env``. Names are looked up late: torch.
 """
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from feedgym.agents.serving.clocks import Clocks, ServingMode, clocks_of
     from feedgym.agents.serving.histories import click_columns, click_vectors, embed_readers, needs_minutes
     from feedgym.agents.serving.item_store import NUM_COUNTERS, ItemStore, site_counters
+    from feedgym.agents.serving.lists_ahead import ListsAhead
     from feedgym.agents.serving.logged_slates import LoggedTick, served_by_another
     from feedgym.agents.serving.requests import OWN_READER_COLUMNS, Requests
     from feedgym.agents.serving.serving import Serving
     from feedgym.agents.serving.serving_cost import ServingCost
-    from feedgym.agents.serving.slates_ahead import SlatesAhead, without_expired
 
 __all__ = [
     "NUM_COUNTERS",
@@ -24,12 +24,12 @@ __all__ = [
     "Acted",
     "Clocks",
     "ItemStore",
+    "ListsAhead",
     "LoggedTick",
     "Requests",
     "Serving",
     "ServingCost",
     "ServingMode",
-    "SlatesAhead",
     "click_columns",
     "click_vectors",
     "clocks_of",
@@ -37,7 +37,6 @@ __all__ = [
     "needs_minutes",
     "served_by_another",
     "site_counters",
-    "without_expired",
 ]
 
 __getattr__ = late_names(
@@ -54,13 +53,12 @@ __getattr__ = late_names(
         "ItemStore": "item_store",
         "NUM_COUNTERS": "item_store",
         "site_counters": "item_store",
+        "ListsAhead": "lists_ahead",
         "LoggedTick": "logged_slates",
         "served_by_another": "logged_slates",
         "OWN_READER_COLUMNS": "requests",
         "Requests": "requests",
         "Serving": "serving",
         "ServingCost": "serving_cost",
-        "SlatesAhead": "slates_ahead",
-        "without_expired": "slates_ahead",
     },
 )

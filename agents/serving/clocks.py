@@ -11,7 +11,7 @@ from feedgym.env.checks import require
 
 ServingMode = Literal["realtime", "streaming", "batch"]
 LONGEST_AHEAD_HOURS = 120.0
-"""Of slates drawn ahead. Ages are referred to one hour as long as they serve, and float32 bears 160 of those."""
+"""Of lists drawn ahead. Ages are referred to one hour as long as they serve, and float32 bears 160 of those."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +21,13 @@ class Clocks:
     item_refresh_hours: float = 0.0
     """New articles enter the index, and a trained model is put to work, at multiples of this; 0: at once."""
     reader_refresh_hours: float = 0.0
-    """Readers' vectors (``slates_ahead``: their slates) are those of the latest multiple of this; 0: at request."""
+    """Readers' vectors (``slates_ahead``: their lists) are those of the latest multiple of this; 0: at request."""
     feature_lag_hours: float = 0.0
     """What a reader has done is known this much later."""
     train_every_hours: float = 6.0
     """Between trainings. A model is trained when it can be put to work: at the next refresh of the items."""
     slates_ahead: bool = False
-    """Draw the slates of all known readers at the readers' clock; whoever is unknown gets one greedy slate for all."""
+    """Draw a list of slates for each known reader at the readers' clock; whoever is unknown gets one greedy list."""
 
     def __post_init__(self) -> None:
         """Check once."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from feedgym.agents.serving.acted import Acted
-from feedgym.agents.serving.slates_ahead import without_expired
+from feedgym.agents.serving.pages import without_expired
 from feedgym.agents.slate_policy import Chances, SlateMarginals, cheap_chances, columns_in_shortlist
 from feedgym.env.arrays import Bools, Doubles, Ints
 
@@ -48,7 +48,17 @@ class LoggedTick:
     slate_id: Ints
     """Which slate, (n,); -1 where the log does not say."""
     expired: Bools
-    """Entries of slates drawn ahead whose article had expired by the visit, (n, K): nothing was shown there."""
+    """Entries of slates drawn ahead whose article had expired by the visit, (n, K): nothing was shown there. Pages of
+    lists are filled from below, but not under rules that look at whole slates, nor in logs of format 1."""
+    further: bool | Bools = False
+    """Further pages of lists, of all or (n,): their chances are given the pages above."""
+    short: bool | Bools = False
+    """Pages of lists with fewer articles than could be shown, of all or (n,): the list was at its end."""
+
+    @property
+    def unweighted(self) -> bool | Bools:
+        """Pages by whose chances nobody may weigh, of all or (n,)."""
+        return self.further | self.short
 
 
 def log_draw_weights(slot_propensity: Doubles, shown: Bools) -> Doubles:
@@ -111,5 +121,6 @@ def served_by_another(acted: Acted, logged: LoggedTick) -> Acted:
         given_marginals=SlateMarginals(logged.slot_marginal, logged.inclusion, logged.inclusion_time),
         given_chances=logged_chances(logged),
         ahead=None,
+        unweighted=logged.unweighted,
     )
     return replace(acted, served=without_expired(served, ~logged.expired))

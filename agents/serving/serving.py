@@ -9,11 +9,11 @@ from typing import TypeAlias
 import numpy as np
 
 from feedgym.agents.serving.clocks import Clocks, period
+from feedgym.agents.serving.lists_ahead import ListsAhead
 from feedgym.agents.serving.reader_memory import ReaderMemory, history_before
 from feedgym.agents.serving.reader_vectors import ReaderVectors
 from feedgym.agents.serving.requests import Requests, reader_columns
 from feedgym.agents.serving.serving_cost import ServingCost
-from feedgym.agents.serving.slates_ahead import SlatesAhead
 from feedgym.env.arrays import Arrays, Bools, Floats, Ints, nest, rows_of, unnest
 from feedgym.env.feed import ReaderRecords, Visits
 from feedgym.towers.interface import UserOutput
@@ -40,8 +40,8 @@ class Serving:
         self._memory = ReaderMemory(num_features) if clocks.readers_lag else None
         keeps = clocks.reader_refresh_hours > 0 and not clocks.slates_ahead
         self._vectors = ReaderVectors() if keeps else None
-        self.ahead: SlatesAhead | None = None
-        """Slates drawn ahead, where the mode has such."""
+        self.ahead: ListsAhead | None = None
+        """Lists drawn ahead, where the mode has such."""
         # Periods of the clocks that have begun. Not the hours of the next: a sum that a tick may miss by a rounding.
         self._items_period = self._slates_period = -1
         self.cost = ServingCost()
@@ -178,6 +178,8 @@ class Serving:
         """Readers (n,), by row and id, have visited at ``now``, with so many clicks (n,)."""
         self._asked = None
         self.cost.visits += len(rows)
+        if self.ahead is not None:
+            self.ahead.turn()
         if self._memory is not None:
             self._memory.note(rows, reader_id, now, num_clicks, features)
 
@@ -190,7 +192,7 @@ class Serving:
         return {f"serving/{name}_per_1000_visits": value for name, value in found.items()}
 
     def snapshot(self) -> Arrays:
-        """Clocks, what is kept of readers, slates drawn ahead, and counts."""
+        """Clocks, what is kept of readers, lists drawn ahead, and counts."""
         arrays: Arrays = {"periods": np.array([self._items_period, self._slates_period])}
         parts = {"cost": self.cost, "told": self._told, "memory": self._memory, "vectors": self._vectors}
         for name, part in (parts | {"ahead": self.ahead}).items():
@@ -209,4 +211,4 @@ class Serving:
         if self._vectors is not None:
             self._vectors.restore(unnest("vectors", snapshot))
         ahead = unnest("ahead", snapshot)
-        self.ahead = SlatesAhead.restored(ahead) if ahead else None
+        self.ahead = ListsAhead.restored(ahead) if ahead else None

@@ -112,6 +112,8 @@ def serve(
     live_ids: Ints,
     policy_version: int,
     catalogue: Catalogue | None = None,
+    *,
+    pages: int = 1,
 ) -> Served:
     """Slates from what is to be drawn from.
 
@@ -123,6 +125,7 @@ def serve(
         policy_version: grows with every training.
         catalogue: whose categories rules look at. Under rules that do more than exclude, inclusion, slot marginals and
             ``t*`` are unknown, and NaN in the log.
+        pages: of lists: slates as long as all of them together, of which each keeps the rules.
     """
     rules, unknown = config.editorial, None
     if len(live_ids) == 0:
@@ -130,7 +133,7 @@ def serve(
     elif rules.reshapes:
         if catalogue is None:
             raise ValueError("catalogue: got None, needs the catalogue whose categories the rules look at")
-        slates = ruled_slates(luck, rules, catalogue, draw, live_ids)
+        slates = ruled_slates(luck, rules, catalogue, draw, live_ids, pages=pages)
         unknown = None if draw.all_greedy else _unknown(slates.article_id)
     elif draw.all_greedy:
         slates = greedy(draw)

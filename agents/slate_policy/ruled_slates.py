@@ -46,10 +46,10 @@ class _Part:
         self, rules: Rules, cells: Cells, listed: Ints, log_listed: Doubles, slate_size: int, rest: Bools
     ) -> None:
         num_rows = len(listed)
+        self._rules = rules
         self.cells, self.listed, self.log_listed, self._rest = cells, listed, log_listed, rest
         self.pinned = pinned_articles(rules, cells, slate_size)
-        self._caps = make_caps(rules, cells, self.pinned, num_rows, slate_size)
-        self._shares = Shares(rules, cells, self.pinned, num_rows) if rules.shares else None
+        self._begin_page()
         self._kind_of_pin = {p.position: (p.column, p.category) for p in rules.pins if p.category is not None}
         self._cell = cells.of(listed)
         standing = self.pinned[self.pinned >= 0]
@@ -61,6 +61,16 @@ class _Part:
         np.subtract.at(self._others, (row, self._cell[row, column]), 1)
         for article, cell in zip(standing, cells.of(standing), strict=True):
             self._others[~(listed == article).any(axis=1), cell] -= 1
+
+    def next_page(self) -> None:
+        """What is shown stays shown; the rules begin anew. A pinned article stands on the first page alone."""
+        self.pinned = np.full_like(self.pinned, -1)
+        self._begin_page()
+
+    def _begin_page(self) -> None:
+        rules, num_rows = self._rules, len(self.listed)
+        self._caps = make_caps(rules, self.cells, self.pinned, num_rows, len(self.pinned))
+        self._shares = Shares(rules, self.cells, self.pinned, num_rows) if rules.shares else None
 
     def log_mass(self, position: int) -> Doubles:
         """Log of what may stand there, (B, M + G): each listed article, then the rest of each cell."""
@@ -90,16 +100,16 @@ class _Part:
             allowed &= ~((left <= coming.count(kind))[:, None] & within)
         return allowed
 
-    def draw(self, luck: Luck, position: int, log_mass: Doubles, shown: Ints, *, greedy: bool) -> Ints:
-        """An article for each visit, (B,), beside those of ``shown`` (B, K); -1 where none may come."""
+    def draw(self, luck: Luck, place: int, log_mass: Doubles, shown: Ints, *, greedy: bool) -> Ints:
+        """An article for this place of each visit, (B,), beside those of ``shown`` (B, D); -1 where none may come."""
         width = self.listed.shape[1]
-        choice = _choose(luck, position, log_mass, greedy=greedy)
+        choice = _choose(luck, place, log_mass, greedy=greedy)
         article_id: Ints = np.full(len(choice), -1, dtype=np.int64)
         b = np.flatnonzero((choice >= 0) & (choice < width))
         article_id[b] = self.listed[b, choice[b]]
         b = np.flatnonzero(choice >= width)
         if len(b):
-            name = f"position {position}: other place"
+            name = f"position {place}: other place"
             listed, cell = self.listed[b], choice[b] - width
             article_id[b] = _draw_from_cells(of_visits(luck, b), name, self.cells, cell, listed, shown[b], self.pinned)
         return article_id
@@ -128,7 +138,9 @@ class _Part:
         return log_chance
 
 
-def ruled_slates(luck: Luck, rules: Rules, catalogue: Catalogue, draw: Draw, live_ids: Ints) -> Slates:
+def ruled_slates(
+    luck: Luck, rules: Rules, catalogue: Catalogue, draw: Draw, live_ids: Ints, *, pages: int = 1
+) -> Slates:
     """Slates that keep the rules, with the exact chance of each position given those above it.
 
     Args:
@@ -138,6 +150,8 @@ def ruled_slates(luck: Luck, rules: Rules, catalogue: Catalogue, draw: Draw, liv
         draw: from eligible articles. Where all of it is greedy: the best allowed by logit at each position (of equals
             the smaller id), propensity 1.
         live_ids: int64 (N,), eligible articles, N >= 1.
+        pages: of a list: each has its part of the draw's ``slate_size`` and keeps the rules, and no article stands on
+            two of them. A pinned article stands on the first.
 
     Returns:
         Of a pinned article ``slot_propensity`` is 1 and ``logit`` NaN: it was not drawn. An empty position has article
@@ -147,7 +161,8 @@ def ruled_slates(luck: Luck, rules: Rules, catalogue: Catalogue, draw: Draw, liv
         ValueError: rules that slates of K positions cannot keep.
     """
     listed, slate_size, greedy = draw.shortlist, draw.slate_size, draw.all_greedy
-    rules.check(slate_size)
+    page_size = slate_size // pages
+    rules.check(page_size)
     num_rows, cells = len(draw), make_cells(rules, catalogue, live_ids)
     if greedy:
         scores = np.where(listed >= 0, draw.logits, -np.inf)
@@ -161,30 +176,34 @@ def ruled_slates(luck: Luck, rules: Rules, catalogue: Catalogue, draw: Draw, liv
             draw.greedy,
         )
         listed, log_listed = draw.shortlist, np.take_along_axis(scores, order, axis=1)
-        parts = [_Part(rules, cells, listed, log_listed, slate_size, np.zeros(num_rows, dtype=np.bool_))]
+        parts = [_Part(rules, cells, listed, log_listed, page_size, np.zeros(num_rows, dtype=np.bool_))]
         explored: Bools = np.zeros(num_rows, dtype=np.bool_)
     else:
         softmax, explored = softmax_of(draw), explores(luck, draw)
         rest: Bools = softmax.log_explore > -np.inf
         nobody = listed[:, :0]
         parts = [
-            _Part(rules, cells, listed, softmax.log_p, slate_size, rest),
-            _Part(rules, cells, nobody, np.zeros(nobody.shape), slate_size, np.ones(num_rows, dtype=np.bool_)),
+            _Part(rules, cells, listed, softmax.log_p, page_size, rest),
+            _Part(rules, cells, nobody, np.zeros(nobody.shape), page_size, np.ones(num_rows, dtype=np.bool_)),
         ]
 
     article_id: Ints = np.full((num_rows, slate_size), -1, dtype=np.int64)
     log_slots = np.zeros((len(parts), num_rows, slate_size))
-    pinned = parts[0].pinned
-    for k in range(slate_size):
-        if pinned[k] >= 0:
-            article_id[:, k] = pinned[k]
+    pinned = np.concatenate([parts[0].pinned, np.full(slate_size - page_size, -1, dtype=np.int64)])
+    for place in range(slate_size):
+        k = place % page_size
+        if place and k == 0:
+            for part in parts:
+                part.next_page()
+        if pinned[place] >= 0:
+            article_id[:, place] = pinned[place]
             continue
         mass = [part.log_mass(k) for part in parts]
         for part, log_mass, rows in zip(parts, mass, (~explored, explored), strict=False):
-            drawn = part.draw(luck, k, np.where(rows[:, None], log_mass, -np.inf), article_id, greedy=greedy)
-            article_id[rows, k] = drawn[rows]
+            drawn = part.draw(luck, place, np.where(rows[:, None], log_mass, -np.inf), article_id, greedy=greedy)
+            article_id[rows, place] = drawn[rows]
         for i, part in enumerate(parts):
-            log_slots[i, :, k] = part.take(k, mass[i], article_id[:, k])
+            log_slots[i, :, place] = part.take(k, mass[i], article_id[:, place])
 
     column = columns_in_shortlist(article_id, listed)
     drawn_at = (column >= 0) & (pinned < 0)
@@ -201,7 +220,7 @@ def ruled_slates(luck: Luck, rules: Rules, catalogue: Catalogue, draw: Draw, liv
     return Slates(article_id, np.exp(log_slot), log_propensity, explored, column >= 0, logit, log_normaliser)
 
 
-def _choose(luck: Luck, position: int, log_mass: Doubles, *, greedy: bool) -> Ints:
+def _choose(luck: Luck, place: int, log_mass: Doubles, *, greedy: bool) -> Ints:
     """A column of each row, drawn in proportion to mass or the best; -1 where it has none."""
     top = log_mass.max(axis=1)
     some = top > -np.inf
@@ -212,7 +231,7 @@ def _choose(luck: Luck, position: int, log_mass: Doubles, *, greedy: bool) -> In
     upto = np.exp(log_mass - best[:, None]).cumsum(axis=1)
     total = upto[:, -1]
     # Strictly below the total, also after rounding: what has no mass is never the first beyond.
-    part = uniforms(luck, f"position {position}", _ONCE, len(total))[:, 0]
+    part = uniforms(luck, f"position {place}", _ONCE, len(total))[:, 0]
     point = np.minimum(part * total, np.nextafter(total, 0.0))
     choice: Ints = np.where(some, np.argmax(upto > point[:, None], axis=1), -1)
     return choice

@@ -52,14 +52,20 @@ def cheap_chances(
 
 @dataclass(frozen=True)
 class Ahead:
-    """Of slates that were drawn before their visits."""
+    """Of pages of lists that were drawn before their visits."""
 
     drawn: Slates
-    """As they were drawn. What is served lacks what has expired since."""
+    """As a log has them: what is served, but under rules that look at whole slates also what has expired since."""
     made_hours: Doubles
-    """When, (n,)."""
+    """When the lists were drawn, (n,)."""
     first_visit: Ints
-    """Number of the visit at which each reader first gets the slate, (n,)."""
+    """Number of the visit at which each reader first gets the list, (n,)."""
+    place: Ints
+    """Place of each entry of ``drawn`` on its list, (n, K); -1 where there is none."""
+    skipped_expired: Ints
+    """Places passed over since the page above, as the article has expired since the draw, (n,)."""
+    skipped_excluded: Ints
+    """As a rule excludes it by now, (n,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +87,9 @@ class Served(Slates):
     """Positions that rules, or a shortlist without exploration, left empty though enough articles are live."""
     ahead: Ahead | None = None
     """Where they were drawn before the visits came."""
+    unweighted: bool | Bools = False
+    """Nobody may weigh by their chances: further pages of a list, whose chances are given the pages above; and pages
+    that came short. Of all or (n,)."""
 
     @property
     def shortlist_size(self) -> Ints:
@@ -113,12 +122,15 @@ class Served(Slates):
         return self if self.ahead is None else dataclasses.replace(self, **vars(self.ahead.drawn))
 
     def log_columns(self, reader_id: Ints) -> Arrays:
-        """What the log of visits by ``reader_id`` (n,) has besides, of slates that were drawn ahead."""
+        """What the log of visits by ``reader_id`` (n,) has besides, of pages of lists that were drawn ahead."""
         if self.ahead is None:
             return {}
         return {
             "slate_made_hours": self.ahead.made_hours,
             "slate_id": visit_ids(reader_id, self.ahead.first_visit),
+            "list_position": self.ahead.place,
+            "num_skipped_expired": self.ahead.skipped_expired,
+            "num_skipped_excluded": self.ahead.skipped_excluded,
         }
 
     @functools.cached_property
@@ -128,7 +140,10 @@ class Served(Slates):
 
     @property
     def slot_marginal(self) -> Doubles:
-        """Chance of each article at its position, float64 (n, K); 1 where nothing was drawn, and at padding."""
+        """Chance of each article at its position, float64 (n, K); 1 where nothing was drawn, and at padding.
+
+        NaN where nobody may weigh by it.
+        """
         return self.marginals.slot_marginal
 
     @property
@@ -158,7 +173,7 @@ class Served(Slates):
 def marginals_of(ticks: Sequence[Served]) -> SlateMarginals:
     """Slot marginals, inclusion and ``t*`` of the slates of several ticks, one after the other.
 
-    A tick of 20 visits alone takes twice the time that it takes among a thousand.
+    NaN where nobody may weigh by them. A tick of 20 visits alone takes twice the time that it takes among a thousand.
     """
     total, size = (
         sum(len(served.article_id) for served in ticks),
@@ -170,6 +185,10 @@ def marginals_of(ticks: Sequence[Served]) -> SlateMarginals:
         if served.given_marginals is not None:
             for into, values in zip(result, served.given_marginals, strict=True):
                 into[rows] = values
+        elif np.any(served.unweighted):
+            unknown = (np.asarray(served.unweighted) & ~np.asarray(served.greedy))[..., None] & (served.article_id >= 0)
+            for into in result[:2]:
+                into[rows][unknown] = np.nan
     if sampled:
         shown = [served.article_id[rows] for served, rows in sampled]
         found = slate_marginals(np.concatenate(shown), _draws(sampled))
@@ -203,7 +222,7 @@ def _drawn(ticks: Sequence[Served]) -> tuple[Ints, list[tuple[Served, Ints]]]:
         if served.given_marginals is not None:
             continue
         # A greedy slate among them was not drawn; of an empty catalogue none was.
-        drawn = ~np.asarray(served.greedy) & (np.asarray(served.num_live) > 0)
+        drawn = ~np.asarray(served.greedy) & (np.asarray(served.num_live) > 0) & ~np.asarray(served.unweighted)
         found = np.flatnonzero(np.broadcast_to(drawn, rows.stop - rows.start))
         if len(found):
             where.append(rows.start + found)

@@ -13,7 +13,7 @@ Shapes: B visits, M columns of a shortlist (-1 pads), N live articles, K positio
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -167,13 +167,53 @@ def kept_share(shown: Ints, draw: Draw) -> Doubles:
 
     Its next article is then drawn from what is left of the softmax; else from all live articles that are left.
     """
-    log_keep, from_softmax, log_explore, uniform = _parts_of(shown, draw)
-    above = np.zeros((2, len(shown), 1))
+    return _shares(*_parts_of(shown, draw))[0]
+
+
+def explored_share(shown: Ints, column: Ints, draw: Draw) -> Doubles:
+    """Chance that a visit explores, given what stands above each position, float64 (B, K): what ``kept_share`` leaves.
+
+    With all its digits where it is small.
+
+    Args:
+        shown: slates of the draw, (B, K).
+        column: where the shortlist holds each entry, (B, K); -1: nowhere.
+        draw: what they were drawn from.
+    """
+    return _shares(*_log_parts(shown, column, softmax_of(draw), None))[1]
+
+
+def prefix_chances(shown: Ints, column: Ints, draw: Draw, epsilon: Doubles) -> tuple[Doubles, Doubles]:
+    """Chances of slates that may end early, whatever was left to show; with nothing in the shortlist, too.
+
+    Args:
+        shown: articles that ``draw`` may show, (B, K); -1 pads.
+        column: where the shortlist holds each, (B, K); -1: nowhere.
+        draw: whose epsilon is not looked at.
+        epsilon: chance that each explores, (B,).
+
+    Returns:
+        Log of the chance of each article given those above it, float64 (B, K), anything at padding; and log of the
+        softmax's sum, (B,), -inf where nothing is listed.
+    """
+    with np.errstate(divide="ignore"):
+        own = {"log_keep": np.log1p(-epsilon), "log_explore": np.log(epsilon)}
+    # By epsilon 1: of an empty shortlist nothing else is allowed.
+    softmax = replace(softmax_of(replace(draw, epsilon=1.0)), **own)
+    log_slot, _ = slots_of_mixture(*_log_parts(shown, column, softmax, None))
+    return log_slot, softmax.log_normaliser
+
+
+def _shares(
+    log_keep: Doubles, from_softmax: Doubles, log_explore: Doubles, uniform: Doubles
+) -> tuple[Doubles, Doubles]:
+    """Chances that a visit does not explore, and that it does, given what stands above, float64 (B, K) each."""
+    above = np.zeros((2, len(from_softmax), 1))
     kept = log_keep[:, None] + np.concatenate([above[0], from_softmax[:, :-1]], axis=1)
     explored = log_explore[:, None] + np.concatenate([above[1], uniform[:, :-1]], axis=1)
     both = np.logaddexp(kept, explored)
-    share: Doubles = np.exp(kept - np.where(both > -np.inf, both, 0.0))
-    return share
+    both = np.where(both > -np.inf, both, 0.0)
+    return np.exp(kept - both), np.exp(explored - both)
 
 
 def _parts_of(shown: Ints, draw: Draw) -> tuple[Doubles, Doubles, Doubles, Doubles]:

@@ -31,13 +31,12 @@ from feedgym.agents.serving import (
     NUM_COUNTERS,
     Acted,
     ItemStore,
+    ListsAhead,
     LoggedTick,
     Serving,
-    SlatesAhead,
     embed_readers,
     needs_minutes,
     served_by_another,
-    without_expired,
 )
 from feedgym.agents.slate_policy import Served, eligible
 from feedgym.agents.two_tower.drawing import Drawer
@@ -45,7 +44,7 @@ from feedgym.agents.two_tower.optimiser import optimiser_arrays, restore_optimis
 from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
 from feedgym.agents.two_tower.towers_of import towers_of
 from feedgym.agents.two_tower.vectors import Vectors, article_vectors, latest_visits
-from feedgym.env.arrays import Arrays, Doubles, Ints, copied, nest, put_back, unnest
+from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, copied, nest, put_back, unnest
 from feedgym.env.checks import require
 from feedgym.env.feed import Catalogue, ReaderRecords, Visits
 from feedgym.env.readers import Outcome
@@ -71,7 +70,10 @@ class TwoTowerAgent:
         generator = torch.Generator().manual_seed(int(self._rng.integers(2**62)))
         towers, clocks = towers_of(site, config), config.serving.clocks
         num_reader = towers.reader_numeric
-        parts = learner.start(site, towers, config.policy, generator)
+        pages = config.serving.list_depth if clocks.slates_ahead else 1
+        # A list is drawn from a shortlist that holds as many, where as many are live.
+        policy = replace(config.policy, shortlist_size=max(config.policy.shortlist_size, pages * site.slate_size))
+        parts = learner.start(site, towers, policy, generator)
         self.model: Towers = parts.model
         self.store = ItemStore(
             self.model,
@@ -86,16 +88,15 @@ class TwoTowerAgent:
             clocks, site.num_reader_features, site.history_length, example_age=config.features.example_age
         )
         whole = not (clocks.slates_ahead and parts.whole_slates)
-        mode, not_ahead = config.serving.serving, "not 'batch' with estimator 'joint' or 'prefix': entries expire"
+        mode, not_ahead = config.serving.serving, "not 'batch' with estimator 'joint' or 'prefix': lists run out"
         require(whole, "serving", mode, not_ahead)
-        listed = max(config.policy.shortlist_size, site.slate_size)
         self._replay = Replay(
             config.optimiser.replay_visits,
             site.slate_size,
             site.history_length,
             num_reader,
             with_minutes=needs_minutes(towers),
-            shortlist_size=listed if parts.shortlists else 0,
+            shortlist_size=policy.shortlist_size if parts.shortlists else 0,
             with_inclusions=parts.inclusions,
         )
         self._keeps_shortlists, self._keeps_inclusions = parts.shortlists, parts.inclusions
@@ -105,8 +106,9 @@ class TwoTowerAgent:
             parts.columns,
             parts.raw_logits,
             self.serving,
-            config.policy,
+            policy,
             site.slate_size,
+            pages,
             site.seed,
         )
         if config.features.example_age:
@@ -158,23 +160,25 @@ class TwoTowerAgent:
             self.serving.cost.training_seconds += time.process_time() - start
 
     def _draw_ahead(self, records: ReaderRecords, now: float, catalogue: Catalogue) -> None:
-        """Slates for all known readers, and last the one for everybody else."""
-        version = self.policy_version
+        """Lists for all known readers, and last the one for everybody else."""
+        version, ruled = self.policy_version, self.config.policy.editorial.reshapes
         drawn = [self.drawer.draw(known, catalogue, version) for known in self.serving.known_readers(records, now)]
         drawn.append(self.drawer.draw(self.serving.unknown_reader(now), catalogue, version, greedy=True))
-        self.serving.ahead = SlatesAhead(drawn, self.serving.num_visits, now)
+        self.serving.ahead = ListsAhead(drawn, self._site.slate_size, self.serving.num_visits, now, ruled=ruled)
 
     def _drawn_ahead(self, visits: Visits, catalogue: Catalogue) -> Acted:
-        """What was drawn for these readers, less what has expired since, or may not be shown at this age."""
+        """The next pages of what was drawn for these readers."""
         assert self.serving.ahead is not None
-        acted = self.serving.ahead.of(visits.rows, visits.now)
-        drawn = acted.served
-        stays, allowed = self.store.are_live(drawn.article_id), eligible(self.config.policy, catalogue)
-        if allowed is not None:
-            stays &= np.isin(drawn.article_id, catalogue.article_id[allowed])
-        left = without_expired(drawn, stays)
-        self.serving.cost.expired += int(np.count_nonzero(left.article_id != drawn.article_id))
-        return replace(acted, served=left)
+        allowed = eligible(self.config.policy, catalogue)
+
+        def is_allowed(ids: Ints) -> Bools:
+            if allowed is None:
+                return np.ones(ids.shape, dtype=np.bool_)
+            return np.isin(ids, catalogue.article_id[allowed])
+
+        acted = self.serving.ahead.pages(visits, len(catalogue), self.store.are_live, is_allowed)
+        self.serving.cost.served_ahead(acted.served, visits.now, len(catalogue))
+        return acted
 
     def _follow(self, catalogue: Catalogue) -> None:
         if len(self.store) == 0 and len(catalogue.arrived) and self.policy_version == 0:
@@ -196,7 +200,7 @@ class TwoTowerAgent:
         Articles that no search finds yet score -inf.
         """
         if self.serving.ahead is not None:
-            users = self.serving.ahead.of(visits.rows, visits.now).queries
+            users = self.serving.ahead.queries(visits.rows)
         else:
             users = self.drawer.queries(self.serving.requests(visits))
         hidden = np.isin(catalogue.article_id, self.store.held)
@@ -280,10 +284,16 @@ class TwoTowerAgent:
                 subscribed=outcome.subscribed,
                 slot_propensity=acted.served.slot_propensity.astype(np.float32),
                 history_minutes=acted.history_minutes,
-                inclusion=acted.inclusion.astype(np.float32) if self._keeps_inclusions else None,
+                inclusion=self._inclusion(acted) if self._keeps_inclusions else None,
                 shortlist=self._padded(acted.served.draw.shortlist) if self._keeps_shortlists else None,
             )
         )
+
+    def _inclusion(self, acted: Acted) -> Floats:
+        """What clicks are weighed by, (n, K); NaN where nobody may."""
+        unweighted = np.broadcast_to(acted.served.unweighted, len(acted.row))[:, None]
+        chances: Floats = np.where(unweighted, np.nan, acted.inclusion).astype(np.float32)
+        return chances
 
     def _padded(self, shortlist: Ints) -> Ints:
         """Shortlists (n, M) with M columns, -1 where there were fewer."""

@@ -1,6 +1,7 @@
 """From readers to slates: embed, search, put scores on the scale of logits, draw.
 
-Shapes: n readers, M shortlist, N live articles, E columns of v', X columns of the learner's own.
+Shapes: n readers, M shortlist, N live articles, K positions, D articles of a list, E columns of v', X columns of the
+learner's own.
 """
 
 from dataclasses import dataclass, replace
@@ -37,16 +38,23 @@ class Drawer:
     """How slates are drawn."""
     slate_size: int
     """K"""
+    pages: int
+    """Slates drawn at once for a reader: 1, or as deep as lists drawn ahead are."""
     seed: int
     """Of the noise that slates are drawn by."""
 
     @property
+    def list_size(self) -> int:
+        """D, articles drawn at once: K on each page."""
+        return self.pages * self.slate_size
+
+    @property
     def shortlist_size(self) -> int:
-        """M, at least K."""
-        return max(self.policy.shortlist_size, self.slate_size)
+        """M: as the policy says, which asks for D or more."""
+        return self.policy.shortlist_size
 
     def draw(self, requests: Requests, catalogue: Catalogue, version: int, *, greedy: bool = False) -> Acted:
-        """Slates from what the index finds for these readers now.
+        """Slates, or lists of several, from what the index finds for these readers now.
 
         Args:
             requests: the readers.
@@ -83,9 +91,9 @@ class Drawer:
                 shortlist, logits = only_eligible(shortlist, logits, live, self.shortlist_size)
             logits = logits + boosts(policy, catalogue, shortlist)
         self.serving.cost.slates += n
-        drawn_from = policy.draw(logits, shortlist, len(live), self.slate_size)
+        drawn_from = policy.draw(logits, shortlist, len(live), self.list_size)
         luck = visit_noise(self.seed, requests.reader_id, requests.visit)
-        served = serve(luck, policy, drawn_from, live, version, catalogue)
+        served = serve(luck, policy, drawn_from, live, version, catalogue, pages=self.pages)
         return Acted(
             now=now,
             row=requests.row,

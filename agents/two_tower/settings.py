@@ -33,12 +33,14 @@ class ServingConfig:
 
     serving: ServingMode = "realtime"
     """What is fresh when: ``realtime`` (all at request), ``streaming`` (articles and readers' features lag), ``batch``
-    (slates are drawn each night for known readers, and one for the rest). Each sets the four clocks that follow, those
+    (lists are drawn each night for known readers, and one for the rest). Each sets the four clocks that follow, those
     of them that are None: see docs/guide/serving.md."""
+    list_depth: int = 5
+    """``batch``: slates that a list drawn ahead is deep. A visit shows its next one."""
     item_refresh_hours: float | None = None
     """New articles enter the index, and a trained model serves, at multiples of this; 0: at once."""
     reader_refresh_hours: float | None = None
-    """Readers are served by their vectors (``batch``: slates) of the latest multiple of this; 0: made at request."""
+    """Readers are served by their vectors (``batch``: lists) of the latest multiple of this; 0: made at request."""
     feature_lag_hours: float | None = None
     """What a reader has done is known this much later."""
     train_every_hours: float | None = None
@@ -51,6 +53,8 @@ class ServingConfig:
         from feedgym.agents.retrieval import check_index  # late: the indexes import faiss
 
         _ = self.clocks
+        whole = isinstance(self.list_depth, int) and self.list_depth >= 1
+        require(whole, "list_depth", self.list_depth, "a whole number >= 1 (slates)")
         check_index(self.index)
 
     @property

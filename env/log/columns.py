@@ -50,6 +50,9 @@ COLUMNS = (
     Column("slate_id", "int64", "visit"),
     Column("position", "int32", "impression"),
     Column("article_id", "int64", "impression"),
+    Column("list_position", "int32", "impression", nullable=True, since=2),
+    Column("num_skipped_expired", "int32", "visit", nullable=True, since=2),
+    Column("num_skipped_excluded", "int32", "visit", nullable=True, since=2),
     Column("shortlist_size", "int32", "visit"),
     Column("num_live", "int32", "visit"),
     Column("epsilon", "float64", "visit"),
@@ -77,7 +80,8 @@ BY_NAME = {column.name: column for column in COLUMNS}
 # Few values, or values that come back: Parquet's dictionary makes these smaller, and the others larger and slower.
 DICTIONARY = (
     *("run_id", "policy", "policy_version", "time_hours", "slate_made_hours", "tick", "visit", "session"),
-    *("position", "article_id", "shortlist_size", "num_live", "epsilon", "temperature", "hours_to_next_visit"),
+    *("position", "article_id", "list_position", "num_skipped_expired", "num_skipped_excluded", "shortlist_size"),
+    *("num_live", "epsilon", "temperature", "hours_to_next_visit"),
     "device",
 )
 """Columns that are written with Parquet's dictionary encoding."""

@@ -148,7 +148,8 @@ class LogReader:
             has_sessions |= bool((columns["session"] >= 0).any())
             floats = [name for name, values in columns.items() if values.dtype == np.float64]
             # Nothing was drawn for a greedy slate: it has no t*.
-            drawn = {"inclusion_time": shown & ~columns["greedy"]}
+            own = shown & ~_unweighted(columns, starts) if self.is_own else shown
+            drawn = {"inclusion_time": own & ~columns["greedy"], "inclusion": own, "slot_marginal": own}
             incomplete |= {name for name in floats if np.isnan(columns[name][drawn.get(name, shown)]).any()}
             unknown += int(np.count_nonzero(np.isnan(columns["slot_propensity"]) & shown))
             greedy += int(np.count_nonzero(columns["greedy"][starts]))
@@ -299,6 +300,16 @@ class LogReader:
         codes = coded.indices.fill_null(len(names)).to_numpy(zero_copy_only=False).astype(np.int64)
         own: Ints = table[codes]
         return own
+
+
+def _unweighted(columns: Arrays, starts: Ints) -> Bools:
+    """Rows, bool (R,), of pages of lists that have no chances of their own: further ones, and those that came short."""
+    sizes = np.diff(starts, append=len(columns["article_id"]))
+    shown = np.add.reduceat(columns["article_id"] >= 0, starts, dtype=np.int64)
+    short = np.repeat(shown < np.minimum(sizes, columns["num_live"][starts]), sizes)
+    later: Bools = columns["slate_id"] != columns["visit_id"]
+    ahead = columns["slate_made_hours"] < columns["time_hours"]
+    return later | (ahead & (short | np.isnan(columns["log_normaliser"])))
 
 
 def _starts(columns: Arrays) -> Ints:

@@ -30,14 +30,18 @@ _OF_SLATES = ("slate_made_hours", "slate_id")
 """Where and when a slate was drawn: at the visit itself, unless a serving mode says otherwise."""
 _OF_CHANCES = ("slot_marginal", "inclusion", "inclusion_time")
 """What a policy may know of the chances of what it showed."""
-OPTIONAL = (*_OF_SLATES, "session", *_OF_CHANCES)
+_OF_LISTS = ("list_position", "num_skipped_expired", "num_skipped_excluded")
+"""Where on a list that was drawn ahead a page stands."""
+OPTIONAL = (*_OF_SLATES, "session", *_OF_CHANCES, *_OF_LISTS)
 """What a policy or a serving mode may add to a tick."""
 # Derived at the end, or the same for the whole log.
 _NOT_BUFFERED = ("run_id", "policy", "position", "visit_id")
 _OF_VISITS = ("session", "device")
 """Columns that visits bring where readers have sessions or devices."""
-_NULL_UNSAID = (*_OF_VISITS, *_OF_CHANCES)
+_NULL_UNSAID = (*_OF_VISITS, *_OF_CHANCES, *_OF_LISTS)
 """Columns that are null where nobody says what they are."""
+_BELOW_ZERO = (*_OF_VISITS, *_OF_LISTS)
+"""Of these, columns of whole numbers: null where they are below 0."""
 
 
 class ServedSlates(Protocol):
@@ -287,11 +291,11 @@ class ImpressionLog:
         if name in _NULL_UNSAID and name not in self._seen:
             return pa.nulls(num_rows, arrow_type(column))
         values = buffers[name].reshape(-1) if column.per == "impression" else np.repeat(buffers[name], size)
-        if name == "session":
-            return pa.array(values, mask=values < 0)
-        if name == "device":
-            codes = pa.array(values, mask=values < 0)
-            return pa.DictionaryArray.from_arrays(codes, pa.array(self._device_names, pa.string()))
+        if name in _BELOW_ZERO:
+            whole = pa.array(values, mask=values < 0)
+            if name == "device":
+                return pa.DictionaryArray.from_arrays(whole, pa.array(self._device_names, pa.string()))
+            return whole
         return pa.array(values, from_pandas=column.nullable)
 
 
@@ -301,7 +305,7 @@ def _check_optional(columns: Mapping[str, ArrayLike]) -> None:
 
 
 def _null_of(name: str) -> float:
-    return -1 if name in _OF_VISITS else np.nan
+    return -1 if name in _BELOW_ZERO else np.nan
 
 
 def write_articles(path: str | Path, archive: Archive, *, config: Mapping[str, Any] | None = None) -> int:

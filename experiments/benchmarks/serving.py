@@ -26,7 +26,7 @@ SIZES = (1_000, 10_000)
 """Readers of the benchmark: a tick of few visits costs more a visit."""
 TURN_HOURS = 6.0
 WARM_DAYS = 2
-"""Not measured: until then readers become known, and slates drawn ahead have somebody to be drawn for."""
+"""Not measured: until then readers become known, and lists drawn ahead have somebody to be drawn for."""
 FEW_STEPS = 20
 """Longest training of the benchmark, which measures serving."""
 
@@ -41,9 +41,9 @@ class ServingFigures:
     counts: dict[str, float]
     """As ``ServingCost`` counts, over all days; empty of an agent without towers."""
     default_slates: float
-    """Visits that got the one slate for unknown readers."""
-    repeated_slates: float
-    """Visits that got a slate of one's own which had been served at an earlier visit already."""
+    """Visits that got a page of the one list for unknown readers."""
+    further_pages: float
+    """Visits that got a page of a list of one's own which had been shown at an earlier visit already."""
     serving_seconds: float
     """CPU time of ``act`` without training; median over days."""
     ratio: float
@@ -58,7 +58,7 @@ class Tally:
 
     visits: int = 0
     default_slates: int = 0
-    repeated_slates: int = 0
+    further_pages: int = 0
     act_seconds: float = 0.0
     training_seconds: float = 0.0
 
@@ -96,7 +96,7 @@ class Bench:
         if served.ahead is not None:
             default = np.broadcast_to(served.greedy, len(visits))
             tally.default_slates += int(np.count_nonzero(default))
-            tally.repeated_slates += int(np.count_nonzero((visits.visit > served.ahead.first_visit) & ~default))
+            tally.further_pages += int(np.count_nonzero((visits.visit > served.ahead.first_visit) & ~default))
         agent.learn(feed.serve(served.article_id))
 
     @property
@@ -172,7 +172,7 @@ def _figures(bench: Bench, first: Bench, warm_days: int) -> ServingFigures:
         visits_per_tick=visits / (len(tallies) * bench.feed.config.ticks_per_day),
         counts=bench.counts(),
         default_slates=each(sum(tally.default_slates for tally in tallies)),
-        repeated_slates=each(sum(tally.repeated_slates for tally in tallies)),
+        further_pages=each(sum(tally.further_pages for tally in tallies)),
         serving_seconds=statistics.median(tally.serving_seconds for tally in tallies),
         ratio=statistics.median(ratios),
         training_seconds=each(sum(tally.training_seconds for tally in tallies)),
@@ -188,13 +188,13 @@ def measure_modes(rounds: int, sizes: Sequence[int] = SIZES) -> list[ServingFigu
 
 HEADER = (
     *("mode", "readers", "visits per tick", "CPU ms", "ratio", "readers embedded", "articles embedded"),
-    *("index writes", "searches, slates", "positions expired"),
+    *("index writes", "searches, slates", "passed over", "positions empty"),
 )
 
 
 def cells(found: ServingFigures) -> tuple[str, ...]:
     """A row of the benchmark's table, as ``HEADER`` names it."""
-    counted = ("reader_embeddings", "item_embeddings", "index_writes", "queries", "expired")
+    counted = ("reader_embeddings", "item_embeddings", "index_writes", "queries", "expired", "empty")
     return (
         *(found.agent, f"{found.readers:,}", f"{found.visits_per_tick:,.0f}"),
         *(f"{1000.0 * found.serving_seconds:.1f}", f"{found.ratio:.2f}"),

@@ -24,7 +24,7 @@ from feedgym.experiments.reports.ranking import (
     ranking_text,
 )
 from feedgym.experiments.reports.report import pairing_sentence, tensorboard_line, write_report
-from feedgym.experiments.reports.serving_report import TITLES
+from feedgym.experiments.reports.serving_report import TITLES, cost_cell
 from feedgym.experiments.reports.statistics import Paired, band, paired_difference, t_quantile
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "Ranking",
     "Run",
     "band",
+    "cost_cell",
     "interval",
     "logdir",
     "markdown_table",

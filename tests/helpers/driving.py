@@ -8,6 +8,7 @@ import numpy as np
 
 from feedgym.agents import Agent, Served
 from feedgym.env import Feed
+from feedgym.env.arrays import Ints
 from feedgym.env.feed.feed import ServedOutcome
 from feedgym.env.feed.visits import Visits
 from helpers.inside import acted_of
@@ -35,10 +36,15 @@ def ticks(agent: Any, feed: Feed, until: float = np.inf) -> Iterator[tuple[Any, 
         agent.learn(feed.serve(served.article_id))
 
 
-def crowd(visits: Visits, times: int) -> Visits:
-    """The first visit, ``times`` over: alike in all that agents look at, each by a reader with luck of her own."""
+def crowd(visits: Visits, times: int, at: Ints | None = None) -> Visits:
+    """The first visit, ``times`` over: alike in all that agents look at, each by a reader with luck of her own.
+
+    They stand at rows ``at``, (times,); at that of the visit if not given.
+    """
     names = ("rows", "visit", "gap_hours", "features")
     rows: dict[str, Any] = {name: np.repeat(getattr(visits, name)[:1], times, axis=0) for name in names}
+    if at is not None:
+        rows["rows"] = at
     return dataclasses.replace(visits, _history=None, reader_id=np.arange(times), **rows)
 
 

@@ -17,15 +17,15 @@ def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     exec(compile(code, "docs/guide/serving.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
-    found = [
-        re.fullmatch(r"(\w+): (\d+) visits, (\d+) searches, (\d+) articles embedded, (\d+) expired", x) for x in lines
-    ]
+    counts = r"(\w+): (\d+) visits, (\d+) searches, (\d+) articles embedded, (\d+) passed over, (\d+) empty"
+    found = [re.fullmatch(counts, line) for line in lines]
     assert [line and line[1] for line in found] == list(PRESETS)
-    visits, searches, embedded, expired = ([int(line[i]) for line in found if line] for i in range(2, 6))
+    visits, searches, embedded, expired, empty = ([int(line[i]) for line in found if line] for i in range(2, 7))
     assert searches[:2] == visits[:2]
     assert searches[2] < 0.5 * visits[2]
     assert embedded[2] < embedded[0]
     assert [n > 0 for n in expired] == [False, False, True]
+    assert empty[:2] == [0, 0]
 
 
 def test_the_table_of_clocks_is_that_of_the_presets() -> None:

@@ -124,7 +124,8 @@ class ReplayedPolicy:
             outcome: what a site saw of it.
             learning: whose store holds v'.
             rng: the agent's stream.
-            greedy_too: also slates that were not drawn: what is served to unknown readers out of a nightly job.
+            greedy_too: also slates that were not drawn: what is served to unknown readers out of a nightly job. And
+                pages whose chances are not to be weighed by.
             with_marginals: the exact slot marginals as well.
         """
         sampled: Bools = ~np.broadcast_to(acted.served.greedy, len(acted.row))
@@ -142,6 +143,12 @@ class ReplayedPolicy:
             rng,
             with_marginals=with_marginals,
         )
+        if not greedy_too:
+            # Returns know of these visits; no gradient comes of what they showed.
+            hidden = np.broadcast_to(acted.served.unweighted, len(acted.row))[:, None]
+            columns["article_id"] = np.where(hidden, -1, columns["article_id"])
+            for name in ("inclusion", "first", "slot_propensity", "slot_marginal"):
+                columns[name] = np.where(hidden, 1.0, columns[name])
         columns["history_id"] = columns["history_id"][:, : self.ring.columns["history_id"].shape[1]]
         columns["clicks"] = outcome.clicks
         columns["slot_reward"] = slot_rewards(self._reward, outcome.clicks, outcome.dwell_minutes, outcome.subscribed)

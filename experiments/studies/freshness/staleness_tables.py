@@ -17,6 +17,7 @@ from feedgym.experiments.reports import (
     TITLES,
     Paired,
     Run,
+    cost_cell,
     interval,
     markdown_table,
     number,
@@ -165,13 +166,13 @@ def counts(runs: Sequence[Run], label: str) -> dict[str, float]:
     """What 1,000 visits take of each of ``TITLES``, means over seeds; empty of agents that count nothing."""
     found = [run.serving for run in runs if run.agent == label and run.serving is not None]
     return {
-        name: float(np.mean([1000.0 * of_run[name] / max(of_run["visits"], 1) for of_run in found]))
+        name: float(np.mean([1000.0 * of_run.get(name, 0) / max(of_run["visits"], 1) for of_run in found]))
         for name in TITLES
         if found
     }
 
 
-_TIMED = ("default slates", "slates again", "serving CPU ms", "ratio", "training CPU ms")
+_TIMED = ("default slates", "further pages", "serving CPU ms", "ratio", "training CPU ms")
 
 
 def cost_table(runs: Sequence[Run], settings: Sequence[Setting], timed: Mapping[str, ServingFigures]) -> str:
@@ -182,7 +183,7 @@ def cost_table(runs: Sequence[Run], settings: Sequence[Setting], timed: Mapping[
         rows.append(
             [
                 setting.name,
-                *(f"{number_of[name]:,.0f}" if number_of else MISSING for name in TITLES),
+                *(cost_cell(name, number_of[name], ",") if number_of else MISSING for name in TITLES),
                 *([MISSING] * len(_TIMED) if cpu is None else _timed(cpu)),
             ]
         )
@@ -191,5 +192,5 @@ def cost_table(runs: Sequence[Run], settings: Sequence[Setting], timed: Mapping[
 
 def _timed(cpu: ServingFigures) -> tuple[str, ...]:
     milliseconds, training = 1000.0 * cpu.serving_seconds, 1000.0 * cpu.training_seconds
-    repeats = (f"{cpu.default_slates:,.0f}", f"{cpu.repeated_slates:,.0f}")
+    repeats = (f"{cpu.default_slates:,.0f}", f"{cpu.further_pages:,.0f}")
     return (*repeats, f"{milliseconds:.0f}", f"{cpu.ratio:.2f}", f"{training:.0f}" if training else MISSING)

@@ -9,7 +9,7 @@ from feedgym.agents import make_agent
 from feedgym.agents.editorial.rules import Rule
 from feedgym.agents.editorial.syntax import rules_of
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
-from feedgym.env.arrays import Ints
+from feedgym.env.arrays import Ints, rows_of
 from feedgym.experiments.measures.evaluation import visits_at
 from helpers.chances import p_value, pooled
 from helpers.driving import crowd
@@ -45,6 +45,7 @@ def test_agents_keep_rules_that_change_and_say_at_which_chance(kind: str, mode: 
     rng, feed = np.random.default_rng(RUNS.index((kind, mode))), Feed(SITE, seed=8)
     agent: Any = None
     slates: list[Ints] = []
+    checked = 0
     kinds: dict[int, list[int]] = {}
     while not feed.done:
         catalogue = feed.catalogue
@@ -61,20 +62,31 @@ def test_agents_keep_rules_that_change_and_say_at_which_chance(kind: str, mode: 
             # When it was drawn: of what is live to the clock, by the rules of then.
             assert all(age[a] >= 0 and expires[a] > feed.now for a in live)
             allowed = plain_eligible(rules_of(rules), kinds.__getitem__, age)
-        assert set(acted.live.tolist()) == allowed
-        listed, logits = served.draw.shortlist, served.draw.logits
-        check_slates(served, rules_of(rules), kinds.__getitem__, acted.live.tolist(), listed, logits)
-        assert set(served.article_id.ravel().tolist()) <= {-1, *live}
+        stays = plain_eligible(rules_of(rules), kinds.__getitem__, age)
+        drawn_at_once, own = served, np.ones(len(served.article_id), dtype=bool)
         if served.ahead is not None:
-            # What is excluded only now that it has aged is not shown either.
-            drawn, stays = served.ahead.drawn.article_id, plain_eligible(rules_of(rules), kinds.__getitem__, age)
+            # A list's first page has the chances of a slate: from what is left of the draw, by the rules of now; of one
+            # that keeps rules on whole slates, from all of the draw, unless a place is lost that rules now exclude.
+            own = (feed.visits.visit == served.ahead.first_visit) & ~np.asarray(served.unweighted)
+            if rules_of(rules).reshapes:
+                own = (feed.visits.visit == served.ahead.first_visit) & (served.ahead.skipped_excluded == 0)
+            else:
+                allowed &= stays
+            drawn_at_once = rows_of(served, own)
+            drawn = served.as_drawn.article_id
             np.testing.assert_array_equal(served.article_id, np.where(np.isin(drawn, list(stays)), drawn, -1))
+        assert set(acted.live.tolist()) == allowed
+        listed, logits = drawn_at_once.draw.shortlist, drawn_at_once.draw.logits
+        check_slates(drawn_at_once, rules_of(rules), kinds.__getitem__, acted.live.tolist(), listed, logits)
+        checked += int(own.sum())
+        assert set(served.article_id.ravel().tolist()) <= {-1, *stays}
         slates.append(served.article_id)
         agent.learn(feed.serve(served.article_id))
     every = np.concatenate(slates)
     assert feed.invalid_entries == np.count_nonzero(every < 0) < 0.7 * every.size
     assert agent.policy_version >= 4
     assert len(every) > 80
+    assert checked > 0.4 * len(every)
 
 
 def going_on(agent: Any, feed: Feed, kind: str, mode: str, rules: tuple[Rule, ...], rng: np.random.Generator) -> Any:

@@ -45,7 +45,7 @@ AGENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "ivf": ("regression", QUICK | {"index": "ivf"}),
     **{encoder: ("regression-click", QUICK | {"encoder": encoder}) for encoder in HISTORY_ENCODERS},
 }
-COLUMNS = ("article_id", "slot_propensity", "log_propensity", "in_shortlist", "logit", "log_weight")
+COLUMNS = ("article_id", "slot_propensity", "log_propensity", "explored", "in_shortlist", "logit", "log_normaliser")
 
 
 def some(visits: Any, which: Ints) -> Any:

@@ -22,7 +22,7 @@ MODES: dict[str, dict[str, Any]] = {
     "realtime": {},
     "streaming": {"item_refresh_hours": 3.0, "reader_refresh_hours": 2.0, "feature_lag_hours": 1.0},
     # The draw at hour 50 is between two refreshes of the items: some are held back.
-    "batch": {"item_refresh_hours": 20.0, "reader_refresh_hours": 10.0, "train_every_hours": 12.0},
+    "batch": {"item_refresh_hours": 20.0, "reader_refresh_hours": 10.0, "train_every_hours": 12.0, "list_depth": 2},
 }
 POLICIES: dict[str, dict[str, Any]] = {
     "exploration": {"epsilon": 0.1},
@@ -62,15 +62,20 @@ def moment(mode: str, **settings: Any) -> tuple[Any, Feed]:
 
 
 def many(mode: str, agent: Any, feed: Feed) -> tuple[np.ndarray, Served]:
-    """Slates of one reader, drawn over and over (n, K), and what was served of them."""
+    """Slates of one reader, drawn over and over (n, K), in batch lists (n, D), and what was served of them."""
     if mode == "batch":
         known = agent.serving._memory.known(feed.now)
         agent.serving._memory.known = lambda hours: np.repeat(known[:1], DRAWS)
         others = itertools.count()  # as many readers, each with luck of her own
         agent.serving._memory.reader_id = lambda rows: np.array([next(others) for _ in rows])
-        agent.act(one_visit(feed, known[0]), feed.catalogue)
+        visit = one_visit(feed, known[0])
+        agent.act(visit, feed.catalogue)
         ahead = agent.serving.ahead
-        return ahead.snapshot()["columns/article_id"][:-1], ahead.of(known[:1], feed.now).served
+        # The page of each of these lists, as if each had a reader.
+        rows = np.arange(200)
+        ahead._place, ahead._before = rows.astype(np.int32), np.full(200, visit.visit[0], dtype=np.int32)
+        page = ahead.pages(crowd(visit, 200, rows), len(feed.catalogue), agent.store.are_live, lambda ids: ids >= 0)
+        return ahead.snapshot()["columns/article_id"][:-1], page.served
     served = agent.act(crowd(feed.visits, DRAWS), feed.catalogue)
     return served.article_id, served
 
@@ -83,9 +88,9 @@ def one_visit(feed: Feed, row: int) -> Any:
     )
 
 
-def plain_weights(agent: Any, feed: Feed, row: int) -> dict[int, float]:
-    """w of every eligible article, from the scores of all that can be found: nothing of the drawing itself."""
-    policy, catalogue = agent.config.policy, feed.catalogue
+def plain_softmax(agent: Any, feed: Feed, row: int) -> tuple[dict[int, float], list[int]]:
+    """p of the shortlist, and eligible articles, from the scores of all that can be found: nothing of the drawing."""
+    policy, catalogue = agent.drawer.policy, feed.catalogue
     ids = catalogue.article_id.copy()
     visits = one_visit(feed, row) if agent.serving.ahead else dataclasses.replace(feed.visits, _history=None)
     score = dict(zip(ids.tolist(), agent.score_all(visits, catalogue)[0].tolist(), strict=True))
@@ -97,46 +102,62 @@ def plain_weights(agent: Any, feed: Feed, row: int) -> dict[int, float]:
     age = dict(zip(ids.tolist(), catalogue.age_hours.tolist(), strict=True))
     mass = {a: math.exp(z[a] + policy.new_boost * (age[a] < policy.new_hours)) for a in top}
     total = sum(mass.values())
-    return {a: policy.epsilon / len(live) + (1 - policy.epsilon) * mass.get(a, 0.0) / total for a in live}
+    return {a: w / total for a, w in mass.items()}, live
 
 
-def joint_of(weight: dict[int, float], topic: dict[int, int], cap: int, pinned: dict[int, int], size: int) -> Joint:
-    """Chance of every slate: position by position among what is left and allowed."""
+def joint_of(
+    p: dict[int, float],
+    live: list[int],
+    epsilon: float,
+    topic: dict[int, int],
+    cap: int,
+    pinned: dict[int, int],
+    size: int,
+) -> Joint:
+    """Chance of every slate: of both kinds of visits, position by position among what is left and allowed."""
 
-    def grow(slate: tuple[int, ...], chance: float) -> Iterator[tuple[tuple[int, ...], float]]:
+    def grow(slate: tuple[int, ...], chance: float, told: dict[int, float]) -> Iterator[tuple[tuple[int, ...], float]]:
         k = len(slate)
         if k == size:
             yield slate, chance
         elif k in pinned:
-            yield from grow((*slate, pinned[k]), chance)
+            yield from grow((*slate, pinned[k]), chance, told)
         else:
             standing = [*slate, *(a for at, a in pinned.items() if at > k)]
             kinds = [topic[a] for a in standing if a >= 0]
-            allowed = {a: w for a, w in weight.items() if w > 0 and a not in standing and kinds.count(topic[a]) < cap}
+            free = [a for a in live if a not in standing and kinds.count(topic[a]) < cap]
+            allowed = {a: told[a] for a in free if told.get(a, 0.0) > 0}
+            if not allowed and epsilon > 0 and (cap < 99 or pinned):
+                allowed = dict.fromkeys(free, 1.0)
             total = math.fsum(allowed.values())
             for a, w in allowed.items():
-                yield from grow((*slate, a), chance * w / total)
+                yield from grow((*slate, a), chance * w / total, told)
             if not allowed:
-                yield from grow((*slate, -1), chance)
+                yield from grow((*slate, -1), chance, told)
 
-    return dict(grow((), 1.0))
+    joint: Joint = {}
+    for share, told in ((1.0 - epsilon, p), (epsilon, dict.fromkeys(live, 1.0))):
+        for slate, chance in grow((), share, told) if share > 0 else ():
+            joint[slate] = joint.get(slate, 0.0) + chance
+    return joint
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("mode", MODES)
 def test_slates_follow_their_stated_joint(mode: str, policy: str) -> None:
     agent, feed = moment(mode, **POLICIES[policy])
-    rules = agent.config.policy.editorial
+    rules, epsilon = agent.config.policy.editorial, agent.config.policy.epsilon
     slates, served = many(mode, agent, feed)
+    slates = slates[:, : SITE.slate_size]  # of lists the first page
     row = int(agent.serving._memory.known(0.0)[0]) if mode == "batch" else int(feed.visits.rows[0])
     assert (len(agent.store.held) > 0) == (mode != "realtime")
     ids = feed.catalogue.article_id
     topic = dict(zip(ids.tolist(), feed.catalogue.categories_of(ids)[:, 0].tolist(), strict=True))
-    weight = plain_weights(agent, feed, row)
-    assert served.num_live == len(weight)
+    p, live = plain_softmax(agent, feed, row)
+    assert (np.asarray(served.num_live) == len(live)).all()
     cap = min((c.most for c in rules.caps), default=99)
     pinned = {p.position: int(str(p.article_id)) for p in rules.pins}
-    joint = joint_of(weight, topic, cap, pinned, SITE.slate_size)
+    joint = joint_of(p, live, epsilon, topic, cap, pinned, SITE.slate_size)
     assert len(slates) == DRAWS
     assert len(joint) >= 4
     assert p_value(slates, joint) > 1e-3
@@ -145,10 +166,9 @@ def test_slates_follow_their_stated_joint(mode: str, policy: str) -> None:
     for slate, log in zip(drawn.article_id[:200].tolist(), drawn.log_propensity[:200], strict=True):
         assert math.exp(log) == pytest.approx(joint[tuple(slate)], rel=1e-3)
     # The check can fail: a little more exploration, or a rule less.
-    each = 1.0 / len(weight)
-    more = {a: 0.9 * w + 0.1 * each for a, w in weight.items()}
-    assert p_value(slates, joint_of(more, topic, cap, pinned, SITE.slate_size)) < 1e-6
+    more = 0.9 * epsilon + 0.1
+    assert p_value(slates, joint_of(p, live, more, topic, cap, pinned, SITE.slate_size)) < 1e-6
     if cap < 99:
-        assert p_value(slates, joint_of(weight, topic, cap + 1, pinned, SITE.slate_size)) < 1e-6
+        assert p_value(slates, joint_of(p, live, epsilon, topic, cap + 1, pinned, SITE.slate_size)) < 1e-6
     if pinned:
-        assert p_value(slates, joint_of(weight, topic, cap, {}, SITE.slate_size)) < 1e-6
+        assert p_value(slates, joint_of(p, live, epsilon, topic, cap, {}, SITE.slate_size)) < 1e-6

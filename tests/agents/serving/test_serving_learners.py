@@ -9,7 +9,7 @@ from feedgym.agents import make_agent
 from feedgym.agents.registry import KINDS
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from helpers.driving import drive
-from helpers.inside import replay_of, ring_of
+from helpers.inside import learner_of, replay_of, ring_of
 from helpers.resuming import check_resuming
 
 SITE = FeedConfig(num_readers=80, days=1.1, tick_hours=0.5, slate_size=4, newsroom=NewsroomConfig(articles_per_day=70))
@@ -106,22 +106,44 @@ def test_gradients_of_whole_slates_refuse_slates_of_which_a_part_is_shown(estima
 
 
 @pytest.mark.parametrize("mode", ["residual", "plain"])
-def test_a_policy_gradient_learns_from_sampled_slates_only(mode: str) -> None:
+def test_a_policy_gradient_learns_from_first_pages_of_sampled_lists_only(mode: str) -> None:
     """Until the first readers are known there are none: the regression learns, the policy does not."""
     feed = Feed(SITE, seed=3)
     agent: Any = make_agent("reinforce", mode=mode, serving="batch", **SMALL | MODES["batch"]).start(feed)
-    drive(agent, feed, until=7.9)
+    run = drive(agent, feed, until=7.9)
     assert replay_of(agent).total > 20
     ring = ring_of(agent.learner)
     assert len(ring) == 0
-    drive(agent, feed, until=8.4)  # the first training
+    run += drive(agent, feed, until=8.4)  # the first training
     assert np.isfinite(agent.metrics().get("loss", 0.0))
-    sampled = len(ring)
-    for served, _ in drive(agent, feed):
-        sampled += int(np.sum(~np.asarray(served.greedy)))
-    assert len(ring) == sampled > 20
+    run += drive(agent, feed)
+    shown = np.concatenate([served.article_id for served, _ in run])
+    greedy, unweighted = (
+        np.concatenate([np.broadcast_to(getattr(served, name), len(served.article_id)) for served, _ in run])
+        for name in ("greedy", "unweighted")
+    )
+    # All of them have returns. A regression learns from all pages, a gradient from the first of each list.
+    assert len(ring) == (~greedy).sum() < len(shown)
+    np.testing.assert_array_equal(replay_of(agent).column("article_id"), shown)
+    weighed = (ring.column("article_id") >= 0).any(axis=1)
+    assert 20 < weighed.sum() < len(ring) - 10
+    np.testing.assert_array_equal(weighed, ~unweighted[~greedy])
     assert (ring.column("slot_propensity") <= 1).all()
-    # What had expired when it was shown has no part in a gradient.
-    gone = ring.column("article_id") < 0
-    assert gone.any()
-    assert not ring.column("slot_reward")[gone].any()
+    for name in ("slot_propensity", "inclusion", "first"):
+        assert (ring.column(name)[~weighed] == 1).all()
+        assert (ring.column(name)[weighed] < 1).any()
+    assert ring.column("slot_reward")[~weighed].any()
+
+
+def test_whoever_weighs_clicks_by_chances_leaves_out_further_pages() -> None:
+    feed = Feed(SITE, seed=3)
+    settings: dict[str, Any] = {**SMALL, **MODES["batch"], "serving": "batch", "propensity_cap": 3.0}
+    agent: Any = make_agent("contrastive", **settings).start(feed)
+    drive(agent, feed)
+    replay = replay_of(agent)
+    slots, positions = replay.clicked()
+    weight = learner_of(agent)._weight("click", replay.take(slots), positions).numpy()
+    unweighted = np.isnan(replay.column("inclusion")[slots, positions])
+    assert 3 < unweighted.sum() < len(slots) - 3
+    assert (weight[unweighted] == 0).all()
+    assert ((weight[~unweighted] >= 1) & (weight[~unweighted] <= 3)).all()

@@ -13,6 +13,7 @@ from feedgym.agents import make_agent
 from feedgym.agents.retrieval.registry import INDEXES
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from helpers.inside import acted_of
+from helpers.plain.policy import plain_slots, plain_softmax
 
 SIZE, TICK = 3, 0.5
 NEWSROOM = NewsroomConfig(articles_per_day=80, max_age_hours=7.0, num_topics=3)
@@ -77,53 +78,45 @@ class Watch:
         return due
 
 
-def plain_chances(slate: list[int], logits: dict[int, float], live: list[int], epsilon: float) -> list[float]:
-    """Of each position, given those above it."""
-    top = max(logits.values())
-    mass = {a: math.exp(z - top) for a, z in logits.items()}
-    total = sum(mass.values())
-    weight = {a: epsilon / len(live) + (1 - epsilon) * mass.get(a, 0.0) / total for a in live}
-    chances = []
-    for k, a in enumerate(slate):
-        left = math.fsum(w for b, w in weight.items() if b not in slate[:k])
-        chances.append(weight[a] / left if a >= 0 else 1.0)
-    return chances
-
-
 def check(agent: Any, served: Any, watch: Watch, rules: str | None) -> tuple[int, int]:
     """One tick: how many entries were shown, and how many chances were recounted."""
     acted, at = acted_of(agent), watch.at_draw
     out = {a for a, t in at["topic"].items() if f"topic={t})" in str(rules)}
-    out |= {a for a, h in at["age"].items() if h > 3.0} if "age_hours" in str(rules) else set()
-    eligible = sorted(at["live"] - out)
+    by_age = "age_hours" in str(rules)
+    out |= {a for a, h in at["age"].items() if h > 3.0} if by_age else set()
+    eligible = at["live"] - out
+    # What has expired since the draw is gone, and what has grown too old for a rule.
+    left = eligible & watch.live - {a for a in eligible if by_age and at["age"][a] + watch.now - at["now"] > 3.0}
+    ruled = "cap" in str(rules)
     assert set(agent.store.index.ids.tolist()) == watch.live - watch.held
     assert set(agent.store.held.tolist()) == watch.held
-    assert set(acted.live.tolist()) == set(eligible)
-    assert served.num_live == len(eligible)
+    assert set(acted.live.tolist()) == (eligible if ruled else left)
     drawn, newest, counted = served.as_drawn, sorted(eligible, reverse=True), 0
-    greedy, epsilon = (np.broadcast_to(v, len(acted.row)) for v in (served.greedy, served.epsilon))
-    for i, slate in enumerate(drawn.article_id.tolist()):
+    greedy, epsilon, num_live, unweighted = (
+        np.broadcast_to(v, len(acted.row)) for v in (served.greedy, served.epsilon, served.num_live, served.unweighted)
+    )
+    for i, slate in enumerate(served.article_id.tolist()):
         shown = [a for a in slate if a >= 0]
         assert len(set(shown)) == len(shown)
-        assert set(shown) <= set(eligible)
+        assert set(shown) <= left
         listed = [a for a in acted.served.draw.shortlist[i].tolist() if a >= 0]
         assert len(set(listed)) == len(listed)
         # Only what had been released; where no search found what the rules leave, the newest stand in.
-        assert set(listed) <= at["found"] - out or listed == newest[: len(listed)]
-        if "cap" in str(rules):
+        assert set(listed) <= at["found"] - out or set(listed) <= set(newest[: agent.drawer.shortlist_size])
+        if served.ahead is None or served.ahead.place[i, 0] == 0:
+            assert num_live[i] == len(eligible if ruled else left) or unweighted[i]
+        if ruled:
             kinds = [at["topic"][a] for a in shown]
             assert max((kinds.count(t) for t in kinds), default=0) <= (1 if rules == "cap(topic,1)" else 2)
-        elif not greedy[i] and listed:
+        elif not greedy[i] and not unweighted[i] and listed:
             draw = acted.served.draw
-            pairs = zip(draw.shortlist[i].tolist(), draw.logits[i].tolist(), strict=True)
-            logits = {a: z for a, z in pairs if a >= 0}
-            chances = plain_chances(slate, logits, eligible, float(epsilon[i]))
-            np.testing.assert_allclose(drawn.slot_propensity[i], chances, rtol=1e-6)
+            p = plain_softmax(draw.logits[i].tolist(), draw.shortlist[i].tolist())
+            chances = plain_slots(slate, p, sorted(left), float(epsilon[i]))
+            np.testing.assert_allclose(served.slot_propensity[i], chances, rtol=1e-6)
             counted += 1
         assert np.log(drawn.slot_propensity[i]).sum() == pytest.approx(drawn.log_propensity[i], abs=1e-9)
-        # What has expired since is gone, and what has grown too old for a rule.
-        old = {a for a in shown if "age_hours" in str(rules) and at["age"][a] + watch.now - at["now"] > 3.0}
-        assert served.article_id[i].tolist() == [a if a in watch.live and a not in old else -1 for a in slate]
+        expired = [a if a in left else -1 for a in drawn.article_id[i].tolist()]
+        assert slate == expired
     return int((served.article_id >= 0).sum()), counted
 
 

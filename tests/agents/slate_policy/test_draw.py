@@ -19,6 +19,7 @@ from feedgym.agents.slate_policy import (
 )
 from feedgym.agents.slate_policy.served import Ahead, Served
 from feedgym.agents.slate_policy.slates import Slates
+from feedgym.agents.slate_policy.softmax import columns_in_shortlist
 from feedgym.env import arrays
 
 LIVE = np.arange(40)
@@ -89,7 +90,7 @@ def test_what_does_not_fit_is_refused_by_its_name() -> None:
 def test_rows_of_served_slates_reach_all_that_is_in_them() -> None:
     draw = Draw.of(*arguments(4))
     slates = draw_slates(np.random.default_rng(0), draw, LIVE)
-    ahead = Ahead(slates, np.arange(4.0), np.arange(4))
+    ahead = Ahead(slates, np.arange(4.0), np.arange(4), np.tile(np.arange(4), (4, 1)), np.arange(4), np.arange(4))
     marginals = slate_marginals(slates.article_id, draw)
     served = Served(
         **vars(slates), draw=draw, temperature=1.0, policy_version=2, given_marginals=marginals, ahead=ahead
@@ -120,3 +121,18 @@ def test_array_types_have_their_names_from_one_module() -> None:
                 if isinstance(node, ast.Assign) and "NDArray[" in ast.unparse(node.value):
                     defined = {target.id for target in node.targets if isinstance(target, ast.Name)}
                     assert not defined & names, f"{path}: {defined & names} is in env/arrays.py"
+
+
+@pytest.mark.parametrize("lowest", [0, 10**7])
+@pytest.mark.parametrize("span", [40, 10**6])
+def test_columns_of_articles_by_table_and_one_by_one(lowest: int, span: int) -> None:
+    """Few ids are looked up in a table, many are compared: the same columns."""
+    rng = np.random.default_rng(2)
+    shortlist, articles = (np.argsort(rng.random((9, 40)), axis=1)[:, :w] * (span // 40) + lowest for w in (12, 7))
+    shortlist[0], shortlist[1, 5:], articles[2:4, 4:], articles[4, 0] = -1, -1, -1, lowest + 2 * span
+    found = columns_in_shortlist(articles, shortlist)
+    pairs = zip(articles.tolist(), shortlist.tolist(), strict=True)
+    plain = [[row.index(a) if a >= 0 and a in row else -1 for a in ids] for ids, row in pairs]
+    assert found.tolist() == plain
+    assert (found[1:] >= 0).sum() > 10
+    assert columns_in_shortlist(articles, np.full((9, 3), -1)).max() == -1

@@ -56,7 +56,7 @@ def full_logits(agent: Any, visits: Visits, catalogue: Catalogue, factor: float)
 def test_serves_the_full_computation(name: str, decay: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[np.ndarray] = []
     serve = vars(drawing)["serve"]
-    monkeypatch.setattr(drawing, "serve", lambda *args: seen.append(args[2].shortlist) or serve(*args))
+    monkeypatch.setattr(drawing, "serve", lambda *args, **more: seen.append(args[2].shortlist) or serve(*args, **more))
     feed = Feed(SITE, seed=7)
     plan = make_agent(name, age_decay=decay, shortlist_size=SIZE, sharpness=2.0, temperature=0.8, max_steps=30)
     agent: Any = plan.start(feed)

@@ -21,7 +21,8 @@ from helpers.logs.small import CONFIG, SETTINGS, Tick, logged, rows, simulate
 
 DESIGN = (
     "run_id, policy, policy_version, time_hours, slate_made_hours, tick, visit_id, reader_id, visit, session, "
-    "slate_id, position, article_id, shortlist_size, num_live, epsilon, temperature, greedy, explored, "
+    "slate_id, position, article_id, list_position, num_skipped_expired, num_skipped_excluded, shortlist_size, "
+    "num_live, epsilon, temperature, greedy, explored, "
     "in_shortlist, logit, log_normaliser, "
     "slot_propensity, slot_marginal, inclusion, inclusion_time, log_propensity, clicked, dwell_minutes, subscribed, "
     "reward, hours_to_next_visit, terminated, truncated, device"
@@ -85,7 +86,8 @@ def test_a_run_is_logged_exactly(tmp_path: Path) -> None:
     }
     for name, values in expected.items():
         np.testing.assert_array_equal(table[name].to_numpy(), values, err_msg=name)
-    for name in ("session", "slot_marginal", "inclusion", "inclusion_time", "device"):
+    of_lists = ("list_position", "num_skipped_expired", "num_skipped_excluded")
+    for name in ("session", "slot_marginal", "inclusion", "inclusion_time", "device", *of_lists):
         assert table[name].null_count == table.num_rows
     assert set(table["run_id"].to_pylist()) == {"run-1"}
     assert set(table["policy"].to_pylist()) == {"random"}

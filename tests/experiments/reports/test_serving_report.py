@@ -22,10 +22,16 @@ def test_the_report_counts_what_serving_cost_over_all_seeds(tmp_path: Path) -> N
         visits = sum(count["visits"] for count in counts)
         visited = sum(float(run.curves.totals["visits"].sum()) for run in result.runs if run.agent == name)
         assert visits == visited > 0
-        names = ("reader_embeddings", "item_embeddings", "index_writes", "queries", "slates", "expired")
-        for cell, part in zip(rows[name], names, strict=True):
-            assert float(cell) == round(1000.0 * sum(count[part] for count in counts) / visits), part
+        names = ("reader_embeddings", "item_embeddings", "index_writes", "queries", "slates")
+        for cell, part in zip(rows[name], (*names, "age_minutes", "expired", "excluded", "empty"), strict=True):
+            total = sum(count[part] for count in counts)
+            of_visits = round(total / visits / 60.0, 1) if part == "age_minutes" else round(1000.0 * total / visits)
+            assert float(cell) == of_visits, part
     whole, ahead = ([float(cell) for cell in rows[name]] for name in AGENTS[1:])
     assert whole[0] == whole[3] == whole[4] == 1000
-    assert whole[5] == 0 < ahead[5]
+    # Drawn at midnight, and shown around noon.
+    assert whole[5] == 0
+    assert 8 < ahead[5] < 18
+    assert whole[6:] == [0, 0, 0]
+    assert ahead[7] == 0 < min(ahead[6], ahead[8])
     assert ahead[0] < 1000

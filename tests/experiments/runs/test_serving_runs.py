@@ -31,7 +31,7 @@ AGENTS = {
     "batch, rules": "regression-click:max_steps=3,serving=batch,rules=cap(topic,2)",
 }
 EVERY = {"batch": 24.0, "batch, lagging": 12.0, "batch, rules": 24.0}
-COUNTS = ("reader_embeddings", "item_embeddings", "index_writes", "queries", "slates", "expired")
+COST = ("reader_embeddings", "item_embeddings", "index_writes", "queries", "slates", "age_minutes", "expired", "empty")
 RUN: dict[str, Any] = {
     "readers": 80,
     "days": 3.0,
@@ -74,7 +74,18 @@ def columns_of(folder: Path) -> dict[str, np.ndarray]:
     columns = {}
     for name in set(table.column_names) - {"run_id", "policy", "device"}:
         values = table.column(name).to_numpy().reshape(-1, RUN["slate_size"])
-        varies = ("position", "article_id", "in_shortlist", "logit", "slot_", "inclusion", "clicked", "dwell", "reward")
+        varies = (
+            "position",
+            "list_",
+            "article_id",
+            "in_shortlist",
+            "logit",
+            "slot_",
+            "inclusion",
+            "clicked",
+            "dwell",
+            "reward",
+        )
         columns[name] = values if name.startswith(varies) and name != "inclusion_time" else values[:, 0]
     return columns
 
@@ -87,47 +98,56 @@ def test_the_log_has_the_chances_of_the_draw(mode: str, folder: Callable[[str], 
     time, made, ids = log["time_hours"], log["slate_made_hours"], log["article_id"]
     every = EVERY.get(mode)
     np.testing.assert_array_equal(made, time if every is None else time // every * every)
-    live = [int(((published <= hours) & (hours < expires)).sum()) for hours in made]
-    np.testing.assert_array_equal(log["num_live"], live)
-    there = (published[ids] <= made[:, None]) & (made[:, None] < expires[ids])
-    assert there[ids >= 0].all()  # of the draw
+    # Live at the draw, and of lists those of them that still are: less what stands above, on further pages.
+    ruled, further = mode == "batch, rules", log["visit_id"] != log["slate_id"]
+    until = made if ruled else time
+    live = np.array([((published <= a) & (b < expires)).sum() for a, b in zip(made, until, strict=True)])
+    np.testing.assert_array_equal(log["num_live"][~further], live[~further])
+    assert further.any() == (every is not None)
+    assert ((log["num_live"] < live) == (further & ~ruled)).all()
+    there = (published[ids] <= made[:, None]) & (until[:, None] < expires[ids])
+    assert there[ids >= 0].all()
     np.testing.assert_allclose(np.log(log["slot_propensity"]).sum(axis=1), log["log_propensity"], atol=1e-6)
     greedy = log["greedy"].astype(bool)
     assert (log["log_propensity"][greedy] == 0).all()
-    assert (log["log_propensity"][~greedy] < 0).all()
+    shown = (ids >= 0).any(axis=1)
+    assert (log["log_propensity"][~greedy & shown] < 0).all()
     assert greedy.any() == (every is not None)
     assert not greedy.all()
     gone = (time[:, None] >= expires[ids]) & (ids >= 0)
     assert not log["clicked"][gone].any()
     assert not log["reward"][gone].any()
-    assert gone.any() == (every is not None)
+    # A page is filled from below, but under a cap.
+    assert gone.any() == ruled
     assert log["clicked"].any()
-    if mode == "batch, rules":
+    full = ~greedy & (ids >= 0).all(axis=1)
+    if ruled:
         # Unknown where a cap has shaped what was drawn.
-        assert np.isnan(log["inclusion"][~greedy].astype(float)).all()
+        assert np.isnan(log["inclusion"][full].astype(float)).all()
     else:
-        assert np.isfinite(log["inclusion"][~greedy].astype(float)).all()
-        assert (log["inclusion"][~greedy] >= log["slot_marginal"][~greedy] - 1e-6).all()
+        assert np.isfinite(log["inclusion"][full & ~further].astype(float)).all()
+        assert (log["inclusion"][full & ~further] >= log["slot_marginal"][full & ~further] - 1e-6).all()
+        assert np.isnan(log["inclusion"][full & further].astype(float)).all()
     assert (log["inclusion"][greedy].astype(float) == 1).all()
 
 
 @pytest.mark.parametrize("mode", EVERY)
-def test_a_repeated_visit_has_the_slate_id_of_the_first_and_all_that_goes_with_it(
-    mode: str, folder: Callable[[str], Path]
-) -> None:
+def test_all_pages_of_a_list_have_the_slate_id_of_its_first_visit(mode: str, folder: Callable[[str], Path]) -> None:
     log = columns_of(folder(mode))
     first: dict[tuple[int, float], int] = {}
+    shown: dict[int, list[int]] = {}
     repeated = 0
-    same = ("article_id", "slot_propensity", "logit", "slot_marginal", "inclusion", "num_live", "epsilon", "greedy")
     for i in range(len(log["time_hours"])):
         j = first.setdefault((int(log["reader_id"][i]), float(log["slate_made_hours"][i])), i)
         assert log["slate_id"][i] == log["visit_id"][j]
-        if i == j:
-            continue
-        repeated += 1
-        for name in (*same, "log_propensity", "inclusion_time", "shortlist_size", "policy_version"):
+        shown.setdefault(j, []).extend(a for a in log["article_id"][i].tolist() if a >= 0)
+        repeated += i != j
+        for name in ("greedy", "policy_version"):
             np.testing.assert_array_equal(log[name][i], log[name][j], err_msg=name)
     assert repeated > 20
+    # No article stands on two pages of a list.
+    assert all(len(set(ids)) == len(ids) for ids in shown.values())
+    assert max(len(ids) for ids in shown.values()) >= 15
     assert len(set(log["slate_id"].tolist())) == len(first)
     summary = LogReader(folder(mode) / "impressions").summary
     assert summary.num_ahead == int((log["slate_made_hours"] < log["time_hours"]).sum()) > 100
@@ -163,18 +183,19 @@ def test_the_vector_face_gives_the_same_bytes(mode: str, folder: Callable[[str],
     assert bytes_of(tmp_path) == bytes_of(folder(mode))
 
 
-def test_cost_is_in_the_curves_and_lower_for_slates_drawn_ahead(tmp_path: Path) -> None:
+def test_cost_is_in_the_curves_and_lower_for_lists_drawn_ahead(tmp_path: Path) -> None:
     found: dict[str, dict[str, float]] = {}
     for mode in ("realtime", "streaming", "batch"):
         running = runner._Runner(RunConfig(agent=AGENTS[mode], **RUN), tmp_path / mode, None, None)
         running.run()
         found[mode] = running._points[-1][1]  # of the last day
-    cost = {name: {m: v[f"serving/{name}_per_1000_visits"] for m, v in found.items()} for name in COUNTS}
+    cost = {name: {m: v[f"serving/{name}_per_1000_visits"] for m, v in found.items()} for name in COST}
     assert cost["queries"]["realtime"] == cost["queries"]["streaming"] == 1000.0
     assert cost["reader_embeddings"]["realtime"] == 1000.0 > cost["reader_embeddings"]["streaming"]
     assert cost["item_embeddings"]["realtime"] > 1.5 * cost["item_embeddings"]["batch"]  # four trainings for one
     assert cost["expired"]["batch"] > 0
-    assert cost["expired"]["realtime"] == cost["expired"]["streaming"] == 0
+    for name in ("age_minutes", "expired", "empty"):
+        assert cost[name]["realtime"] == cost[name]["streaming"] == 0
     assert all(values["batch"] > 0 for values in cost.values())
 
 
@@ -199,10 +220,5 @@ def test_an_agent_in_any_mode_learns_from_a_log_of_any(served: str, mode: str, f
     log = columns_of(folder(served))
     assert agent.serving.cost.visits == len(log["time_hours"])
     assert replay_of(agent).total == len(log["time_hours"])
-    # What had expired when it was shown is nobody's impression.
-    articles = pq.read_table(folder(served) / "articles.parquet")
-    expires = articles.column("expires_hours").to_numpy()
-    gone = (log["time_hours"][:, None] >= expires[log["article_id"]]) & (log["article_id"] >= 0)
-    kept = replay_of(agent).column("article_id")
-    assert (kept < 0).sum() == ((log["article_id"] < 0) | gone).sum()
+    np.testing.assert_array_equal(replay_of(agent).column("article_id"), log["article_id"])
     assert all(np.isfinite(value) for value in agent.metrics().values())

@@ -123,15 +123,17 @@ def test_counts_are_means_over_seeds_for_a_thousand_visits() -> None:
     def counted(seed: int, visits: int, readers: int) -> Run:
         return dataclasses.replace(
             lived("batch", seed, [1.0]),
-            serving={"visits": visits, **dict.fromkeys(names, 0), "reader_embeddings": readers},
+            # An older run, which counts less.
+            serving={"visits": visits, "age_minutes": 90 * visits, **dict.fromkeys(names, 0)}
+            | {"reader_embeddings": readers},
         )
 
     runs = [counted(0, 2000, 1000), counted(1, 500, 500), lived("recent", 0, [1.0])]
     assert counts(runs, NAMED["batch"].label)["reader_embeddings"] == pytest.approx(750.0)
     assert counts(runs, "recent") == {}
     rows = cells(cost_table(runs, [NAMED["batch"], NAMED["recent"]], {}))
-    assert rows[0] == ["batch", "750", "0", "0", "0", "0", "0", *"-----"]
-    assert rows[1] == ["recent", *"-----------"]
+    assert rows[0] == ["batch", "750", "0", "0", "0", "0", "1.5", "0", "0", "0", *"-----"]
+    assert rows[1] == ["recent", *"--------------"]
 
 
 # Counts of serving, against a plain loop
@@ -143,7 +145,10 @@ def plain_counts(agent: str, readers: int, days: int, seed: int) -> dict[str, fl
     feed = Feed(run.feed_config(), run.make_reader_model(), seed=seed)
     served_by: Any = parse_agent(agent).start(feed)
     mode = served_by.config.serving.serving
-    count = dict.fromkeys(("visits", "readers", "articles", "writes", "slates", "default", "repeated", "expired"), 0.0)
+    names = ("visits", "readers", "articles", "writes", "slates", "default", "further", "expired", "empty", "minutes")
+    count = dict.fromkeys(names, 0.0)
+    lists: dict[int, list[int]] = {}
+    begin: dict[int, int] = {}
     known: set[int] = set()
     seen: set[int] = set()
     drawn: dict[int, int] = {}
@@ -168,6 +173,10 @@ def plain_counts(agent: str, readers: int, days: int, seed: int) -> dict[str, fl
             count["slates"] += len(known) + 1
             count["readers"] += len(known) + 1
         served = served_by.act(visits, catalogue)
+        if draws:
+            stored, begin = served_by.serving.ahead.snapshot(), {}
+            lists = {-1: stored["columns/article_id"][-1].tolist()}
+            lists |= {row: stored["columns/article_id"][stored["place"][row]].tolist() for row in drawn}
         trained, version = served_by.policy_version > version, served_by.policy_version
         if trained:
             # Every article of the last two weeks, live or not: they stand in histories. And what lives longer.
@@ -181,10 +190,17 @@ def plain_counts(agent: str, readers: int, days: int, seed: int) -> dict[str, fl
             count["visits"] += 1
             if mode == "batch":
                 count["default"] += row not in drawn
-                count["repeated"] += drawn.get(row, 0) > 0
+                count["further"] += drawn.get(row, 0) > 0
                 if row in drawn:
                     drawn[row] += 1
-                count["expired"] += np.count_nonzero(served.article_id[place] < 0)
+                count["minutes"] += 60.0 * (now % 24.0)
+                count["empty"] += np.count_nonzero(served.article_id[place] < 0)
+                own, at, page = lists[row if row in drawn else -1], begin.get(row, 0), 0
+                while page < 8 and at < len(own):
+                    gone_since = not catalogue.archive.is_live[own[at]]
+                    count["expired"] += gone_since
+                    page, at = page + (not gone_since), at + 1
+                begin[row] = at
             else:
                 count["slates"] += 1
                 vectors.add((row, int(now / 0.5) if mode == "streaming" else feed.tick, version))
@@ -209,11 +225,14 @@ def test_what_a_mode_costs_is_what_a_plain_loop_counts(mode: str) -> None:
     assert counted["index_writes"] == plain["writes"]
     assert counted["expired"] == plain["expired"]
     assert round(found.default_slates * scale) == plain["default"]
-    assert round(found.repeated_slates * scale) == plain["repeated"]
+    assert round(found.further_pages * scale) == plain["further"]
+    assert counted["empty"] == plain["empty"]
+    assert counted["age_minutes"] == round(plain["minutes"])
+    assert counted["excluded"] == 0
     if mode == "realtime":
         assert plain["readers"] == plain["visits"]
     if mode == "batch":
-        assert min(plain["default"], plain["repeated"], plain["expired"]) > 0
+        assert min(plain["default"], plain["further"], plain["expired"], plain["empty"]) > 0
 
 
 def test_warm_days_do_not_count() -> None:
