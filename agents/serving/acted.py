@@ -37,9 +37,14 @@ class Acted:
 
     @property
     def inclusion(self) -> Doubles:
-        """Chance of each shown article to stand anywhere on the slate, by t*, (n, K); 1 where nothing was drawn."""
+        """Chance of each shown article to stand anywhere on the slate, by t*, (n, K); 1 where nothing was drawn.
+
+        NaN where nobody may weigh by it.
+        """
         # An empty catalogue showed nothing, and has no softmax.
-        return self.served.chances.inclusion if len(self.live) else np.ones(self.served.article_id.shape)
+        known = self.served.chances.inclusion if len(self.live) else np.ones(self.served.article_id.shape)
+        hidden = np.broadcast_to(self.served.unweighted, len(known))[:, None]
+        return np.where(hidden, np.nan, known)
 
     def take(self, kept: Bools) -> "Acted":
         """Only the visits that are kept, bool (n,): as they were served, drawn ahead or not."""

@@ -44,7 +44,7 @@ from feedgym.agents.two_tower.optimiser import optimiser_arrays, restore_optimis
 from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
 from feedgym.agents.two_tower.towers_of import towers_of
 from feedgym.agents.two_tower.vectors import Vectors, article_vectors, latest_visits
-from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, copied, nest, put_back, unnest
+from feedgym.env.arrays import Arrays, Bools, Doubles, Ints, copied, nest, put_back, unnest
 from feedgym.env.checks import require
 from feedgym.env.feed import Catalogue, ReaderRecords, Visits
 from feedgym.env.readers import Outcome
@@ -169,12 +169,10 @@ class TwoTowerAgent:
     def _drawn_ahead(self, visits: Visits, catalogue: Catalogue) -> Acted:
         """The next pages of what was drawn for these readers."""
         assert self.serving.ahead is not None
-        allowed = eligible(self.config.policy, catalogue)
+        kept = eligible(self.config.policy, catalogue)
 
         def is_allowed(ids: Ints) -> Bools:
-            if allowed is None:
-                return np.ones(ids.shape, dtype=np.bool_)
-            return np.isin(ids, catalogue.article_id[allowed])
+            return ids >= 0 if kept is None else np.isin(ids, catalogue.article_id[kept])
 
         acted = self.serving.ahead.pages(visits, len(catalogue), self.store.are_live, is_allowed)
         self.serving.cost.served_ahead(acted.served, visits.now, len(catalogue))
@@ -284,16 +282,10 @@ class TwoTowerAgent:
                 subscribed=outcome.subscribed,
                 slot_propensity=acted.served.slot_propensity.astype(np.float32),
                 history_minutes=acted.history_minutes,
-                inclusion=self._inclusion(acted) if self._keeps_inclusions else None,
+                inclusion=acted.inclusion.astype(np.float32) if self._keeps_inclusions else None,
                 shortlist=self._padded(acted.served.draw.shortlist) if self._keeps_shortlists else None,
             )
         )
-
-    def _inclusion(self, acted: Acted) -> Floats:
-        """What clicks are weighed by, (n, K); NaN where nobody may."""
-        unweighted = np.broadcast_to(acted.served.unweighted, len(acted.row))[:, None]
-        chances: Floats = np.where(unweighted, np.nan, acted.inclusion).astype(np.float32)
-        return chances
 
     def _padded(self, shortlist: Ints) -> Ints:
         """Shortlists (n, M) with M columns, -1 where there were fewer."""
