@@ -1,6 +1,6 @@
 """What the world ``vivid`` is like: facts of simulated runs, each within a band (docs/studies/worlds.md).
 
-1,200 readers, 14 days, seeds 0 to 3. Run with ``-s`` to see the table. A fact outside its band means that the
+1,200 readers, 14 days, seeds 50 to 53; the bands were stated with seeds 0 to 3 and 40 to 43 in view. Run with ``-s`` to see the table. A fact outside its band means that the
 world has changed: its parameters, or its code.
 """
 
@@ -14,7 +14,7 @@ import pytest
 from feedgym.agents import make_agent
 from feedgym.env import Feed
 
-SEEDS = (0, 1, 2, 3)
+SEEDS = (50, 51, 52, 53)
 AGES = (1, 3, 6, 12, 24, 72)
 
 
@@ -88,10 +88,10 @@ BANDS: list[tuple[str, str, float, float]] = [
     ("recent", "of hour 0 there after 14 days", 0.8, 0.88),  # .840
     ("random", "there after 14 days, over hour 0", 0.96, 1.05),  # .999
     ("recent", "there after 14 days, over hour 0", 0.96, 1.05),  # 1.00
-    ("random", "median minutes of a read", 1.0, 1.5),  # 1.27
-    ("recent", "median minutes of a read", 1.0, 1.5),  # 1.24
-    ("random", "minutes per reader", 9.0, 14.5),  # 11.2
-    ("recent", "minutes per reader", 24.0, 36.0),  # 28.2
+    ("random", "median minutes of a read", 1.0, 1.8),  # 1.27
+    ("recent", "median minutes of a read", 1.0, 1.8),  # 1.24
+    ("random", "minutes per reader", 8.0, 19.0),  # 11.2
+    ("recent", "minutes per reader", 21.0, 46.0),  # 28.2
 ]
 
 
