@@ -98,7 +98,7 @@ def test_the_single_slot_ratio_is_another_gradient() -> None:
         while not feed.done:
             slates = agent.act(feed.visits, feed.catalogue)
             agent.learn(feed.serve(slates.article_id))
-            weights.append(slates.draw_weight)
+            weights.append(slates.log_p)
         served[name] = weights
     one, other = served.values()
     assert all(np.array_equal(a, b) for a, b in zip(one[:20], other[:20], strict=True))  # before any training
