@@ -1,7 +1,7 @@
 """What the world ``vivid`` is like: facts of simulated runs, each within a band (docs/studies/worlds.md).
 
-1,200 readers, 14 days, seeds 50 to 53; the bands were stated with seeds 0 to 3 and 40 to 43 in view. Run with ``-s`` to see the table. A fact outside its band means that the
-world has changed: its parameters, or its code.
+1,200 readers, 14 days, seeds 50 to 53; the bands were stated with seeds 0 to 3 and 40 to 43 in view. Run with ``-s``
+to see the table. A fact outside its band means that the world has changed: its parameters, or its code.
 """
 
 import functools
