@@ -82,6 +82,18 @@ class Scoring(Protocol):
 
 
 @runtime_checkable
+class Linked(Protocol):
+    """Optional, of an agent that is ``Scoring``: scores may be on another scale than what they foretell, as logits."""
+
+    def linked(self, score: Doubles) -> Doubles:
+        """Finite scores of ``score_all`` on the scale of what they foretell, any shape; as they are if they only rank.
+
+        Changes no state and draws nothing.
+        """
+        ...
+
+
+@runtime_checkable
 class Predicting(Protocol):
     """Optional: an agent that predicts clicks."""
 

@@ -86,6 +86,10 @@ class OracleAgent:
         result: Doubles = value * worth
         return result
 
+    def score_all(self, visits: Visits, catalogue: Catalogue) -> Doubles:
+        """What it serves by, float64 (n, N), columns as ``catalogue.article_id``."""
+        return self._score(visits, catalogue.article_id)
+
     def learn(self, outcome: Outcome) -> None:
         """Nothing to learn."""
 

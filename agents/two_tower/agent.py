@@ -42,8 +42,9 @@ from feedgym.agents.slate_policy import Served, eligible
 from feedgym.agents.two_tower.drawing import Drawer
 from feedgym.agents.two_tower.optimiser import optimiser_arrays, restore_optimiser
 from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
+from feedgym.agents.two_tower.through_link import through_link
 from feedgym.agents.two_tower.towers_of import towers_of
-from feedgym.agents.two_tower.vectors import Vectors, article_vectors, latest_visits
+from feedgym.agents.two_tower.vectors import Vectors, vectors_of
 from feedgym.env.arrays import Arrays, Bools, Doubles, Ints, copied, nest, put_back, unnest
 from feedgym.env.checks import require
 from feedgym.env.feed import Catalogue, ReaderRecords, Visits
@@ -209,6 +210,10 @@ class TwoTowerAgent:
             scores[:, hidden] = -np.inf
         return scores
 
+    def linked(self, score: Doubles) -> Doubles:
+        """Scores as what they foretell, any shape: chances of a click where clicks are what is learned."""
+        return through_link(score, self._learner, self.model, self._site.slate_size)
+
     @torch.no_grad()
     def served_click_chance(self) -> Doubles | None:
         """Predicted chance of a click on what was served, float64 (n, K); None unless clicks are what is learned."""
@@ -234,12 +239,7 @@ class TwoTowerAgent:
     @torch.no_grad()
     def vectors(self) -> Vectors:
         """What the towers say of articles and readers, see :class:`Vectors`."""
-        batch = latest_visits(self._replay)
-        user = embed_readers(self.model, self.store, batch.history_id, batch.history_minutes, batch.reader, batch.now)
-        ids, article, bias = article_vectors(self.model, self.store, float(batch.now.max(initial=0.0)))
-        return Vectors(
-            article_id=ids, article=article, bias=bias, row=batch.row, hours=batch.now, reader=user.vector.numpy()
-        )
+        return vectors_of(self.model, self.store, self._replay)
 
     # Learning
 

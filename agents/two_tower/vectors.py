@@ -61,3 +61,15 @@ def article_vectors(model: "Towers", store: "ItemStore", now: float) -> tuple[In
     remembered = store.published_hours[seen] >= now - store.memory_hours
     ids: Ints = np.union1d(seen[remembered], store.index.ids).astype(np.int64)
     return ids, *model.without_age(store.vector[ids], store.bias[ids])
+
+
+def vectors_of(model: "Towers", store: "ItemStore", replay: "Replay") -> Vectors:
+    """Articles as of the latest visit that is kept, and each reader as of her own latest."""
+    from feedgym.agents.serving import embed_readers
+
+    batch = latest_visits(replay)
+    user = embed_readers(model, store, batch.history_id, batch.history_minutes, batch.reader, batch.now)
+    ids, article, bias = article_vectors(model, store, float(batch.now.max(initial=0.0)))
+    return Vectors(
+        article_id=ids, article=article, bias=bias, row=batch.row, hours=batch.now, reader=user.vector.numpy()
+    )

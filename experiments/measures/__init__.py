@@ -1,4 +1,4 @@
-"""What a run measures besides its curves: ranking, calibration, regret, and the editor's view.
+"""What a run measures besides its curves: ranking, calibration, regret, what is personal, and the editor's view.
 
 May import ``feedgym.agents`` and ``feedgym.env``.
 """
@@ -6,6 +6,7 @@ May import ``feedgym.agents`` and ``feedgym.env``.
 from feedgym.experiments.measures.editor_sums import GROUPS, NAMES, SHARES, editor_tag
 from feedgym.experiments.measures.editor_view import EditorView
 from feedgym.experiments.measures.evaluation import AGES, CLICKED, METRICS, Evaluation
+from feedgym.experiments.measures.personal import PERSONAL, WINDOW_NAMES, personal_tag
 from feedgym.experiments.measures.regret import examination_of, expected_slate_reward
 from feedgym.experiments.measures.reliability import ReliabilityBin
 
@@ -15,11 +16,14 @@ __all__ = [
     "GROUPS",
     "METRICS",
     "NAMES",
+    "PERSONAL",
     "SHARES",
+    "WINDOW_NAMES",
     "EditorView",
     "Evaluation",
     "ReliabilityBin",
     "editor_tag",
     "examination_of",
     "expected_slate_reward",
+    "personal_tag",
 ]

@@ -1,4 +1,4 @@
-"""What a run's agent knows, next to what it earns: ranking of the full live catalogue, calibration, local regret.
+"""What a run's agent knows, next to what it earns: ranking of the live catalogue, calibration, regret, own lists.
 
 At some ticks of each day, after the agent has acted and before readers respond, its scores for all live articles are
 held against what is relevant to some of the visiting readers: the reader model's own chance of a click where it can say
@@ -20,6 +20,7 @@ from feedgym.agents.agent import Agent, Predicting, Scoring
 from feedgym.env.arrays import AnyArray, Arrays, Doubles, Ints, nest, unnest
 from feedgym.env.feed import Feed, Visits
 from feedgym.env.readers import Expecting, Outcome
+from feedgym.experiments.measures.personal import Personal
 from feedgym.experiments.measures.ranking_metrics import (
     Ranks,
     discount_weight,
@@ -31,6 +32,7 @@ from feedgym.experiments.measures.ranking_metrics import (
 )
 from feedgym.experiments.measures.regret import LocalRegret, local_regret
 from feedgym.experiments.measures.reliability import Reliability
+from feedgym.experiments.measures.some_visits import stream, visits_at
 
 METRICS = ("recall_at_10", "recall_at_100", "ndcg_at_10", "mrr")
 AGES = ("under_1_h", "1_to_3_h", "3_to_12_h", "12_to_24_h", "over_24_h")
@@ -40,7 +42,6 @@ EVALUATED_TICKS = 6
 """Ticks of a day that are looked at, one in each 4 hours; all of them where a day has fewer. Each costs about 3 ms."""
 EXPECTED, CLICKED = "expected click chance", "clicks on the slate"
 """What relevance is."""
-_KEY = 0xE7A1
 
 
 class Evaluation:
@@ -62,6 +63,7 @@ class Evaluation:
         self._expecting = model if isinstance(model, Expecting) else None
         self._reliability = Reliability()
         self._regret = LocalRegret()
+        self._personal = Personal(feed, agent)
         shape = (len(METRICS), 1 + len(AGES))
         # Sums over visits and their number: of the run, and of the day so far, which checkpoints are never amid.
         self._run: Doubles = np.zeros((2, *shape))
@@ -76,7 +78,11 @@ class Evaluation:
 
         With the slates (n, K) that it is about to serve, their local regret is evaluated too.
         """
-        if self._visits_per_day == 0 or not self._is_due(visits.tick):
+        if self._visits_per_day == 0:
+            return
+        is_due = self._is_due(visits.tick)
+        self._personal.before_serving(visits, is_due)
+        if not is_due:
             return
         if self._predicting is not None and len(visits) > 0:
             self._chance = self._predicting.served_click_chance()
@@ -124,12 +130,13 @@ class Evaluation:
         regret = self._regret.end_day()
         if regret is not None:
             tags["regret/local"] = regret
-        return tags
+        return tags | self._personal.end_day()
 
     def summary(self) -> dict[str, Any] | None:
         """The run's means and its reliability table, for JSON; None where nothing was evaluated."""
         means, table, regret = _means(self._run), self._reliability.table(), self._regret.summary()
-        if not means and not table and regret is None:
+        personal = self._personal.summary()
+        if not means and not table and regret is None and personal is None:
             return None
         return {
             "relevance": EXPECTED if self._expecting is not None else CLICKED,
@@ -137,11 +144,12 @@ class Evaluation:
             "ranking": means,
             "reliability": [dataclasses.asdict(row) for row in table],
             "regret": regret,
+            "personal": personal,
         }
 
     def snapshot(self) -> Arrays:
         """Sums of the days that have ended."""
-        sums = {"run": self._run.copy(), "regret": self._regret.snapshot()}
+        sums = {"run": self._run.copy(), "regret": self._regret.snapshot(), "personal": self._personal.snapshot()}
         return sums | nest("reliability", self._reliability.snapshot())
 
     def restore(self, arrays: Arrays) -> None:
@@ -149,6 +157,7 @@ class Evaluation:
         self._run = arrays["run"].astype(np.float64)
         self._day = np.zeros_like(self._run)
         self._regret.restore(arrays["regret"])
+        self._personal.restore(arrays["personal"])
         self._taken, self._waiting, self._chance = 0, None, None
         self._reliability.restore(unnest("reliability", arrays))
 
@@ -164,7 +173,7 @@ class Evaluation:
             per_day = self._feed.config.ticks_per_day
             parts = min(EVALUATED_TICKS, per_day)
             edges = np.arange(parts + 1) * per_day // parts
-            rng = _stream(self._feed.seed, 0, day)
+            rng = stream(self._feed.seed, 0, day)
             self._ticks = (day, (day * per_day + rng.integers(edges[:-1], edges[1:])).tolist())
         return self._ticks[1]
 
@@ -176,7 +185,7 @@ class Evaluation:
         wanted = -(-(self._visits_per_day - self._taken) // coming)
         size = min(wanted, len(visits))
         self._taken += size
-        rows: Ints = np.sort(_stream(self._feed.seed, 1, visits.tick).choice(len(visits), size, replace=False))
+        rows: Ints = np.sort(stream(self._feed.seed, 1, visits.tick).choice(len(visits), size, replace=False))
         return rows
 
     def _count(self, score: Doubles, gain: Doubles, age_hours: Doubles) -> None:
@@ -190,25 +199,6 @@ class Evaluation:
             known = ~np.isnan(values)
             self._day[0, :, place] += np.where(known, values, 0.0).sum(axis=1)
             self._day[1, :, place] += np.count_nonzero(known, axis=1)
-
-
-def visits_at(visits: Visits, row: Ints) -> Visits:
-    """Some of a tick's visits, by their rows (m,) among them. Their histories are read when asked for."""
-
-    def take(values: Any) -> Any:
-        return None if values is None else values[row]
-
-    return dataclasses.replace(
-        visits,
-        rows=visits.rows[row],
-        reader_id=visits.reader_id[row],
-        visit=visits.visit[row],
-        gap_hours=visits.gap_hours[row],
-        features=visits.features[row],
-        device=take(visits.device),
-        session=take(visits.session),
-        _history=None,
-    )
 
 
 def _expected(standing: Ranks) -> list[Doubles]:
@@ -253,8 +243,3 @@ def _means(sums: Doubles) -> dict[str, float]:
 def _tag(name: str) -> str:
     metric, _, age = name.partition("/")
     return f"ranking_by_age/{metric}_{age}" if age else f"ranking/{metric}"
-
-
-def _stream(seed: int, what: int, number: int) -> np.random.Generator:
-    """A generator for one day or tick, apart from all others."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_KEY, what, number)))

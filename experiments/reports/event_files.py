@@ -23,6 +23,7 @@ from feedgym.env.checks import require
 from feedgym.env.files import whole_file
 from feedgym.experiments.reports.curves import Curves, Run
 from feedgym.experiments.reports.editor_report import mean_days
+from feedgym.experiments.reports.personal_report import mean_personal_days
 from feedgym.experiments.reports.run_table import RunTable, daily_rate, daily_there, lost_percent, run_table, shown_name
 from feedgym.experiments.reports.statistics import band
 
@@ -94,7 +95,7 @@ def _day_ends(curves: Curves) -> Doubles:
 def summary_points(table: RunTable, agent: str) -> list[Point]:
     """Mean over seeds and pointwise 95 % band: ``cumulative_reward/*``, ``daily_reward/*``, readers lost and there.
 
-    Of what an editor asks (``editor/*``) the means of each day.
+    Of what an editor asks (``editor/*``), and of what is personal (``personal/*``), the means of each day.
     """
     every_bin = table.shape.end_hours()
     on_hour = np.abs(every_bin - np.round(every_bin)) < 1e-6
@@ -114,9 +115,10 @@ def summary_points(table: RunTable, agent: str) -> list[Point]:
         for hour, *row in zip(hours, mean, lower, upper, strict=True):
             tags = (f"{name}/mean", f"{name}/lower", f"{name}/upper")
             points.setdefault(ceil(hour), {}).update(zip(tags, map(float, row), strict=True))
-    days = mean_days([run.editor for run in table.runs[agent]])
-    for hour, found in zip(_day_ends(table.shape), days, strict=False):
-        points.setdefault(ceil(hour), {}).update(found)
+    runs = table.runs[agent]
+    for days in (mean_days([run.editor for run in runs]), mean_personal_days([run.evaluation for run in runs])):
+        for hour, found in zip(_day_ends(table.shape), days, strict=False):
+            points.setdefault(ceil(hour), {}).update(found)
     return sorted(points.items())
 
 

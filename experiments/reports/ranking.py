@@ -16,6 +16,12 @@ import numpy as np
 from feedgym.experiments.reports.curves import Run
 from feedgym.experiments.reports.editor_report import EditorFound, editor_csv_names, editor_csv_values, mean_editor
 from feedgym.experiments.reports.evaluation_report import Evaluated, csv_names, csv_values, mean_evaluation
+from feedgym.experiments.reports.personal_report import (
+    PersonalFound,
+    mean_personal,
+    personal_csv_names,
+    personal_csv_values,
+)
 from feedgym.experiments.reports.run_table import RunTable, run_table, shown_name
 from feedgym.experiments.reports.statistics import Paired, paired_difference, variance_factor
 
@@ -54,6 +60,8 @@ class Row:
     """How it ranks the full live catalogue, and whether its predicted clicks come true."""
     editor: EditorFound = field(default_factory=EditorFound)
     """What was shown: ages, coverage, concentration, variety, repeats."""
+    personal: PersonalFound = field(default_factory=PersonalFound)
+    """Readers' own lists against one list for all."""
 
     @property
     def name(self) -> str:
@@ -148,6 +156,7 @@ def _row(table: RunTable, agent: str, baseline: str | None) -> Row:
         reward_by_seed=tuple(map(float, reward)),
         evaluated=mean_evaluation([run.evaluation for run in table.runs[agent]]),
         editor=mean_editor([run.editor for run in table.runs[agent]]),
+        personal=mean_personal([run.evaluation for run in table.runs[agent]]),
     )
 
 
@@ -253,6 +262,7 @@ def ranking_csv(ranking: Ranking) -> str:
             *(f"difference_{name}" for name in paired),
             *csv_names(),
             *editor_csv_names(),
+            *personal_csv_names(),
         ]
     )
     for row in ranking.rows:
@@ -264,6 +274,7 @@ def ranking_csv(ranking: Ranking) -> str:
                 *(row.agent, int(row.is_oracle), len(ranking.seeds), *values, ranking.baseline or "", *empty_nan),
                 *csv_values(row.evaluated),
                 *editor_csv_values(row.editor),
+                *personal_csv_values(row.personal),
             ]
         )
     return out.getvalue()

@@ -12,6 +12,7 @@ from shlex import quote
 from feedgym.experiments.reports.curves import Run
 from feedgym.experiments.reports.editor_report import age_cells, editor_remarks, overall_cells
 from feedgym.experiments.reports.evaluation_report import ranking_cells, ranking_remarks, reliability_cells
+from feedgym.experiments.reports.personal_report import personal_cells, personal_remarks
 from feedgym.experiments.reports.ranking import (
     FEW_READERS,
     Ranking,
@@ -94,6 +95,7 @@ def write_report(
         _per_seed(ranking),
         *regret_section(runs, ranking),
         *_editor(ranking),
+        *_personal(ranking),
         *_evaluation(ranking),
         *serving_section(runs, ranking),
         "## Notes",
@@ -158,6 +160,15 @@ def _editor(ranking: Ranking) -> list[str]:
         return []
     tables = [markdown_table(*cells(ranking.rows)) for cells in (overall_cells, age_cells)]
     return ["## What an editor asks first", *tables, _bullets(remarks)]
+
+
+def _personal(ranking: Ranking) -> list[str]:
+    """A section where somebody's lists are a reader's own."""
+    remarks = personal_remarks(ranking.rows)
+    if not remarks:
+        return []
+    table = markdown_table(*personal_cells(ranking.rows))
+    return ["## Is it personal? Own list against one list", table, _bullets(remarks)]
 
 
 def _evaluation(ranking: Ranking) -> list[str]:

@@ -10,7 +10,7 @@ from feedgym.agents.editorial.rules import Rule
 from feedgym.agents.editorial.syntax import rules_of
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Ints, rows_of
-from feedgym.experiments.measures.evaluation import visits_at
+from feedgym.experiments.measures.some_visits import visits_at
 from helpers.chances import p_value, pooled
 from helpers.driving import crowd
 from helpers.inside import acted_of

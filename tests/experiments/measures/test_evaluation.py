@@ -25,9 +25,9 @@ from feedgym.experiments.measures.evaluation import (
     EXPECTED,
     METRICS,
     Evaluation,
-    visits_at,
 )
 from feedgym.experiments.measures.ranking_metrics import mrr, ndcg_at_k, recall_at_k
+from feedgym.experiments.measures.some_visits import visits_at
 from feedgym.experiments.runs import runner
 from feedgym.experiments.runs.messages import Progress
 from feedgym.experiments.runs.run_config import RunConfig
