@@ -1,6 +1,5 @@
 """Own list against one list for all (docs/mathematics.md 4.7): against plain loops, in runs, and after a stop."""
 
-import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,8 @@ from feedgym.experiments.measures.personal import (
     personal_part,
     windows_of,
 )
+from feedgym.experiments.measures.regret import columns_of
+from feedgym.experiments.measures.some_visits import visits_at
 from feedgym.experiments.runs import runner
 from feedgym.experiments.runs.messages import Progress
 from feedgym.experiments.runs.run_config import RunConfig
@@ -93,7 +94,7 @@ def test_levels_of_readers_and_articles_are_in_neither() -> None:
     assert shifted.correlation == pytest.approx(1.0)
     # Scores that know each article's level and each reader's, and nothing of the two together.
     none = own_against_one(t["reader"] + t["article"], t["truth"], SIZE)
-    assert (none.correlation, gain_of(none)) == (0.0, 0.0)
+    assert (none.correlation, gain_of(none)) == pytest.approx((0.0, 0.0))
     assert none.differs == 1.0
 
 
@@ -185,22 +186,23 @@ def drive(feed: Feed, agent: Any, personal: Personal, due: set[int]) -> list[dic
     return tags
 
 
-def test_ticks_with_few_visits_leave_it_to_the_next_ones_of_the_day() -> None:
-    counts = []
-    feed = site(days=2.0)
-    agent = Stub(feed, lambda visits: np.zeros((len(visits), len(feed.catalogue))))
-    while not feed.done:
-        counts.append(len(feed.visits))
-        agent.learn(feed.serve(agent.act(feed.visits, feed.catalogue).article_id))
-    quiet = next(t for t, (a, b) in enumerate(itertools.pairwise(counts)) if a < FEWEST <= b)
-    # Nobody is enough at the last tick of the first day: that is not made up for on the next.
-    busy, end = int(np.argmax(counts)), 23
-    assert counts[end] < FEWEST
-    feed = site(days=2.0)
+def test_a_tick_with_few_visits_leaves_it_to_the_next_one_of_the_day() -> None:
+    feed = site()
     agent = Stub(feed, lambda visits: np.zeros((len(visits), len(feed.catalogue))))
     personal = Personal(feed, agent)
-    drive(feed, agent, personal, {quiet, busy, end})
-    assert agent.asked == sorted([(quiet + 1, counts[quiet + 1]), (busy, min(counts[busy], MOST))])
+    while len(feed.visits) < 2 * FEWEST:
+        feed.serve(agent.act(feed.visits, feed.catalogue).article_id)
+    few, enough = (visits_at(feed.visits, np.arange(size)) for size in (FEWEST - 1, FEWEST))
+    asked = []
+    for visits, is_due in ((enough, False), (few, True), (few, False), (enough, False), (enough, False), (few, True)):
+        personal.before_serving(visits, is_due)
+        asked.append(len(agent.asked))
+    assert asked == [0, 0, 0, 1, 1, 1]
+    # The next day does not make up for it.
+    personal.end_day()
+    personal.before_serving(enough, is_due=False)
+    assert len(agent.asked) == 1
+    assert personal.snapshot()[:, 1].tolist() == [FEWEST]
 
 
 def test_days_and_windows_pool_their_ticks() -> None:
@@ -245,7 +247,8 @@ def test_click_regressions_scores_go_through_their_sigmoid_and_minutes_do_not() 
     for name, through in (("regression-click", True), ("regression-dwell", False), ("contrastive", False)):
         feed = site()
         agent: Any = make_agent(name).start(feed)
-        assert isinstance(agent, Linked)
+        is_linked = isinstance(agent, Linked)
+        assert is_linked
         while agent.policy_version == 0 or len(feed.visits) == 0:
             agent.learn(feed.serve(agent.act(feed.visits, feed.catalogue).article_id))
         served = agent.act(feed.visits, feed.catalogue)
@@ -254,8 +257,8 @@ def test_click_regressions_scores_go_through_their_sigmoid_and_minutes_do_not() 
         if not through:
             assert linked is score
             continue
-        column = np.searchsorted(feed.catalogue.article_id, served.article_id)
-        assert (feed.catalogue.article_id[column] == served.article_id).all()
+        column = columns_of(served.article_id, feed.catalogue.article_id)
+        assert (column >= 0).all()
         chance = agent.served_click_chance()
         # Examination is left to the truth, which has none either.
         at_top = np.take_along_axis(linked, column, axis=1)[:, 0]

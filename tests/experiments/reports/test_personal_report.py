@@ -46,7 +46,8 @@ RUNS = [with_personal(run) for run in fake_runs(("popular", "regression-dwell", 
 
 def test_the_table_has_intervals_over_seeds_and_leaves_out_who_scores_all_alike(tmp_path: Path) -> None:
     section = report_of(RUNS, tmp_path).split(HEADING)[1].split("\n## ")[0]
-    lines = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("|")]
+    table = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
+    lines = [[cell.strip() for cell in line] for line in table]
     assert lines[0][1:] == [
         "agent",
         "correlation, days 2 to 3 [95 %]",
@@ -77,7 +78,7 @@ def test_csv_and_summary_events_have_the_means() -> None:
     ]
     assert np.allclose([float(learned[f"personal_{what}_day_3"]) for what in ("correlation", "gain")], [0.25, 0.1])
     assert (learned["personal_gain_last_third"], learned["personal_gain_day_7"]) == ("-0.0312", "")
-    assert set(value for name, value in rows["popular"].items() if name.startswith("personal_")) == {""}
+    assert {value for name, value in rows["popular"].items() if name.startswith("personal_")} == {""}
     points = dict(summary_points(run_table(RUNS), "regression-dwell"))
     found = {hour: {t: v for t, v in tags.items() if t.startswith("personal/")} for hour, tags in points.items()}
     assert {hour: tags for hour, tags in found.items() if tags} == {
