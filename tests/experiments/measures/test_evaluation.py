@@ -26,6 +26,7 @@ from feedgym.experiments.measures.evaluation import (
     METRICS,
     Evaluation,
 )
+from feedgym.experiments.measures.personal import Personal
 from feedgym.experiments.measures.ranking_metrics import mrr, ndcg_at_k, recall_at_k
 from feedgym.experiments.measures.some_visits import visits_at
 from feedgym.experiments.runs import runner
@@ -150,6 +151,13 @@ def test_a_stopped_run_ends_with_the_same_evaluation(tmp_path: Path, monkeypatch
 
 
 # ---- which visits ----
+@pytest.fixture
+def _no_own_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Agents are asked for scores to rank by alone, not for those of own lists (``test_personal``)."""
+    monkeypatch.setattr(Personal, "before_serving", lambda *_: None)
+
+
+@pytest.mark.usefixtures("_no_own_lists")
 def test_a_fixed_number_of_visits_a_day_at_a_few_ticks_spread_over_it() -> None:
     asked = []
     for score in (lambda v, c: -np.ones((len(v), len(c))), lambda v, c: np.tile(c.age_hours, (len(v), 1))):
@@ -188,6 +196,7 @@ def test_some_of_a_ticks_visits_have_their_own_histories() -> None:
 
 
 # ---- it says what plain code says ----
+@pytest.mark.usefixtures("_no_own_lists")
 def test_means_are_those_of_the_plain_functions() -> None:
     feed = small_feed(days=1.0)
     rng = np.random.default_rng(0)
