@@ -243,6 +243,22 @@ def test_days_and_windows_pool_their_ticks() -> None:
     assert again.summary() == summary
 
 
+def test_scores_on_another_scale_are_held_against_the_truth_on_its_own() -> None:
+    class OfLogs(Stub):
+        def linked(self, score: Doubles) -> Doubles:
+            return np.exp(score)
+
+    found = []
+    for kind in (OfLogs, Stub):
+        feed = site()
+        agent = kind(feed, lambda visits, feed=feed: np.log(truth_of(feed)))
+        personal = Personal(feed, agent)
+        drive(feed, agent, personal, {12})
+        found.append(personal.snapshot()[:, 2].tolist())
+    assert found[0] == pytest.approx([1.0])
+    assert found[1][0] < 0.95
+
+
 def test_click_regressions_scores_go_through_their_sigmoid_and_minutes_do_not() -> None:
     for name, through in (("regression-click", True), ("regression-dwell", False), ("contrastive", False)):
         feed = site()
