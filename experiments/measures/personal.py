@@ -134,13 +134,13 @@ class Personal:
         if not self._is_due or len(visits) < FEWEST or self._scoring is None or self._expecting is None:
             return
         self._is_due = False
-        some, catalogue = self._some(visits), self._feed.catalogue
-        score = self._scoring.score_all(some, catalogue)
+        some, catalogue, size = self._some(visits), self._feed.catalogue, self._feed.config.slate_size
+        # Of no more articles than a list holds all lists are the same.
+        score = self._scoring.score_all(some, catalogue) if len(catalogue) > size else None
         if score is None:
             return
         # Articles that no search finds yet are on nobody's list.
         found = np.flatnonzero(np.isfinite(score).all(axis=0))
-        size = self._feed.config.slate_size
         if len(found) <= size:
             return
         score = score[:, found]

@@ -50,7 +50,8 @@ class WorldConfig:
     modules: bool = False
     """Serve modules of a home page, each of which pools some articles, instead of articles (docs/guide/modules.md)."""
     evaluate_visits: int = 96
-    """Visits a day whose ranking of the full live catalogue is evaluated; 0 evaluates nothing, nor calibration."""
+    """Visits a day whose ranking of the full live catalogue is evaluated; 0 evaluates nothing, calibration and own
+    lists neither."""
     log: bool = True
     """Write the log of impressions (Parquet, a part per simulated day; 14 to 18 bytes an impression)."""
     log_marginals: bool = False
