@@ -147,6 +147,26 @@ def rows_of(ids: Tensor, category: CategoryConfig) -> Tensor:
     return ids
 
 
+AGE_COLUMNS = 4
+"""Of :func:`age_columns`."""
+
+
+def age_columns(age_hours: Tensor | None, count: int) -> Tensor:
+    """log(1 + age) and three exponentials, (N, ``AGE_COLUMNS``), for the ablation ``age_in_item_tower``."""
+    age = torch.zeros(count) if age_hours is None else age_hours
+    require_shape(age, (count,), "age_hours")
+    fading = [torch.exp(-age / tau) for tau in (2.0, 8.0, 32.0)]
+    return torch.stack([torch.log1p(age.clamp(min=0)), *fading], dim=1)
+
+
+@torch.no_grad()
+def start_outputs(layer: nn.Linear, start: tuple[float, ...]) -> None:
+    """Let the last outputs of ``layer`` begin as these constants, for every input."""
+    if start:
+        layer.weight[-len(start) :].zero_()
+        layer.bias[-len(start) :] = torch.tensor(start)
+
+
 def linear(in_dim: int, out_dim: int, gain: float, generator: torch.Generator) -> nn.Linear:
     """A linear layer whose outputs have ``gain`` times the root mean square of its inputs; bias 0.
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from feedgym.towers.age_decay import Hours
 from feedgym.towers.arrays import Arrays
 from feedgym.towers.config import TwoTowerConfig
+from feedgym.towers.content_channel import ContentChannel
 from feedgym.towers.features import Standardise
 
 Vectors = npt.NDArray[np.float32]
@@ -23,7 +24,7 @@ class UserOutput(NamedTuple):
     """What the user tower says of B readers."""
 
     vector: Tensor
-    """u, (B, dim)."""
+    """u, (B, ``vector_dim``)."""
     decay: Tensor
     """Parameters of the age decay, (B, P)."""
 
@@ -41,7 +42,7 @@ class AgelessItems(NamedTuple):
     """Articles for use elsewhere, where nothing ages."""
 
     vector: Vectors
-    """(N, dim), of two models side by side; a copy."""
+    """(N, ``vector_dim``); a copy."""
     bias: Vectors
     """(N,)"""
 
@@ -55,6 +56,11 @@ class Towers(Protocol):
     config: TwoTowerConfig
     training: bool
 
+    @property
+    def channels(self) -> tuple[ContentChannel, ...]:
+        """The content channel of each model, where they have one."""
+        ...
+
     # Sizes
 
     @property
@@ -65,6 +71,11 @@ class Towers(Protocol):
     @property
     def two_stages(self) -> bool:
         """Whether :meth:`rerank` may be asked."""
+        ...
+
+    @property
+    def vector_dim(self) -> int:
+        """Width of a reader's vector."""
         ...
 
     @property

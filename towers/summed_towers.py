@@ -13,6 +13,7 @@ from feedgym.towers.age_decay import Hours
 from feedgym.towers.arrays import Arrays, arrays_of, load_arrays
 from feedgym.towers.checks import require, require_shape
 from feedgym.towers.config import TwoTowerConfig
+from feedgym.towers.content_channel import ContentChannel
 from feedgym.towers.interface import AgelessItems, Normalisations, UserOutput
 from feedgym.towers.two_tower import TwoTower
 
@@ -42,6 +43,16 @@ class SummedTowers(nn.Module):
     def two_stages(self) -> bool:
         """A sum of two models has one stage."""
         return False
+
+    @property
+    def channels(self) -> tuple[ContentChannel, ...]:
+        """The content channels of both, if any: each model has its own scales."""
+        return (*self.first.channels, *self.second.channels)
+
+    @property
+    def vector_dim(self) -> int:
+        """Width of a reader's vector: of both, side by side."""
+        return 2 * self.first.vector_dim
 
     @property
     def item_dim(self) -> int:
@@ -124,14 +135,15 @@ class SummedTowers(nn.Module):
         return UserOutput(torch.cat([one.vector, two.vector], 1), torch.cat([one.decay, two.decay], 1))
 
     def without_age(self, item: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> AgelessItems:
-        """Of [v1, decay1, v2, decay2, b2]: [v1, v2], (N, 2 ``dim``), and the sum of the biases, (N,)."""
-        d, second = self.config.dim, self.first.item_dim
-        parts: npt.NDArray[np.float32] = np.hstack([item[:, :d], item[:, second : second + d]])
-        return AgelessItems(parts, bias + item[:, 2 * second])
+        """Of [v1, v2, b2]: both models' parts (N, ``vector_dim``), and the sum of the biases, (N,)."""
+        d, other = self.first.item_dim, item[:, 2 * self.first.item_dim]
+        one, _ = self.first.without_age(item[:, :d], bias)
+        two, _ = self.second.without_age(item[:, d : 2 * d], other)
+        return AgelessItems(np.hstack([one, two]), bias + other)
 
     def users_of(self, user: UserOutput) -> tuple[UserOutput, UserOutput]:
         """The two models' readers."""
-        d, p = self.config.dim, user.decay.shape[1] // 2
+        d, p = self.first.vector_dim, user.decay.shape[1] // 2
         return (
             UserOutput(user.vector[:, :d], user.decay[:, :p]),
             UserOutput(user.vector[:, d:], user.decay[:, p:]),

@@ -3,7 +3,8 @@
     score = u . v + b_i + b0 + decay_u(age)          retrieval: u' . v' + constant_u(now), equal to it
 
 v' = [v, b, age columns] is written once per article, u' = [u, 1, age columns] once per request; age enters by
-``age_decay`` alone, so no article is embedded anew as it ages.
+``age_decay`` alone, so no article is embedded anew as it ages. A ``content_channel`` adds its columns at the end of
+both: an article's vector then is [v, decay parameters, channel], a reader's [u, channel].
 
 Shapes: B readers, N articles, L articles of history, F numeric columns, C categories, d = ``item_dim``.
 """
@@ -17,15 +18,13 @@ from feedgym.towers.age_decay import Hours
 from feedgym.towers.arrays import Arrays, arrays_of, load_arrays
 from feedgym.towers.checks import require, require_shape
 from feedgym.towers.config import HISTORY_COLUMNS, TwoTowerConfig
+from feedgym.towers.content_channel import ContentChannel
 from feedgym.towers.encoders import FeedForward, FieldAttention, make_history_encoder
-from feedgym.towers.features import ItemFeatures, Standardise
-from feedgym.towers.id_bags import IdBags
+from feedgym.towers.encoders.id_bags import IdBags
+from feedgym.towers.features import AGE_COLUMNS, ItemFeatures, Standardise, age_columns, start_outputs
 from feedgym.towers.interface import AgelessItems, Normalisations, UserOutput
 from feedgym.towers.prediction import PREDICTIONS
 from feedgym.towers.rerankers import RERANKERS
-
-_AGE_COLUMNS = 4
-"""Of ``age_in_item_tower``."""
 
 
 class TwoTower(nn.Module):
@@ -44,6 +43,12 @@ class TwoTower(nn.Module):
         gain = 0.5 * c.dim**-0.25
         item_start = (*self.decay.initial_item_params, 0.0)
         user_start = self.decay.initial_user_params
+        self.channel = ContentChannel(c.item, by_minutes=c.click_minutes) if c.matches_content else None
+        self._channel_dim = 0 if self.channel is None else self.channel.width
+        # Where the channel's columns begin: in an article's vector, and in a click's. The history encoder, which has
+        # those before them, is not told again.
+        self._decay_end = c.dim + len(item_start) - 1
+        self._encoded_dim = self._decay_end if c.share == "item_encoder" else c.dim
         self.item_features = ItemFeatures(c.item, generator)
         self.item_tower = self._make_item_tower(c.dim + len(item_start), generator, gain)
         self.history_features: ItemFeatures | None = None
@@ -55,7 +60,7 @@ class TwoTower(nn.Module):
         columns = HISTORY_COLUMNS if c.history_columns else 0
         self.history = make_history_encoder(
             c.encoder,
-            self.history_dim + columns,
+            self._encoded_dim + columns,
             c.dim,
             generator=generator,
             heads=c.heads,
@@ -66,7 +71,8 @@ class TwoTower(nn.Module):
         # In units of the initial article vectors: else the history would whisper beside the standardised columns.
         self._history_scale = 1 / gain
         self.reader_features = Standardise(c.reader_numeric)
-        self.id_bags = self._make_bags(generator)
+        shared = None if c.share == "none" else self.item_features
+        self.id_bags = None if c.id_feature is None else IdBags.of_feature(c.id_feature, c.item, shared, generator)
         bags = 0 if self.id_bags is None else self.id_bags.out_dim
         self.user_tower = FeedForward(
             self.history.out_dim + c.reader_numeric + bags,
@@ -82,13 +88,13 @@ class TwoTower(nn.Module):
         self.reranker = None
         if c.reranker is not None:
             self.reranker = RERANKERS[c.reranker](c.dim, c.num_positions, generator)
-        _start_heads(self.item_tower.last, item_start)
-        _start_heads(self.user_tower.last, user_start)
+        start_outputs(self.item_tower.last, item_start)
+        start_outputs(self.user_tower.last, user_start)
         self.eval()
 
     def _make_item_tower(self, out_dim: int, generator: torch.Generator, gain: float) -> FeedForward | FieldAttention:
         c = self.config
-        age = _AGE_COLUMNS if c.age_in_item_tower else 0
+        age = AGE_COLUMNS if c.age_in_item_tower else 0
         if c.item_encoder == "fields":
             dims = (*c.item.field_dims, age) if age else c.item.field_dims
             return FieldAttention(dims, out_dim, c.heads, c.dim, generator, gain)
@@ -103,14 +109,6 @@ class TwoTower(nn.Module):
             residual=c.residual,
         )
 
-    def _make_bags(self, generator: torch.Generator) -> IdBags | None:
-        if self.config.id_feature is None:
-            return None
-        names = [category.name for category in self.config.item.categories]
-        column = names.index(self.config.id_feature)
-        shared = None if self.config.share == "none" else self.item_features.tables[column]
-        return IdBags(self.config.item.categories[column], shared, generator)
-
     @property
     def models(self) -> tuple[nn.Module, ...]:
         """This one."""
@@ -122,19 +120,29 @@ class TwoTower(nn.Module):
         return self.reranker is not None
 
     @property
+    def channels(self) -> tuple[ContentChannel, ...]:
+        """The content channel, if any."""
+        return () if self.channel is None else (self.channel,)
+
+    @property
+    def vector_dim(self) -> int:
+        """Width of a reader's vector: ``dim``, then the content channel's columns if any."""
+        return self.config.dim + self._channel_dim
+
+    @property
     def item_dim(self) -> int:
-        """Width of v: ``dim`` for the inner product, then the article's decay parameters if any."""
-        return self.config.dim + len(self.decay.initial_item_params)
+        """Width of v: ``dim`` for the inner product, the article's decay parameters, the channel's columns."""
+        return self._decay_end + self._channel_dim
 
     @property
     def history_dim(self) -> int:
         """Width of the vector of a clicked article: that of v where the item encoder is shared."""
-        return self.item_dim if self.config.share == "item_encoder" else self.config.dim
+        return self._encoded_dim + self._channel_dim
 
     @property
     def augmented_dim(self) -> int:
         """Width of v' and u'."""
-        return self.config.dim + 1 + self.decay.num_columns
+        return self.config.dim + 1 + self.decay.num_columns + self._channel_dim
 
     def fit_items(self, numeric: Tensor) -> None:
         """Normalise article columns by logged rows (N, F)."""
@@ -179,12 +187,14 @@ class TwoTower(nn.Module):
         """
         features = self.item_features(numeric, categorical)
         if self.config.age_in_item_tower:
-            features = torch.cat([features, _age_columns(age_hours, len(features))], dim=1)
+            features = torch.cat([features, age_columns(age_hours, len(features))], dim=1)
         if isinstance(self.item_tower, FieldAttention):
             output = self.item_tower(list(features.split(self.item_tower.field_dims, dim=1)))
         else:
             output = self.item_tower(features)
-        return output[:, :-1], output[:, -1]
+        if self.channel is None:
+            return output[:, :-1], output[:, -1]
+        return torch.cat([output[:, :-1], self.channel.articles(numeric, categorical)], dim=1), output[:, -1]
 
     def embed_history(self, numeric: Tensor, categorical: Tensor) -> Tensor:
         """What the user tower sees of clicked articles where the item encoder is not shared.
@@ -200,7 +210,9 @@ class TwoTower(nn.Module):
             return self.embed_items(numeric, categorical)[0]
         features = self.item_features if self.history_features is None else self.history_features
         vectors: Tensor = self.history_tower(features(numeric, categorical))
-        return vectors
+        if self.channel is None:
+            return vectors
+        return torch.cat([vectors, self.channel.articles(numeric, categorical)], dim=1)
 
     def embed_users(
         self,
@@ -219,7 +231,7 @@ class TwoTower(nn.Module):
             history_mask: bool (B, L), False where there is none.
             numeric: the reader's columns, float32 (B, F).
             history_columns: ``HISTORY_COLUMNS`` numbers of each click, float32 (B, L, 2); needed with
-                ``config.history_columns`` or ``config.id_feature``.
+                ``config.needs_minutes``.
             history_ids: the ``id_feature`` of each click, int64 (B, L); needed with it.
 
         Returns:
@@ -228,17 +240,23 @@ class TwoTower(nn.Module):
         encoder_input = self.encoder_input(history_vectors, history_mask, history_columns)
         state = self.history(encoder_input, history_mask)
         bags = self._bags(history_mask, history_columns, history_ids)
-        return self.users_of_state(state, numeric, bags)
+        user = self.users_of_state(state, numeric, bags)
+        if self.channel is None:
+            return user
+        log_minutes = None if history_columns is None else history_columns[..., 1]
+        match = self.channel.readers(history_vectors[..., self._encoded_dim :], history_mask, log_minutes)
+        return UserOutput(torch.cat([user.vector, match], dim=1), user.decay)
 
     def without_age(self, item: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> AgelessItems:
-        """The first ``dim`` numbers of v (N, ``item_dim``), and b (N,)."""
-        return AgelessItems(item[:, : self.config.dim].copy(), bias)
+        """Of v (N, ``item_dim``) all but the decay parameters, (N, ``vector_dim``), and b (N,)."""
+        return AgelessItems(np.hstack([item[:, : self.config.dim], item[:, self._decay_end :]]), bias)
 
     def encoder_input(self, vectors: Tensor, mask: Tensor, columns: Tensor | None) -> Tensor:
         """What the history encoder is given: vectors in units of its other inputs, and the clicks' columns."""
         require_shape(vectors, (len(mask), mask.shape[-1], self.history_dim), "history_vectors")
         # The mean is scaled afterwards: its learned vector for no history then learns at the pace of the rest.
         scale = 1.0 if self.config.encoder == "mean" else self._history_scale
+        vectors = vectors[..., : self._encoded_dim]
         scaled = vectors * scale if scale != 1.0 else vectors
         if not self.config.history_columns:
             return scaled
@@ -248,7 +266,10 @@ class TwoTower(nn.Module):
         return torch.cat([scaled, columns * (scale / self._history_scale)], dim=2)
 
     def users_of_state(self, state: Tensor, numeric: Tensor, bags: Tensor | None) -> UserOutput:
-        """The user tower on encoded histories (B, ``history.out_dim``), reader columns (B, F) and id bags."""
+        """The user tower on encoded histories (B, ``history.out_dim``), reader columns (B, F) and id bags.
+
+        Without the content channel: u (B, ``dim``).
+        """
         if self.config.encoder == "mean":
             state = state * self._history_scale
         parts = [state, self.reader_features(numeric)] + ([] if bags is None else [bags])
@@ -278,10 +299,13 @@ class TwoTower(nn.Module):
             float32 in the shape of ``age_hours``.
         """
         pairs = item.ndim == 2 and age_hours.ndim == 2
-        vector, decay = item[..., : self.config.dim], item[..., self.config.dim :]
-        score: Tensor = self.prediction(user.vector, vector, bias, pairs=pairs)
+        dim, end = self.config.dim, self._decay_end
+        score: Tensor = self.prediction(user.vector[:, :dim], item[..., :dim], bias, pairs=pairs)
         require_shape(age_hours, tuple(score.shape), "age_hours")
-        return score + self.decay.score(user.decay, decay, age_hours)
+        score = score + self.decay.score(user.decay, item[..., dim:end], age_hours)
+        if self.channel is None:
+            return score
+        return score + self.channel.score(user.vector[:, dim:], item[..., end:], pairs=pairs)
 
     def rerank(
         self, score: Tensor, user: UserOutput, item: Tensor, age_hours: Tensor, position: Tensor | None = None
@@ -303,7 +327,8 @@ class TwoTower(nn.Module):
         """
         require(self.reranker is not None, "reranker", None, "a model with one")
         assert self.reranker is not None
-        logits: Tensor = self.reranker(score, user.vector, item[..., : self.config.dim], age_hours, position)
+        dim = self.config.dim
+        logits: Tensor = self.reranker(score, user.vector[:, :dim], item[..., :dim], age_hours, position)
         return logits
 
     def augment_items(
@@ -314,7 +339,7 @@ class TwoTower(nn.Module):
         t_ref: float,
         column_scale: Tensor | float = 1.0,
     ) -> Tensor:
-        """What an index stores, valid at every moment: v' = [v, b, age columns].
+        """What an index stores, valid at every moment: v' = [v, b, age columns, channel].
 
         Args:
             item: v, (N, ``item_dim``).
@@ -328,12 +353,13 @@ class TwoTower(nn.Module):
             float32 (N, ``augmented_dim``).
         """
         require_shape(publish_time, (len(item),), "publish_time")
-        columns = self.decay.item_columns(publish_time, t_ref, item[:, self.config.dim :])
-        vector = self.prediction.items(item[:, : self.config.dim])
-        return torch.cat([vector, bias[:, None], columns * column_scale], dim=1)
+        dim, end = self.config.dim, self._decay_end
+        columns = self.decay.item_columns(publish_time, t_ref, item[:, dim:end])
+        vector = self.prediction.items(item[:, :dim])
+        return torch.cat([vector, bias[:, None], columns * column_scale, item[:, end:]], dim=1)
 
     def augment_users(self, user: UserOutput, now: Hours, t_ref: float, column_scale: Tensor | float = 1.0) -> Tensor:
-        """What is searched for at the moment ``now``: u' = [u, 1, age columns].
+        """What is searched for at the moment ``now``: u' = [u, 1, age columns, channel].
 
         u' . v' is the ranking score; with ``constant`` added it is ``score``.
 
@@ -347,8 +373,9 @@ class TwoTower(nn.Module):
             float32 (B, ``augmented_dim``).
         """
         columns = self.decay.user_columns(user.decay, now, t_ref)
-        one = torch.ones(len(columns), 1)
-        return torch.cat([self.prediction.users(user.vector), one, columns / column_scale], dim=1)
+        dim, one = self.config.dim, torch.ones(len(columns), 1)
+        vector, match = user.vector[:, :dim], user.vector[:, dim:]
+        return torch.cat([self.prediction.users(vector), one, columns / column_scale, match], dim=1)
 
     def constant(self, user: UserOutput, now: Hours, t_ref: float) -> Tensor:
         """``score`` less u' . v', the same for all articles of a reader: float32 (B,)."""
@@ -370,19 +397,3 @@ class TwoTower(nn.Module):
             ValueError: on missing or unknown names, or shapes of another config; nothing is taken over then.
         """
         load_arrays(self, arrays)
-
-
-def _age_columns(age_hours: Tensor | None, count: int) -> Tensor:
-    """log(1 + age) and three exponentials, (N, 4)."""
-    age = torch.zeros(count) if age_hours is None else age_hours
-    require_shape(age, (count,), "age_hours")
-    fading = [torch.exp(-age / tau) for tau in (2.0, 8.0, 32.0)]
-    return torch.stack([torch.log1p(age.clamp(min=0)), *fading], dim=1)
-
-
-@torch.no_grad()
-def _start_heads(layer: nn.Linear, start: tuple[float, ...]) -> None:
-    """Let the last outputs of ``layer`` begin as these constants, for every input."""
-    if start:
-        layer.weight[-len(start) :].zero_()
-        layer.bias[-len(start) :] = torch.tensor(start)

@@ -15,7 +15,7 @@ from feedgym.towers.interface import Towers, UserOutput
 
 def needs_minutes(config: TwoTowerConfig) -> bool:
     """Whether the model wants to know how long each click was read."""
-    return config.history_columns or config.id_feature is not None
+    return config.needs_minutes
 
 
 def click_vectors(model: Towers, store: ItemStore, history_id: Ints, *, learn: bool) -> Tensor:

@@ -1,9 +1,31 @@
-"""An optimiser's state as plain arrays: no pickle in a checkpoint."""
+"""The optimiser of an agent, and its state as plain arrays: no pickle in a checkpoint."""
+
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 
+from feedgym.agents.learners import Trained
+from feedgym.agents.two_tower.settings import OptimiserConfig
 from feedgym.env.arrays import Arrays
+from feedgym.towers.interface import Towers
+
+_CHANNEL_RATE, _CHANNEL_DECAY = 2e-3, 1.0
+"""Of a content channel's two scales: as the towers' by default, and not changed with theirs."""
+
+
+def make_optimiser(model: Towers, config: OptimiserConfig, modules: Iterable[Trained]) -> torch.optim.Optimizer:
+    """AdamW with a group for the towers, one for the scales of content channels, and one for each further module."""
+    scales = [channel.scale for channel in model.channels]
+    towers = [p for p in model.parameters() if all(p is not scale for scale in scales)]
+    groups = [(towers, config.learning_rate, config.weight_decay)]
+    if scales:
+        groups.append((scales, _CHANNEL_RATE, _CHANNEL_DECAY))
+    groups += [(list(each.module.parameters()), each.learning_rate, each.weight_decay) for each in modules]
+    return torch.optim.AdamW(
+        [{"params": own, "lr": rate, "weight_decay": decay} for own, rate, decay in groups],
+        fused=True,  # one pass over each parameter: about a tenth of a step faster than torch's foreach
+    )
 
 
 def optimiser_arrays(optimiser: torch.optim.Optimizer) -> Arrays:

@@ -190,6 +190,7 @@ def _choices_text(model: "Towers") -> list[str]:
         if c.id_feature is None
         else [f"ids           {c.id_feature} of the article, and of what was clicked, read, clicked last"]
     )
+    channel = ["channel       text and topic of the article, matched with what was clicked"] if model.channels else []
     stage = "one stage" if c.reranker is None else f"{c.reranker} reranks the shortlist"
     return [
         f"shared        {shared}",
@@ -197,7 +198,9 @@ def _choices_text(model: "Towers") -> list[str]:
         *ids,
         f"prediction    {c.retrieval_prediction}; {stage}",
         f"age           {c.age_decay}" + ("; and in the item tower, at each tick" if c.age_in_item_tower else ""),
+        *channel,
         f"in the index  {model.augmented_dim} numbers an article: {c.dim} of the vector, its bias, columns of age"
+        + (", text and topic" if channel else "")
         + ("" if len(model.models) == 1 else ", for each of two models"),
     ]
 

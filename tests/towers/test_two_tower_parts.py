@@ -17,8 +17,8 @@ from feedgym.towers import (
 )
 from feedgym.towers.age_decay import AGE_DECAYS
 from feedgym.towers.encoders import HISTORY_ENCODERS
+from feedgym.towers.encoders.id_bags import IdBags
 from feedgym.towers.features import rows_of
-from feedgym.towers.id_bags import IdBags
 from feedgym.towers.prediction import PREDICTIONS
 from helpers.towers import lively
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from feedgym.towers.checks import require
 from feedgym.towers.config.choices import TowersConfig
+from feedgym.towers.content_channel import channel_widths
 from feedgym.towers.features import ItemFeaturesConfig
 
 HISTORY_COLUMNS = 2
@@ -27,6 +28,8 @@ class TwoTowerConfig(TowersConfig):
     id_feature: str | None = None
     """Name of an item category, such as a hashed author, that describes readers too: the means of its embeddings over
     what they clicked, what they read for a minute, and their latest click."""
+    click_minutes: bool = True
+    """Whether it is known how long each click was read: the content channel then weighs clicks by it."""
     num_positions: int = 10
     """Positions that a reranker can tell apart."""
 
@@ -39,3 +42,14 @@ class TwoTowerConfig(TowersConfig):
         known_id = self.id_feature is None or self.id_feature in categories
         require(known_id, "id_feature", self.id_feature, f"None, or one of {', '.join(categories)}")
         super().__post_init__()
+
+    @property
+    def matches_content(self) -> bool:
+        """Whether there is a content channel: it was chosen, and the site has something to match."""
+        return self.content_channel and sum(channel_widths(self.item)) > 0
+
+    @property
+    def needs_minutes(self) -> bool:
+        """Whether the model wants to know how long each click was read."""
+        by_minutes = self.matches_content and self.click_minutes
+        return self.history_columns or self.id_feature is not None or by_minutes

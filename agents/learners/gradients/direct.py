@@ -8,6 +8,8 @@ what opening it changes in the reader's later visits.
 Shapes: B visits of a batch, K positions, H head, m tail draws, C = H + m.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -84,6 +86,8 @@ class DirectLearner:
     def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> Parts:
         """Towers, policy with histories in its ring, which the reward model reads, and the model of later rewards."""
         require_one_stage(towers, type(self).__name__)
+        # Its ring keeps no minutes: the content channel counts clicks.
+        towers = replace(towers, click_minutes=False)
         told = needs_minutes(towers)
         require(not told, "history_columns, author_buckets", "set", "neither: direct keeps no minutes of clicks")
         weights = site.reward

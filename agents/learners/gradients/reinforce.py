@@ -7,6 +7,8 @@ the policy, and learn from nothing else.
 Shapes: B visits of a batch, C candidates, K positions.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -76,6 +78,9 @@ class ReinforceLearner:
         """Towers, correction, value head, ring, and the estimate of the behaviour."""
         require_one_stage(towers, type(self).__name__)
         plain = self.config.mode == "plain"
+        if plain:
+            # Its ring keeps no minutes: the content channel counts clicks.
+            towers = replace(towers, click_minutes=False)
         told = plain and needs_minutes(towers)
         require(not told, "history_columns, author_buckets", "set", "mode='residual': plain keeps no minutes of clicks")
         regression = self._regression.start(site, towers, policy, generator)
@@ -83,7 +88,8 @@ class ReinforceLearner:
         modules = [*self.policy.trained, *([] if plain else regression.modules)]
         if self.config.behaviour == "estimated":
             # The reader state that the policy itself works on: in plain mode the user tower's.
-            self._behaviour = EstimatedBehaviour(towers.item, towers.dim if plain else towers.reader_numeric)
+            width = regression.model.vector_dim if plain else towers.reader_numeric
+            self._behaviour = EstimatedBehaviour(towers.item, width)
             modules.append(Trained(self._behaviour, _BEHAVIOUR_LEARNING_RATE))
         return Parts(
             model=regression.model,

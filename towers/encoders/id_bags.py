@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from feedgym.towers.checks import require_shape
-from feedgym.towers.features import CategoryConfig, rows_of
+from feedgym.towers.features import CategoryConfig, ItemFeatures, ItemFeaturesConfig, rows_of
 
 BAGS = ("clicked", "read", "latest")
 LONG_MINUTES = 1.0
@@ -35,6 +35,14 @@ class IdBags(nn.Module):
         self.tables = nn.ParameterList(
             nn.Parameter(torch.randn(category.size, category.dim, generator=generator)) for _ in own
         )
+
+    @classmethod
+    def of_feature(
+        cls, name: str, config: ItemFeaturesConfig, shared: ItemFeatures | None, generator: torch.Generator
+    ) -> "IdBags":
+        """Bags of the category ``name``, with the table of ``shared`` features where there are such."""
+        column = [category.name for category in config.categories].index(name)
+        return cls(config.categories[column], None if shared is None else shared.tables[column], generator)
 
     @property
     def out_dim(self) -> int:
