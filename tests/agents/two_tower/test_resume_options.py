@@ -37,6 +37,8 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "columns of clicks": (CLICK, {"history_columns": True, "encoder": "nrms"}),
     "columns of clicks, two models": (LTV, {"history_columns": True}),
     "history gradient": (CONTRASTIVE, {"history_gradient": True, "encoder": "attention"}),
+    "content channel": (CLICK, {"content_channel": True, "encoder": "gru", "share": "embeddings"}),
+    "content channel, two models": (LTV, {"content_channel": True, "history_columns": True}),
     "cosine": (CONTRASTIVE, {"prediction": "cosine"}),
     "cosine, two models": (LTV, {"prediction": "cosine"}),
     "logistic": (CONTRASTIVE, {"prediction": "logistic"}),
