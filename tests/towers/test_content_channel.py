@@ -110,7 +110,9 @@ def test_towers_and_channel_are_one_inner_product(kind: type, settings: dict[str
     score = model.score(user, item, bias, age)
     stored, asked = model.augment_items(item, bias, site.published, T_REF), model.augment_users(user, now, T_REF)
     assert stored.shape == (30, model.augmented_dim)
-    torch.testing.assert_close(asked @ stored.T + model.constant(user, now, T_REF)[:, None], score, atol=2e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        asked @ stored.T + model.constant(user, now, T_REF)[:, None], score, atol=2e-4, rtol=1e-4
+    )
     # Slates, and row by row.
     slates = torch.stack([torch.arange(30)] * 7)
     torch.testing.assert_close(model.score(user, item[slates], bias[slates], age), score, atol=2e-5, rtol=1e-4)

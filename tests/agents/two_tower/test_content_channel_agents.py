@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from feedgym.agents import make_agent, parse_agent
+from feedgym.agents import parse_agent
 from feedgym.agents.two_tower.crowd import renew_crowd
 from feedgym.agents.two_tower.optimiser import make_optimiser
 from feedgym.agents.two_tower.settings import OptimiserConfig
-from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig, NewsroomConfig
+from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from helpers.driving import drive
 from helpers.inside import learning_of, replay_of
 from helpers.resuming import check_resuming

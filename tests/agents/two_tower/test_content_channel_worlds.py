@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import torch
 
 from feedgym.agents import make_agent
 from feedgym.env import WORLDS, Feed, NewsReader
