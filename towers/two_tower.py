@@ -305,7 +305,7 @@ class TwoTower(nn.Module):
         score = score + self.decay.score(user.decay, item[..., dim:end], age_hours)
         if self.channel is None:
             return score
-        return score + self.channel.score(user.vector[:, dim:], item[..., end:], pairs=pairs)
+        return score + self.channel.score(user.vector[:, dim:], item[..., end:].detach(), pairs=pairs)
 
     def rerank(
         self, score: Tensor, user: UserOutput, item: Tensor, age_hours: Tensor, position: Tensor | None = None
@@ -356,7 +356,7 @@ class TwoTower(nn.Module):
         dim, end = self.config.dim, self._decay_end
         columns = self.decay.item_columns(publish_time, t_ref, item[:, dim:end])
         vector = self.prediction.items(item[:, :dim])
-        return torch.cat([vector, bias[:, None], columns * column_scale, item[:, end:]], dim=1)
+        return torch.cat([vector, bias[:, None], columns * column_scale, item[:, end:].detach()], dim=1)
 
     def augment_users(self, user: UserOutput, now: Hours, t_ref: float, column_scale: Tensor | float = 1.0) -> Tensor:
         """What is searched for at the moment ``now``: u' = [u, 1, age columns, channel].

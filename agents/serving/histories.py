@@ -34,14 +34,22 @@ def click_vectors(model: Towers, store: ItemStore, history_id: Ints, *, learn: b
     return model.embed_history(*store.features(unique)).index_select(0, rows).view(*safe.shape, -1)
 
 
-def click_columns(store: ItemStore, history_id: Ints, minutes: Floats, now: Doubles) -> Tensor:
-    """``HISTORY_COLUMNS`` of each click, float32 (B, L, 2), 0 where there is none; ``now`` (B,) in hours."""
+def click_columns(
+    store: ItemStore, history_id: Ints, minutes: Floats, now: Doubles, *, with_ages: bool = True
+) -> Tensor:
+    """``HISTORY_COLUMNS`` of each click, float32 (B, L, 2), 0 where there is none; ``now`` (B,) in hours.
+
+    Without ages their column is 0: where nobody looks at it, it would take most of the time.
+    """
     known = history_id >= 0
+    columns = np.zeros((*known.shape, HISTORY_COLUMNS), dtype=np.float32)
     if not known.any():
-        return torch.zeros(*known.shape, HISTORY_COLUMNS)
-    age = now[:, None] - store.published_hours[np.where(known, history_id, 0)]
-    # At a reader's visit all of her clicks are past: an age below 0 is that of an id that stands for none.
-    columns = np.stack([np.log1p(np.maximum(age, 0.0)), np.log1p(minutes)], axis=2).astype(np.float32)
+        return torch.from_numpy(columns)
+    if with_ages:
+        age = now[:, None] - store.published_hours[np.where(known, history_id, 0)]
+        # At a reader's visit all of her clicks are past: an age below 0 is that of an id that stands for none.
+        columns[..., 0] = np.log1p(np.maximum(age, 0.0))
+    columns[..., 1] = np.log1p(minutes)
     columns[~known] = 0.0
     return torch.from_numpy(columns)
 
@@ -71,7 +79,7 @@ def embed_readers(
     columns = ids = None
     if needs_minutes(config):
         assert minutes is not None
-        columns = click_columns(store, history_id, minutes, now)
+        columns = click_columns(store, history_id, minutes, now, with_ages=config.history_columns)
     if config.id_feature is not None:
         place = [category.name for category in config.item.categories].index(config.id_feature)
         known = history_id >= 0
