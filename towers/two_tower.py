@@ -45,8 +45,7 @@ class TwoTower(nn.Module):
         user_start = self.decay.initial_user_params
         self.channel = ContentChannel(c.item, by_minutes=c.click_minutes) if c.matches_content else None
         self._channel_dim = 0 if self.channel is None else self.channel.width
-        # Where the channel's columns begin: in an article's vector, and in a click's. The history encoder, which has
-        # those before them, is not told again.
+        # Where the channel's columns begin, in an article's vector and in a click's: the encoder sees those before.
         self._decay_end = c.dim + len(item_start) - 1
         self._encoded_dim = self._decay_end if c.share == "item_encoder" else c.dim
         self.item_features = ItemFeatures(c.item, generator)
@@ -299,13 +298,15 @@ class TwoTower(nn.Module):
             float32 in the shape of ``age_hours``.
         """
         pairs = item.ndim == 2 and age_hours.ndim == 2
-        dim, end = self.config.dim, self._decay_end
-        score: Tensor = self.prediction(user.vector[:, :dim], item[..., :dim], bias, pairs=pairs)
+        dim = self.config.dim
+        # Split once: every slice would cost the gradient a pass over all columns.
+        vector, decay, content = item.split([dim, self._decay_end - dim, self._channel_dim], dim=-1)
+        score: Tensor = self.prediction(user.vector[:, :dim], vector, bias, pairs=pairs)
         require_shape(age_hours, tuple(score.shape), "age_hours")
-        score = score + self.decay.score(user.decay, item[..., dim:end], age_hours)
+        score = score + self.decay.score(user.decay, decay, age_hours)
         if self.channel is None:
             return score
-        return score + self.channel.score(user.vector[:, dim:], item[..., end:].detach(), pairs=pairs)
+        return score + self.channel.score(user.vector[:, dim:], content.detach(), pairs=pairs)
 
     def rerank(
         self, score: Tensor, user: UserOutput, item: Tensor, age_hours: Tensor, position: Tensor | None = None
