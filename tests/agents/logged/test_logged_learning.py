@@ -65,7 +65,7 @@ def learner(agent_text: str, site: Any) -> TwoTowerAgent:
 @pytest.mark.parametrize(
     ("agent_text", "world"),
     [
-        ("regression-dwell", "vivid"),
+        ("regression-dwell:content_channel=True", "vivid"),
         ("contrastive", "measured"),
         ("reinforce", "vivid"),
         ("reinforce:estimator=marginal,max_steps=3", "vivid"),

@@ -39,7 +39,7 @@ NO_STATE = (
 SMALL = "max_steps=4,shortlist_size=20"
 AGENTS = (
     f"regression:{SMALL},target=click+0.5*dwell,examination=learned,serving=streaming,history_columns=True",
-    f"regression:{SMALL},serving=batch",
+    f"regression:{SMALL},serving=batch,content_channel=True",
     f"contrastive:{SMALL},negatives=memory,task=click+next,share=none",
     f"reinforce:{SMALL},behaviour=estimated,correction=mlp",
     f"direct:{SMALL}",
