@@ -300,7 +300,7 @@ class TwoTower(nn.Module):
         pairs = item.ndim == 2 and age_hours.ndim == 2
         dim = self.config.dim
         # Split once: every slice would cost the gradient a pass over all columns.
-        vector, decay, content = item.split([dim, self._decay_end - dim, self._channel_dim], dim=-1)
+        vector, decay, content = torch.split(item, [dim, self._decay_end - dim, self._channel_dim], -1)
         score: Tensor = self.prediction(user.vector[:, :dim], vector, bias, pairs=pairs)
         require_shape(age_hours, tuple(score.shape), "age_hours")
         score = score + self.decay.score(user.decay, decay, age_hours)

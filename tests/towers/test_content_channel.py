@@ -135,7 +135,7 @@ def test_exported_vectors_hold_the_channel(kind: type) -> None:
 
 @pytest.mark.parametrize("share", ["none", "item_encoder"])
 @torch.no_grad()
-def test_the_towers_are_told_nothing_of_it(share: str) -> None:
+def test_the_towers_are_told_nothing_of_it(share: Any) -> None:
     """Weights are drawn as without it, and u is the same whatever stands in the channel's columns."""
     site, model = Site(), made(TwoTower, share=share)
     without = TwoTower(dataclasses.replace(CONFIG, share=share, content_channel=False), seeded(7))
@@ -191,7 +191,9 @@ def test_sites_with_less_to_match() -> None:
     assert not dataclasses.replace(CONFIG, content_channel=False).needs_minutes
     for item in (many, ItemFeaturesConfig(num_numeric=3, categories=(PUBLISHER, TOPIC))):
         channel = ContentChannel(item, by_minutes=False)
-        clicked = channel.articles(torch.randn(2, item.num_numeric), torch.zeros(2, len(item.categories), dtype=int))
+        clicked = channel.articles(
+            torch.randn(2, item.num_numeric), torch.zeros(2, len(item.categories), dtype=torch.int64)
+        )
         assert channel.readers(clicked[None], torch.ones(1, 2, dtype=torch.bool), None).shape == (1, channel.width)
 
 
