@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from feedgym.agents.learners.gradients.reinforce import ReinforceLearner
     from feedgym.agents.learners.learner import (
         Beginning,
+        Counting,
         Finishing,
         Following,
         Foretelling,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         Preparing,
         Reporting,
         Trained,
+        new_rows,
     )
     from feedgym.agents.learners.learning import Learning
     from feedgym.agents.learners.ltv import LtvLearner
@@ -57,6 +59,7 @@ __all__ = [
     "Beginning",
     "ContrastiveConfig",
     "ContrastiveLearner",
+    "Counting",
     "DirectConfig",
     "DirectLearner",
     "Earned",
@@ -89,6 +92,7 @@ __all__ = [
     "Trained",
     "VisitBatch",
     "log_slots",
+    "new_rows",
 ]
 
 __getattr__ = late_names(
@@ -108,6 +112,7 @@ __getattr__ = late_names(
         "ReinforceLearner": "gradients.reinforce",
         "LtvLearner": "ltv",
         "Beginning": "learner",
+        "Counting": "learner",
         "Finishing": "learner",
         "Following": "learner",
         "Foretelling": "learner",
@@ -119,6 +124,7 @@ __getattr__ = late_names(
         "Preparing": "learner",
         "Reporting": "learner",
         "Trained": "learner",
+        "new_rows": "learner",
         "Learning": "learning",
         "RegressionLearner": "regression",
         "REGRESSIONS": "regressions",

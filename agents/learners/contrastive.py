@@ -1,12 +1,12 @@
 """Contrastive learning: which article a click went to, among others (docs/mathematics.md 6.2 to 6.7).
 
 By default the in-batch softmax with the logQ correction (Yi et al., RecSys 2019); ``contrasts`` has the other losses,
-``towers.negatives`` the other negatives. Batches are consecutive clicks, as in streaming training: all articles of a
-batch then were live at about the same time, and the log frequency of each is the one recorded when it was clicked.
+``towers.negatives`` the other negatives. Batches are consecutive clicks, as in streaming training, and the log
+frequency of each article is the one recorded when it was clicked. A batch may yet span days, so each click is compared
+only with what was live at its own moment (``negatives_live``).
 Shapes: B clicks of a batch, S shared negatives, R of each row, E columns of v'.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,7 @@ from feedgym.towers.negatives import (
     Remembering,
     check_combination,
     make_negatives,
+    while_live,
 )
 from feedgym.towers.two_tower import TwoTower
 
@@ -46,16 +47,32 @@ MAX_SPAN_HOURS = 120.0
 compared across weeks was never on offer together (nor do the age columns stay within float32)."""
 
 
-def shares_of(article_id: Ints, clicked: Ints) -> Doubles:
+def shares_of(
+    article_id: Ints, clicked: Ints, hours: Doubles | None = None, life: tuple[Doubles, Doubles] | None = None
+) -> Doubles:
     """Share of ``clicked`` (c,) that each of ``article_id`` (m,) takes, float64 (m,); 0 if none.
 
     A uniform negative may never have been clicked, so no log q was recorded for it at that time: it is counted
     among the clicks around the batch. Its frequency of today would be wrong by .4 on average, at most 4.6.
+
+    Args:
+        article_id: whose share.
+        clicked: articles of the clicks.
+        hours: when these were, rising, (c,).
+        life: since when and until when each article was live, (m,) each: its share is of the clicks in between, as a
+            frequency recorded at a click is; of all clicks without.
     """
     names, counts = np.unique(clicked, return_counts=True)
     place = np.minimum(np.searchsorted(names, article_id), len(names) - 1)
-    share: Doubles = np.where(names[place] == article_id, counts[place], 0) / len(clicked)
-    return share
+    found = np.where(names[place] == article_id, counts[place], 0)
+    if hours is None or life is None:
+        share: Doubles = found / len(clicked)
+        return share
+    since, until = life
+    rows = np.searchsorted(hours, until) - np.searchsorted(hours, since)
+    # At most 1, whatever a careless log says of clicks on what was not live.
+    within: Doubles = np.minimum(found / np.maximum(rows, 1), 1.0)
+    return within
 
 
 @dataclass(frozen=True)
@@ -68,8 +85,8 @@ class _Clicks:
     """(B,)"""
     log_q: Doubles
     """As recorded at each click, (B,)."""
-    around: Callable[[], Ints]
-    """Articles clicked around that time, (c,): nine batches of them, gathered only for negatives that are drawn."""
+    near: slice
+    """Clicks around that time, of all in the replay: nine batches, gathered only for negatives that are drawn."""
 
 
 class ContrastiveLearner:
@@ -80,6 +97,8 @@ class ContrastiveLearner:
         self.config = config
         self.tasks = parse_tasks(config.task)
         self._sampler = _sampler(config)
+        # Other rows' positives and the slate's own need no catalogue: a pass over it would cost as much as the step.
+        self._alone = isinstance(self._sampler, InBatch | Impressed) and config.loss != "full_softmax"
         self.uses_shortlists = "shortlist_ids" in self._sampler.needs
         """Of each click's own visit: negatives are drawn from them."""
         check_combination(self._sampler, config.loss)
@@ -137,6 +156,16 @@ class ContrastiveLearner:
 
     _num_clicks = 0
 
+    @property
+    def num_rows(self) -> int:
+        """Clicks so far: what ``passes`` counts."""
+        return self._num_clicks
+
+    @property
+    def batch_rows(self) -> int:
+        """Clicks in a batch."""
+        return self.config.batch_clicks
+
     def begin(self, learning: Learning[TwoTower], now: float) -> None:
         """Whose visit came before which, for the task that foretells the next one."""
         if any(task == "next" for task, _ in self.tasks):
@@ -191,7 +220,7 @@ class ContrastiveLearner:
             slots=slots[stretch],
             positions=positions[stretch],
             log_q=self._log_q[first : first + size],
-            around=lambda: replay.column("article_id")[slots[near], positions[near]],
+            near=near,
         )
 
     def _task_loss(
@@ -219,20 +248,8 @@ class ContrastiveLearner:
         seen = batch if task != "next" else replay.take(seen_from)
         reader, now = learning.users(seen), torch.from_numpy(batch.now)
         users = model.augment_users(reader, now, t_ref)
-        # Other rows' positives and the slate's own need no catalogue: a pass over it would cost as much as the step.
-        alone = isinstance(self._sampler, InBatch | Impressed) and c.loss != "full_softmax"
-        live = np.unique(article_id) if alone else self._live(learning, t_ref, article_id)
-        negatives = self._sampler.draw(
-            NegativeContext(
-                positive_ids=article_id,
-                positive_log_q=log_q,
-                live_ids=live,
-                live_share=np.zeros(len(live)) if alone else shares_of(live, clicks.around()),
-                shortlist_ids=batch.shortlist,
-                impressed_ids=np.where(batch.clicks, -1, batch.article_id),
-            ),
-            rng,
-        )
+        context = self._context(learning, batch, article_id, log_q, clicks.near)
+        live, negatives = context.live_ids, while_live(context, self._sampler.draw(context, rng))
         own = negatives.row_ids
         safe = np.where(own >= 0, own, article_id[:, None])
         ids = np.concatenate([article_id, negatives.shared_ids, safe.ravel()])
@@ -257,8 +274,44 @@ class ContrastiveLearner:
             num_live=len(live),
             constant=model.constant(reader, now, t_ref),
             dim=model.config.dim,
+            offered=lambda: torch.from_numpy(context.at_rows(live)) if c.negatives_live else None,
         )
         return contrast_loss(contrast)
+
+    def _context(
+        self, learning: Learning[TwoTower], batch: VisitBatch, article_id: Ints, log_q: Doubles, near: slice
+    ) -> NegativeContext:
+        """What negatives of the clicks on ``article_id`` (B,) are drawn from: what was live at any row's time.
+
+        In the textbook's way: what was live at the last one's.
+        """
+        times, by_row = batch.now, self.config.negatives_live
+        impressed = np.where(batch.clicks, -1, batch.article_id)
+        if self._alone:
+            slates = impressed[impressed >= 0] if "impressed_ids" in self._sampler.needs else article_id[:0]
+            live = np.unique(np.concatenate([article_id, slates]))
+        else:
+            live = self._live(learning, times[-1], article_id, since=times[0] if by_row else times[-1])
+        life = (learning.store.published_hours[live], self._departed[live]) if by_row else None
+        if self._alone:
+            share = np.zeros(len(live))
+        else:
+            slots, positions = (each[near] for each in learning.replay.clicked())
+            around = learning.replay.column("article_id")[slots, positions]
+            hours = learning.replay.column("now")[slots] if by_row else None
+            share = shares_of(live, around, hours, life)
+        since, until = life or (None, None)
+        return NegativeContext(
+            positive_ids=article_id,
+            positive_log_q=log_q,
+            live_ids=live,
+            live_share=share,
+            row_hours=times if by_row else None,
+            live_since=since,
+            live_until=until,
+            shortlist_ids=batch.shortlist,
+            impressed_ids=impressed,
+        )
 
     def _weight(self, task: str, batch: VisitBatch, position: Ints) -> Tensor | None:
         """Weight of each row's click, (B,)."""
@@ -301,10 +354,10 @@ class ContrastiveLearner:
         published = torch.from_numpy(learning.store.published_hours[article_id])
         return learning.model.augment_items(vector, bias, published, t_ref)
 
-    def _live(self, learning: Learning[TwoTower], now: float, clicked: Ints) -> Ints:
-        """Articles live at ``now``, and those of ``clicked`` that have just expired; sorted."""
+    def _live(self, learning: Learning[TwoTower], now: float, clicked: Ints, since: float | None = None) -> Ints:
+        """Articles live at ``now``, or at any time from ``since`` on, and those of ``clicked``; sorted."""
         published = learning.store.published_hours[: len(learning.store)]
-        live = (published <= now) & (self._departed[: len(published)] > now)
+        live = (published <= now) & (self._departed[: len(published)] > (now if since is None else since))
         live[clicked] = True
         return np.flatnonzero(live)
 

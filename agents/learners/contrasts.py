@@ -50,6 +50,8 @@ class Contrast:
     """What u' . v' lacks to be the score, (B,): no softmax sees it, losses of absolute scores do."""
     dim: int
     """Columns of u' and v' that hold the towers' vectors; the rest are bias and age."""
+    offered: Callable[[], Tensor | None] = lambda: None
+    """Which of ``catalogue`` was live at each row's time, bool (B, N); None: all."""
 
     @property
     def positive(self) -> Tensor:
@@ -60,20 +62,29 @@ class Contrast:
     def others(self) -> tuple[Tensor, Tensor, Tensor]:
         """Scores, log expected counts and mask of all columns that a row's positive competes with, (B, M) each."""
         n, b = self.negatives, len(self.user)
-        scores, log_q, mask = [], [], []
+        scores, log_q = [], []
         if n.in_batch:
             scores.append(self.user @ self.item.T)
             log_q.append(_tensor(n.log_q_positive).expand(b, b))
-            mask.append(~torch.eye(b, dtype=torch.bool))
         if len(n.shared_ids):
             scores.append(self.user @ self.shared.T)
             log_q.append(_tensor(n.log_q_shared).expand(b, -1))
-            mask.append(torch.ones(b, len(n.shared_ids), dtype=torch.bool))
         if n.row_ids.shape[1]:
             scores.append(torch.einsum("be,bre->br", self.user, self.row))
             log_q.append(_tensor(n.log_q_row))
-            mask.append(torch.from_numpy(n.row_ids >= 0))
-        return torch.cat(scores, dim=1), torch.cat(log_q, dim=1), torch.cat(mask, dim=1)
+        return torch.cat(scores, dim=1), torch.cat(log_q, dim=1), self.competes
+
+    @cached_property
+    def competes(self) -> Tensor:
+        """Columns of ``others`` that are a negative of the row, the same article again included, bool (B, M)."""
+        n, b = self.negatives, len(self.user)
+        own, num_batch = torch.from_numpy(n.row_ids >= 0), b if n.in_batch else 0
+        if n.mask is not None:
+            all_share = torch.from_numpy(n.mask.copy())
+        else:
+            all_share = torch.ones(b, num_batch + len(n.shared_ids), dtype=torch.bool)
+        all_share[:, :num_batch].fill_diagonal_(False)
+        return torch.cat([all_share, own], dim=1)
 
     @cached_property
     def is_apart(self) -> Tensor:
@@ -85,7 +96,7 @@ class Contrast:
         if n.row_ids.shape[1]:
             ids.append(torch.from_numpy(n.row_ids))
         columns = torch.cat(ids, dim=1)
-        return (columns != self.item_ids[:, None]) & (columns >= 0)
+        return (columns != self.item_ids[:, None]) & self.competes
 
     @property
     def has_negatives(self) -> bool:
@@ -94,8 +105,11 @@ class Contrast:
         if settings.loss == "full_softmax":
             return self.num_live > 1
         if settings.loss not in ("bpr", "ccl") and not (settings.loss == "softmax" and settings.correction == "full"):
-            return True  # a hit counts as one there
-        usable = self.is_apart.any(dim=1)
+            if self.negatives.mask is None:
+                return True  # a hit counts as one there
+            usable = self.competes.any(dim=1)
+        else:
+            usable = self.is_apart.any(dim=1)
         return bool((usable if self.weight is None else usable & (self.weight > 0)).any())
 
 
@@ -126,6 +140,7 @@ def _softmax(c: Contrast) -> Tensor:
             row_ids=torch.from_numpy(n.row_ids) if own else None,
             row_log_q=_tensor(n.log_q_row) if own else None,
             row_mask=torch.from_numpy(n.row_ids >= 0) if own else None,
+            column_mask=None if n.mask is None else torch.from_numpy(n.mask),
         )
     scores, log_q, mask = c.others if settings.correction != "full" else (*c.others[:2], c.is_apart)
     corrected = settings.correction != "none"
@@ -142,13 +157,17 @@ def _softmax(c: Contrast) -> Tensor:
 
 def _sampled_softmax(c: Contrast) -> Tensor:
     """Against uniform draws, hits kept: exact without any correction (docs/mathematics.md 6.3)."""
-    return sampled_softmax_loss(c.user, c.item, c.shared, temperature=c.config.softmax_temperature, weight=c.weight)
+    mask = None if c.negatives.mask is None else c.competes
+    return sampled_softmax_loss(
+        c.user, c.item, c.shared, temperature=c.config.softmax_temperature, weight=c.weight, negative_mask=mask
+    )
 
 
 def _full_softmax(c: Contrast) -> Tensor:
     """Against every live article."""
     catalogue, place = c.catalogue()
-    return full_softmax_loss(c.user, catalogue, place, temperature=c.config.softmax_temperature, weight=c.weight)
+    temperature, offered = c.config.softmax_temperature, c.offered()
+    return full_softmax_loss(c.user, catalogue, place, temperature=temperature, weight=c.weight, mask=offered)
 
 
 def _bpr(c: Contrast) -> Tensor:
@@ -159,6 +178,8 @@ def _bpr(c: Contrast) -> Tensor:
 def _gbce(c: Contrast) -> Tensor:
     """Sampled BCE, calibrated to the whole catalogue (Petrov & Macdonald, RecSys 2023)."""
     scores, num_items = c.others[0] + c.constant[:, None], max(c.num_live, c.others[0].shape[1] + 1)
+    # Out of reach, so that it adds nothing; the share of the articles that is drawn is the same for all rows.
+    scores = scores.masked_fill(~c.competes, -1e4)
     return gbce_loss(c.positive + c.constant, scores, num_items=num_items, t=c.config.gbce_t, weight=c.weight)
 
 

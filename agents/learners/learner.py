@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from feedgym.agents.agent import Site
 from feedgym.agents.learners.learning import Learning
+from feedgym.agents.learners.replay import Replay
 from feedgym.agents.serving import Acted
 from feedgym.agents.slate_policy import PolicyConfig
 from feedgym.env.arrays import Arrays, Doubles
@@ -153,6 +154,21 @@ class Inspecting(Protocol):
 
 
 @runtime_checkable
+class Counting(Protocol):
+    """Optional: a learner whose rows are not visits. ``passes`` counts its rows."""
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that it has ever been given, such as clicks."""
+        ...
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows in a batch."""
+        ...
+
+
+@runtime_checkable
 class Foretelling(Protocol):
     """Optional: a learner whose scores predict what an impression brings."""
 
@@ -180,6 +196,16 @@ class Reporting(Protocol):
     def metrics(self) -> dict[str, float]:
         """By name, since the last call."""
         ...
+
+
+def new_rows(learner: Learner, replay: Replay, known: int) -> tuple[int, int]:
+    """Rows that a learner was given beyond the first ``known``, and how many a batch takes.
+
+    Visits, 256 in a batch, unless the learner counts others.
+    """
+    if isinstance(learner, Counting):
+        return learner.num_rows - known, learner.batch_rows
+    return replay.total - known, 256
 
 
 def require_one_stage(towers: TwoTowerConfig, learner: str) -> None:

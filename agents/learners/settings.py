@@ -67,6 +67,9 @@ class ContrastiveConfig:
     """How a click is contrasted."""
     negatives: str = one_of("in_batch", "feedgym.towers.negatives:NEGATIVES")
     """What a click is contrasted with."""
+    negatives_live: bool = True
+    """A click is compared only with articles that were live at its own moment, and log q is that of these. False, as in
+    the textbook: with all that the batch holds, be it published later or expired before."""
     num_negatives: int = 256
     """Drawn for a batch; of ``hard``, uniform ones beside the hard; of ``memory``, 16 times as many are remembered."""
     hard_negatives: int = 8

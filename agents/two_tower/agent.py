@@ -26,6 +26,7 @@ from feedgym.agents.learners import (
     Replay,
     Reporting,
     VisitBatch,
+    new_rows,
 )
 from feedgym.agents.serving import (
     NUM_COUNTERS,
@@ -52,7 +53,7 @@ from feedgym.env.feed import Catalogue, ReaderRecords, Visits
 from feedgym.env.readers import Outcome
 from feedgym.towers.interface import Towers
 
-_NUMBERS = ("policy_version", "_next_training", "_visits_trained")
+_NUMBERS = ("policy_version", "_next_training", "_visits_trained", "_rows_trained")
 
 
 class TwoTowerAgent:
@@ -116,9 +117,8 @@ class TwoTowerAgent:
         if config.features.example_age:
             self._learning.example_age = num_reader - 1
         self._optimiser = make_optimiser(self.model, config.optimiser, parts.modules)
-        self.policy_version = 0
+        self.policy_version = self._visits_trained = self._rows_trained = 0
         self._next_training = clocks.train_every_hours
-        self._visits_trained = 0
         self._acted: Acted | None = None
         self._losses: list[float] = []
 
@@ -296,11 +296,11 @@ class TwoTowerAgent:
         """Steps in proportion to what is new, then all vectors anew."""
         while self._training_due(now):
             self._next_training += self.serving.clocks.train_every_hours
-        new = self._replay.total - self._visits_trained
-        if new == 0:
+        if self._replay.total == self._visits_trained:
             return
+        new, size = new_rows(self._learner, self._replay, self._rows_trained)
         self.begin_training(now)
-        steps = min(self.config.optimiser.max_steps, math.ceil(self.config.optimiser.passes * new / 256))
+        steps = min(self.config.optimiser.max_steps, math.ceil(self.config.optimiser.passes * new / size))
         for _ in range(steps):
             value = self.step()
             if value is None:
@@ -328,6 +328,7 @@ class TwoTowerAgent:
             self._learner.begin(self._learning, now)
         self._learning.now = now
         self._visits_trained = self._replay.total
+        self._rows_trained += new_rows(self._learner, self._replay, self._rows_trained)[0]
         self.model.train()
 
     def step(self) -> float | None:

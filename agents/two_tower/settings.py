@@ -69,7 +69,8 @@ class OptimiserConfig:
     """How long and how fast the towers are trained, on what."""
 
     passes: float = 10.0
-    """Each training takes as many steps as would see the visits since the last one this many times, at 256 a step."""
+    """Each training takes as many steps as would see what is new since the last one this many times: visits, at 256 a
+    step, or the learner's own rows, such as clicks, at as many as a batch takes."""
     max_steps: int = 400
     """Most steps of one training."""
     learning_rate: float = 2e-3

@@ -41,6 +41,7 @@ def in_batch_softmax_loss(
     row_ids: Tensor | None = None,
     row_log_q: Tensor | None = None,
     row_mask: Tensor | None = None,
+    column_mask: Tensor | None = None,
 ) -> Tensor:
     """In-batch softmax loss with the logQ correction: a row's own article against those of the other rows.
 
@@ -78,10 +79,12 @@ def in_batch_softmax_loss(
         row_ids: their ids, int64 (B, R).
         row_log_q: log of their expected count, float (B, R), as for ``log_q``. Unused (or None) with ``none``.
         row_mask: True where there is one, bool (B, R); all, if None.
+        column_mask: True where a column of the batch or the extra ones is a negative of the row, such as an article
+            that was live at the row's time, bool (B, B + M); all, if None. A row's own column always counts.
 
     Returns:
         Loss in nats, a scalar. A row without any negative (possible only where no other article is in the
-        batch or the extra ones) is skipped.
+        batch or the extra ones, or all are masked) is skipped.
 
     Raises:
         ValueError: on shapes that differ, log q that is not finite, extra_* or row_* given in part, bad
@@ -104,7 +107,15 @@ def in_batch_softmax_loss(
         alone = extra_ids is None and extra_log_q is None
         require(alone, "extra_item", None, "vectors where extra_ids or extra_log_q is given")
     own_mask = _row_negatives(item_ids, row_item, row_ids, row_log_q, row_mask, dim, masked=correction == "full")
-    usable = _usable(column_ids, own_mask, masked=correction == "full")
+    negative = None
+    if column_mask is not None:
+        shape = (batch_size, len(column_ids))
+        require(tuple(column_mask.shape) == shape, "column_mask", tuple(column_mask.shape), f"shape {shape}")
+        negative = mask_of(column_mask, column_mask, "column_mask")
+        assert negative is not None
+        negative = negative.clone()
+        negative.diagonal().fill_(False)
+    usable = _usable(column_ids, own_mask, item_ids, negative, masked=correction == "full")
 
     dtype = torch.promote_types(at_least_float32(user).dtype, item.dtype)
     # Scaling the (B, D) side is cheaper than scaling the (B, B + M) scores.
@@ -124,6 +135,10 @@ def in_batch_softmax_loss(
                 hit = (column_ids == item_ids[:, None]).fill_diagonal_(False)
                 logits = logits.masked_fill(hit, -math.inf)
                 logits.diagonal().add_(offset[:batch_size])
+        if negative is not None:
+            hidden = ~negative
+            hidden.diagonal().fill_(False)
+            logits = logits.masked_fill(hidden, -math.inf)
         if row_item is not None:
             assert own_mask is not None
             alone_logits = torch.einsum("bd,brd->br", scaled, row_item.to(dtype))
@@ -163,12 +178,20 @@ def _row_negatives(
     return mask & (row_ids != item_ids[:, None]) if masked else mask
 
 
-def _usable(column_ids: Tensor, own_mask: Tensor | None, *, masked: bool) -> Tensor | None:
+def _usable(
+    column_ids: Tensor, own_mask: Tensor | None, item_ids: Tensor, negative: Tensor | None, *, masked: bool
+) -> Tensor | None:
     """Rows with a negative, bool (B,); None for all.
 
     All columns share the batch: with two articles among them every row has a negative, with one none has. Only
-    then do the rows' own negatives decide. `nce` and `none` keep duplicates and ask only for a second column.
+    then do the rows' own negatives decide. `nce` and `none` keep duplicates and ask only for a second column. Where
+    columns are masked, it is row by row what is left of ``negative`` (B, columns), in which no row has its own.
     """
+    if negative is not None:
+        left = negative & (column_ids != item_ids[:, None]) if masked else negative
+        rows = left.any(dim=1) if own_mask is None else left.any(dim=1) | own_mask.any(dim=1)
+        require(bool(rows.any()), "column_mask", "no row with a negative", "a negative of a row at least")
+        return rows
     if len(column_ids) > 1 and not (masked and bool((column_ids == column_ids[0]).all())):
         return None
     usable = None if own_mask is None else own_mask.any(dim=1)

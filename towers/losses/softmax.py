@@ -130,6 +130,7 @@ def full_softmax_loss(
     *,
     temperature: float = 1.0,
     weight: Tensor | None = None,
+    mask: Tensor | None = None,
     normalise: Normalise = "weight",
 ) -> Tensor:
     """Softmax loss over the whole catalogue; optimum log p + const. For small catalogues, and as the reference.
@@ -140,6 +141,7 @@ def full_softmax_loss(
         target_index: row in ``catalogue`` of the article that was clicked, int64 (B,).
         temperature: divides the inner products, > 0.
         weight: weight of each row, float (B,), >= 0.
+        mask: True where an article was on offer to the row, bool (B, N); all, if None. Its own always was.
         normalise: divide by the sum of the weights or by their number.
 
     Returns:
@@ -162,6 +164,10 @@ def full_softmax_loss(
     dtype = torch.promote_types(at_least_float32(user).dtype, catalogue.dtype)
     with torch.autocast(user.device.type, enabled=False):
         logits = (user.to(dtype) / temperature) @ catalogue.to(dtype).T  # (B, N)
+        offered = mask_of(mask, logits, "mask")
+        if offered is not None:
+            offered = offered.clone().scatter_(1, target_index[:, None], True)
+            logits = logits.masked_fill(~offered, -math.inf)
         row_loss = F.cross_entropy(logits, target_index, reduction="none")
     return mean_of_rows(row_loss, weight, normalise)
 

@@ -7,7 +7,14 @@ from feedgym.towers.negatives.memory import Memory
 from feedgym.towers.negatives.mixed import Mixed
 from feedgym.towers.negatives.popularity import Popularity
 from feedgym.towers.negatives.registry import NEGATIVES, check_combination, make_negatives
-from feedgym.towers.negatives.types import NegativeContext, Negatives, NegativeSampler, Remembering, no_rows
+from feedgym.towers.negatives.types import (
+    NegativeContext,
+    Negatives,
+    NegativeSampler,
+    Remembering,
+    no_rows,
+    while_live,
+)
 from feedgym.towers.negatives.uniform import Uniform
 
 __all__ = [
@@ -26,4 +33,5 @@ __all__ = [
     "check_combination",
     "make_negatives",
     "no_rows",
+    "while_live",
 ]

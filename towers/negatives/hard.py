@@ -39,7 +39,8 @@ class Hard:
     def draw(self, context: NegativeContext, rng: np.random.Generator) -> Negatives:
         """Draw for one batch. Expired articles of a shortlist are passed over; a row without one gets -1.
 
-        An expired positive, which cannot be drawn, gets the log q of a live one outside the shortlist.
+        Where the rows' times are known, expired means by then. An expired positive, which cannot be drawn, gets the
+        log q of a live one outside the shortlist.
 
         Raises:
             ValueError: if ``context.shortlist_ids`` is None, or no article is live.
@@ -48,7 +49,7 @@ class Hard:
         require(ids is not None, "shortlist_ids", None, "the shortlist of each row, int64 (B, M)")
         assert ids is not None
         context.require_live("hard")
-        members = np.sort(np.where(context.is_live(ids), ids, -1), axis=1)  # (B, M), -1 first
+        members = np.sort(np.where(context.at_rows(ids), ids, -1), axis=1)  # (B, M), -1 first
         size = (members >= 0).sum(axis=1)  # (B,)
         rows = np.arange(context.batch_size)[:, None]
         if members.shape[1]:

@@ -17,16 +17,20 @@ class InBatch:
     corrected: ClassVar[bool] = True
 
     def draw(self, context: NegativeContext, rng: np.random.Generator) -> Negatives:
-        """Draw nothing: log q is log((B - 1) q). ``rng`` is not used.
+        """Draw nothing: log q is log((B - 1) q), of n rows at whose time an article was live log((n - 1) q).
+
+        ``rng`` is not used.
 
         Raises:
             ValueError: for a batch of one row, which has no negative.
         """
-        others = context.batch_size - 1
-        require(others > 0, "positive_ids", "one row", "at least two rows, the others are the negatives")
+        several = context.batch_size > 1
+        require(several, "positive_ids", "one row", "at least two rows, the others are the negatives")
+        with np.errstate(divide="ignore"):  # live at no other row's time: -inf
+            log_others = np.log(context.num_others(context.positive_ids))
         row_ids, log_q_row = no_rows(context.batch_size)
         return Negatives(
-            log_q_positive=np.log(others) + context.positive_log_q,
+            log_q_positive=log_others + context.positive_log_q,
             shared_ids=NO_IDS,
             log_q_shared=np.empty(0),
             row_ids=row_ids,

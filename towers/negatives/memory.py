@@ -29,16 +29,17 @@ class _Batch(NamedTuple):
     """Its positives (B,)."""
     live_ids: Ints
     """Articles then live (N,), sorted."""
-    live_share: Doubles
-    """Their shares of the clicks then (N,)."""
+    count: Doubles
+    """How often each was expected among ``ids`` (N,)."""
 
 
 class Memory:
     """The other rows' positives, and those of earlier batches, newest whole batches up to ``capacity`` rows.
 
     Expected count of a live article: (B - 1) q + the sum over remembered batches of their B times their q: the
-    shares recorded *then*, since a story that broke an hour ago is not in a batch of two hours ago. What has
-    expired since is left out. Before the first batch is remembered it is ``InBatch``.
+    shares recorded *then*, since a story that broke an hour ago is not in a batch of two hours ago. Where the times
+    of rows are known, only rows at whose time it was live count. What has expired since is left out. Before the
+    first batch is remembered it is ``InBatch``.
 
     Args:
         capacity: rows to remember, at least those of a batch.
@@ -59,19 +60,22 @@ class Memory:
             ValueError: for a batch of one row while nothing is remembered, a batch above the capacity, or an
                 article that was clicked although its share was 0.
         """
-        others, size = context.batch_size - 1, context.batch_size
+        size = context.batch_size
         require(size <= self.capacity, "positive_ids", f"{size} rows", f"at most the capacity, {self.capacity}")
-        require(others > 0, "positive_ids", "one row", "at least two rows")
+        require(size > 1, "positive_ids", "one row", "at least two rows")
         remembered = np.concatenate([NO_IDS, *(batch.ids for batch in self._batches)])
         shared = remembered[context.is_live(remembered)]
         is_live = context.is_live(context.positive_ids)
         # An expired positive is a column of its own batch only.
+        others = context.num_others(context.positive_ids)
         own = others * np.exp(context.positive_log_q) + is_live * self._count(context.positive_ids)
+        with np.errstate(divide="ignore"):  # live at no other row's time, and not remembered: -inf
+            log_own = np.log(own)
         row_ids, log_q_row = no_rows(size)
         result = Negatives(
-            log_q_positive=np.log(own),
+            log_q_positive=log_own,
             shared_ids=shared,
-            log_q_shared=log_count(others * context.share_of(shared) + self._count(shared), shared),
+            log_q_shared=log_count(context.num_others(shared) * context.share_of(shared) + self._count(shared), shared),
             row_ids=row_ids,
             log_q_row=log_q_row,
             in_batch=True,
@@ -87,7 +91,7 @@ class Memory:
             "ids": np.concatenate([NO_IDS, *(batch.ids for batch in batches)]),
             "num_ids": np.array([len(batch.ids) for batch in batches], dtype=np.int64),
             "live_ids": np.concatenate([NO_IDS, *(batch.live_ids for batch in batches)]),
-            "live_share": np.concatenate([np.empty(0), *(batch.live_share for batch in batches)]),
+            "count": np.concatenate([np.empty(0), *(batch.count for batch in batches)]),
             "num_live": np.array([len(batch.live_ids) for batch in batches], dtype=np.int64),
         }
 
@@ -98,8 +102,8 @@ class Memory:
         last_live = np.cumsum(state["num_live"])[:-1]
         ids = np.split(np.array(state["ids"], dtype=np.int64), last)
         live_ids = np.split(np.array(state["live_ids"], dtype=np.int64), last_live)
-        live_share = np.split(np.array(state["live_share"], dtype=np.float64), last_live)
-        batches = map(_Batch, ids, live_ids, live_share)
+        count = np.split(np.array(state["count"], dtype=np.float64), last_live)
+        batches = map(_Batch, ids, live_ids, count)
         self._batches = deque(batches if len(state["num_ids"]) else ())
 
     def _count(self, ids: Ints) -> Doubles:
@@ -108,12 +112,16 @@ class Memory:
         for batch in self._batches:  # a handful
             if len(batch.live_ids):
                 place = np.minimum(np.searchsorted(batch.live_ids, ids), len(batch.live_ids) - 1)
-                share = np.where(batch.live_ids[place] == ids, batch.live_share[place], 0.0)
-                total += len(batch.ids) * share
+                total += np.where(batch.live_ids[place] == ids, batch.count[place], 0.0)
         return total
 
     def _remember(self, context: NegativeContext) -> None:
         order = np.argsort(context.live_ids, kind="stable")  # also a copy: the caller may reuse its buffers
-        self._batches.append(_Batch(context.positive_ids.copy(), context.live_ids[order], context.live_share[order]))
+        live_ids, share = context.live_ids[order], context.live_share[order]
+        ids, rows = context.positive_ids.copy(), np.float64(context.batch_size)
+        if context.row_hours is not None:
+            # A click on what was not live then, in a careless log, is expected nowhere.
+            ids, rows = ids[context.at_rows(ids[:, None])[:, 0]], context.num_rows(live_ids)
+        self._batches.append(_Batch(ids, live_ids, rows * share))
         while sum(len(batch.ids) for batch in self._batches) > self.capacity:
             self._batches.popleft()

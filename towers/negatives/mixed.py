@@ -15,8 +15,9 @@ class Mixed:
     """The other rows' positives and ``count`` uniform draws from the live articles.
 
     The uniform ones are what makes never-clicked articles negatives at all. Expected count of a live article:
-    (B - 1) q + count / N. Counts of the two kinds are fixed, not drawn, so the optimum is log p only nearly:
-    off by .027 for two rows and one uniform draw, .0098 for five and four, gone at real sizes.
+    (B - 1) q + count / N, or (n - 1) q + count / N if it was live at n rows' times. Counts of the two kinds are
+    fixed, not drawn, so the optimum is log p only nearly: off by .027 for two rows and one uniform draw, .0098 for
+    five and four, gone at real sizes.
     """
 
     count: int = 512
@@ -35,9 +36,11 @@ class Mixed:
             ValueError: if no article is live, or for a batch of one row whose article has expired.
         """
         context.require_live("mixed")
-        others, uniform = context.batch_size - 1, self.count / context.num_live
+        uniform = self.count / context.num_live
         shared = draw_uniform(context, self.count, rng)
-        own = others * np.exp(context.positive_log_q) + uniform * context.is_live(context.positive_ids)
+        own = context.num_others(context.positive_ids) * np.exp(context.positive_log_q) + uniform * context.is_live(
+            context.positive_ids
+        )
         require(
             bool((own > 0).all()), "positive_ids", "one row, an expired article", "a live article or at least two rows"
         )
@@ -45,7 +48,7 @@ class Mixed:
         return Negatives(
             log_q_positive=log_count(own, context.positive_ids),
             shared_ids=shared,
-            log_q_shared=np.log(others * context.share_of(shared) + uniform),
+            log_q_shared=np.log(context.num_others(shared) * context.share_of(shared) + uniform),
             row_ids=row_ids,
             log_q_row=log_q_row,
             in_batch=True,

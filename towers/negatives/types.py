@@ -1,16 +1,21 @@
 """What a sampler of negatives is given, what it returns, and the one method that it has.
 
 Shapes: B rows of a batch, N live articles, M articles of a shortlist, K positions of a slate, S negatives that
-all rows share, R negatives of a row's own.
+all rows share, R negatives of a row's own. Times are in hours.
 
 Log q is here always the log of an expected *count*: how often an article is expected among the columns that
 compete with a row's positive, not counting the positive itself. Taken off every column, the positive and the
 duplicates too (`nce`), it leaves the optimum at log p for whatever sampler drew them (ranking NCE, Ma &
 Collins, EMNLP 2018).
+
+Rows of a batch are of different moments, and articles come and go in between. Where the context knows when, a row
+competes only with what was live at its own time (`while_live` takes the rest away), and log q counts what is left: an
+article that was live at n of the rows' times is expected n - 1 times q among the others' positives, for each of these
+rows. That count is the article's, whatever the row.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
@@ -40,9 +45,17 @@ class NegativeContext:
     positive_log_q: Doubles
     """Log of the share of batch rows that the row's article takes, float64 (B,), finite."""
     live_ids: Ints
-    """Articles that may be drawn, int64 (N,), all different, any order."""
+    """Articles that may be drawn, int64 (N,), all different, any order; with ``row_hours``, those that were live at
+    any row's time, the positives among them."""
     live_share: Doubles
-    """Share of the clicks around the batch that each live article takes, float64 (N,), >= 0, sum <= 1."""
+    """Share of the clicks around the batch that each live article takes, float64 (N,), >= 0, sum <= 1; with
+    ``row_hours``, of those clicks at whose time it was live, each <= 1."""
+    row_hours: Doubles | None = None
+    """When each row was, float64 (B,); None: all at one moment, at which ``live_ids`` were live."""
+    live_since: Doubles | None = None
+    """First moment at which each of ``live_ids`` was live, float64 (N,); given with ``row_hours``."""
+    live_until: Doubles | None = None
+    """First moment at which it was not any more, float64 (N,), inf if it still is; given with ``row_hours``."""
     shortlist_ids: Ints | None = None
     """Articles that retrieval returned for the row, int64 (B, M), -1 pads; None: not known."""
     impressed_ids: Ints | None = None
@@ -58,8 +71,18 @@ class NegativeContext:
         require(self.live_share.shape == live, "live_share", self.live_share.shape, f"shape {live}")
         least, total = self.live_share.min(initial=0.0), self.live_share.sum()
         # 1e-6: shares that were kept in float32 still sum to 1.
-        sums = bool(least >= 0 and total <= 1 + 1e-6)
-        require(sums, "live_share", f"least {least:g}, sum {total:g}", "shares >= 0 with a sum <= 1")
+        if self.row_hours is None:
+            sums = bool(least >= 0 and total <= 1 + 1e-6)
+            require(sums, "live_share", f"least {least:g}, sum {total:g}", "shares >= 0 with a sum <= 1")
+        else:
+            most = self.live_share.max(initial=0.0)
+            fits = bool(least >= 0 and most <= 1 + 1e-6)
+            require(fits, "live_share", f"least {least:g}, most {most:g}", "shares in [0, 1]")
+            require(self.row_hours.shape == rows, "row_hours", self.row_hours.shape, f"shape {rows}")
+        for name in ("live_since", "live_until"):
+            hours = getattr(self, name)
+            shape, wanted = None if hours is None else hours.shape, None if self.row_hours is None else live
+            require(shape == wanted, name, shape, f"shape {live} with row_hours, else None")
         require(not (self.live_ids < 0).any(), "live_ids", "a negative id", "ids >= 0, -1 pads other arrays only")
         twice = self._sorted_ids[1:] == self._sorted_ids[:-1]
         require(not twice.any(), "live_ids", f"article {self._sorted_ids[1:][twice][:1]} twice", "different ids")
@@ -89,6 +112,33 @@ class NegativeContext:
         share: Doubles = np.where(place >= 0, self._padded_share[place], 0.0)
         return share
 
+    def num_others(self, ids: Ints) -> Doubles:
+        """How many other rows' positives each of ``ids`` (any shape) could have been, for a row that saw it live.
+
+        B - 1; where times are known, the rows at whose time it was live, less the one that asks.
+        """
+        return np.maximum(self.num_rows(ids) - 1.0, 0.0)
+
+    def num_rows(self, ids: Ints) -> Doubles:
+        """Rows at whose time each of ``ids`` (any shape) was live: all B, where times are not known."""
+        if self.row_hours is None:
+            return np.full(ids.shape, float(self.batch_size))
+        since, until = self._padded_life
+        rows = np.searchsorted(self._sorted_hours, until) - np.searchsorted(self._sorted_hours, since)
+        found: Doubles = rows[self._place(ids)].astype(np.float64)
+        return found
+
+    def at_rows(self, ids: Ints) -> Bools:
+        """Whether each of ``ids``, (m,) for all rows or (B, m) of each row, was live at the row's time: (B, m)."""
+        if self.row_hours is None:
+            live = self.is_live(ids)
+            return np.broadcast_to(live, (self.batch_size, *live.shape[-1:]))
+        place = self._place(ids)
+        since, until = self._padded_life
+        now = self.row_hours[:, None]
+        found: Bools = (since[place] <= now) & (now < until[place])
+        return found
+
     def require_live(self, sampler: str) -> None:
         """Raise ``ValueError`` if there is no live article for ``sampler`` to draw from."""
         require(self.num_live > 0, "live_ids", "no article", f"at least one live article to draw {sampler} negatives")
@@ -108,6 +158,20 @@ class NegativeContext:
         share = self.live_share if self._order is None else self.live_share[self._order]
         return np.append(share, 0.0)  # so that an empty catalogue can be asked too
 
+    @cached_property
+    def _padded_life(self) -> tuple[Doubles, Doubles]:
+        """First moment live, and first not any more, of the sorted ids and of one that never was."""
+        assert self.live_since is not None
+        assert self.live_until is not None
+        both = (self.live_since, self.live_until)
+        since, until = both if self._order is None else (each[self._order] for each in both)
+        return np.append(since, np.inf), np.append(until, np.inf)
+
+    @cached_property
+    def _sorted_hours(self) -> Doubles:
+        assert self.row_hours is not None
+        return np.sort(self.row_hours)
+
     def _place(self, ids: Ints) -> Ints:
         """Row of each id among the sorted live ids, -1 where it is not live."""
         if self.num_live == 0:
@@ -126,7 +190,8 @@ class Negatives:
     """
 
     log_q_positive: Doubles
-    """Log expected count of each row's positive, float64 (B,); of the other rows' positives as columns too."""
+    """Log expected count of each row's positive, float64 (B,); of the other rows' positives as columns too. -inf where
+    it cannot be among the negatives at all, live at no other row's time: ``while_live`` takes such a row out."""
     shared_ids: Ints
     """Negatives of all rows, int64 (S,), duplicates and accidental hits kept."""
     log_q_shared: Doubles
@@ -139,6 +204,9 @@ class Negatives:
     """Whether the other rows' positives are columns too."""
     corrected: bool = True
     """False where no log q exists: the zeros stand for nothing and a softmax with logQ must refuse them."""
+    mask: Bools | None = None
+    """Which columns compete with a row's positive, bool (B, B + S) if ``in_batch``, else (B, S): see ``while_live``.
+    None: all. What stands at a row's own column means nothing."""
 
 
 class NegativeSampler(Protocol):
@@ -170,6 +238,29 @@ class Remembering(Protocol):
     def restore(self, state: Arrays) -> None:
         """Go back to a ``snapshot``."""
         ...
+
+
+def while_live(context: NegativeContext, negatives: Negatives) -> Negatives:
+    """What is left of ``negatives`` when no row competes with an article that was not live at its own time.
+
+    Any sampler's will do. A row is left without negatives, so that it is skipped, if its positive cannot be among
+    any: by what is compared it would be the best of all, whatever its score.
+    """
+    if context.row_hours is None:
+        return negatives
+    own = np.isfinite(negatives.log_q_positive) & context.at_rows(context.positive_ids[:, None])[:, 0]  # (B,)
+    columns = (context.positive_ids, negatives.shared_ids) if negatives.in_batch else (negatives.shared_ids,)
+    mask = context.at_rows(np.concatenate(columns)) & own[:, None]
+    if negatives.in_batch:
+        mask[:, : context.batch_size] &= own
+    there = context.at_rows(negatives.row_ids) & own[:, None]  # -1 is never live
+    return replace(
+        negatives,
+        log_q_positive=np.where(own, negatives.log_q_positive, 0.0),
+        row_ids=np.where(there, negatives.row_ids, -1),
+        log_q_row=np.where(there, negatives.log_q_row, 0.0),
+        mask=mask,
+    )
 
 
 def no_rows(batch_size: int) -> tuple[Ints, Doubles]:

@@ -155,10 +155,18 @@ def plain_loss(
     ids = [int(every.article_id[s, k]) for s, k, _ in rows]
     assert ids == draw[0].positive_ids.tolist()
     plain.t_ref = float(every.now[rows[-1][0]])
-    published = agent.store.published_hours
-    live = [a for a in range(len(agent.store)) if published[a] <= plain.t_ref < logged.expires_hours[a] or a in ids]
+    published, expires, by_row = agent.store.published_hours, logged.expires_hours, config.negatives_live
+    first = float(every.now[rows[0][0]]) if by_row else plain.t_ref
+    live = [a for a in range(len(agent.store)) if (published[a] <= plain.t_ref and first < expires[a]) or a in ids]
+
+    def was_live(article: int, slot: int) -> bool:
+        """At the row's own time, where that counts."""
+        return not by_row or bool(published[article] <= every.now[slot] < expires[article])
+
     total = mass = 0.0
     for i, (s, k, seen_from) in enumerate(rows):
+        if math.isinf(negatives.log_q_positive[i]):
+            continue  # it cannot be among the negatives
         user = plain.user(s if mistake == "seen" else seen_from, float(every.now[s]))
         own, own_q = float(user @ plain.item(ids[i])), float(negatives.log_q_positive[i])
         columns = []  # article, its log q
@@ -167,10 +175,15 @@ def plain_loss(
         columns += list(zip(negatives.shared_ids.tolist(), negatives.log_q_shared.tolist(), strict=True))
         both = zip(negatives.row_ids[i].tolist(), negatives.log_q_row[i].tolist(), strict=True)
         columns += [(a, q) for a, q in both if a >= 0]
+        drawn, columns = len(columns), [(a, q) for a, q in columns if was_live(a, s) and not math.isinf(q)]
+        if not columns and config.loss != "full_softmax":
+            continue
         apart = [(a, q) for a, q in columns if a != ids[i]]
         scored = {a: float(user @ plain.item(a)) for a, _ in columns}
         t = config.softmax_temperature
         if config.loss == "softmax":
+            if config.correction == "full" and not apart:
+                continue
             if config.correction == "nce":
                 others, own = [scored[a] / t - q for a, q in columns], own / t - own_q
             elif config.correction == "full":
@@ -181,13 +194,13 @@ def plain_loss(
         elif config.loss == "sampled_softmax":
             loss = log_sum([own / t, *(scored[a] / t for a, _ in columns)]) - own / t
         elif config.loss == "full_softmax":
-            loss = log_sum([float(user @ plain.item(a)) / t for a in live]) - own / t
+            loss = log_sum([float(user @ plain.item(a)) / t for a in live if was_live(a, s)]) - own / t
         elif config.loss == "bpr":
             if not apart:
                 continue
             loss = sum(softplus(scored[a] - own) for a, _ in apart) / len(apart)
         elif config.loss == "gbce":
-            m, n = len(columns), max(len(live), len(columns) + 1)
+            m, n = drawn, max(len(live), drawn + 1)
             alpha = m / (n - 1)
             beta = alpha * (config.gbce_t * (1 - 1 / alpha) + 1 / alpha)
             lacking = plain.constant(s, float(every.now[s]))
