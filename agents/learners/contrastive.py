@@ -119,7 +119,7 @@ class ContrastiveLearner:
         require(fits, "prediction", towers.prediction, "'cosine' with loss=ccl, which trains cosines alone")
         weighs = self.config.propensity_cap is not None
         unknown = weighs and policy.editorial.reshapes
-        allowed = "exclude only with propensity_cap: caps, pins and shares leave inclusion chances unknown"
+        allowed = "exclude only with propensity_cap: caps, pins and shares leave inclusion chances unknown; or its None"
         require(not unknown, "rules", policy.rules, allowed)
         return Parts(model=TwoTower(towers, generator), shortlists=self.uses_shortlists, inclusions=weighs)
 

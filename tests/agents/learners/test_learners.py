@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 from typing import Any, cast
 
 import numpy as np
@@ -149,31 +150,41 @@ def plain_contrastive(agent: Any, rng: Recorder, config: Any, log_q_of_click: np
     clicks = [(slot, k) for slot in order for k in np.flatnonzero(every.clicks[slot])]
     size, start = min(config.batch_clicks, len(clicks)), int(rng.drawn[0])
     rows = clicks[start : start + size]
-    ids = [int(every.article_id[slot, k]) for slot, k in rows]
-    log_q = log_q_of_click[-len(clicks) :][start : start + size]
-    columns, offset = list(ids), log_q
+    ids, hours = [int(every.article_id[slot, k]) for slot, k in rows], [float(every.now[slot]) for slot, _ in rows]
+    log_q, store, by_row = log_q_of_click[-len(clicks) :][start : start + size], agent.store, config.negatives_live
+
+    def was_live(a: int, now: float) -> bool:
+        return not by_row or bool(store.published_hours[a] <= now < learner._departed[a])
+
+    def rows_of(a: int, times: list[float]) -> int:
+        return sum(was_live(a, now) for now in times)
+
+    columns, expected = list(ids), [(rows_of(a, hours) - 1) * math.exp(q) for a, q in zip(ids, log_q, strict=True)]
     if config.negatives == "mixed":
-        now = every.now[rows[-1][0]]
-        store = agent.store
-        clicked = set(ids)
-        live = [a for a in range(len(store)) if store.published_hours[a] <= now < learner._departed[a] or a in clicked]
+        first, last, clicked = hours[0] if by_row else hours[-1], hours[-1], set(ids)
+        known = range(len(store))
+        alive = [bool(store.published_hours[a] <= last and first < learner._departed[a]) for a in known]
+        live = [a for a in known if alive[a] or a in clicked]
         extra = [live[i] for i in rng.drawn[1]]
         columns += extra
-        share = len(extra) / len(live)
         around = clicks[max(0, start - 4 * size) : start + 5 * size]
         names = [int(every.article_id[slot, k]) for slot, k in around]
-        q = np.concatenate([np.exp(log_q), [names.count(a) / len(names) for a in extra]])
-        offset = np.log((size - 1) * q + share)
+        times = [float(every.now[slot]) for slot, _ in around]
+        expected += [(rows_of(a, hours) - 1) * names.count(a) / max(rows_of(a, times), 1) for a in extra]
+        expected = [max(count, 0.0) + len(extra) / len(live) for count in expected]
     total = mass = 0.0
     for i, (slot, k) in enumerate(rows):
+        seen = [j for j, a in enumerate(columns) if j == i or (was_live(a, hours[i]) and expected[j] > 0)]
+        if len(seen) == 1 or expected[i] == 0:
+            continue
         row = replay.take(np.array([slot]))
-        scores = [(plain_score(agent, row, a) - agent.model.prediction.global_bias).item() for a in columns]
-        logits = torch.tensor(np.array(scores) / config.softmax_temperature - offset)
+        scores = [(plain_score(agent, row, columns[j]) - agent.model.prediction.global_bias).item() for j in seen]
+        logits = torch.tensor(np.array(scores) / config.softmax_temperature - np.log([expected[j] for j in seen]))
         weight = float(every.dwell_minutes[slot, k]) if config.dwell_weight else 1.0
         if config.propensity_cap is not None:
             assert every.inclusion is not None
             weight *= min(1 / float(every.inclusion[slot, k]), config.propensity_cap)
-        total += weight * float(F.cross_entropy(logits[None], torch.tensor([i])))
+        total += weight * float(F.cross_entropy(logits[None], torch.tensor([seen.index(i)])))
         mass += weight
     return total / mass
 
@@ -183,6 +194,7 @@ WEIGHTS: dict[str, dict[str, Any]] = {
     "dwell": {"dwell_weight": True},
     "cap": {"propensity_cap": 50.0},
     "both, cooler": {"dwell_weight": True, "propensity_cap": 1e6, "softmax_temperature": 0.5},
+    "textbook": {"negatives_live": False},
 }
 
 
