@@ -1,4 +1,4 @@
-"""The content channel: what a reader has clicked, matched with what an article is about (docs/mathematics.md 6.8).
+"""The content channel: what a reader has clicked, matched with what an article is about (docs/mathematics.md 6.10).
 
 Two towers have to find such a match in thousands of weights, and do not within weeks of one site's log. Here its form
 is given, and two numbers are left to learn:

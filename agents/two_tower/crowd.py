@@ -1,4 +1,4 @@
-"""What all readers click: the mean that a content channel measures each reader against (docs/mathematics.md 6.8)."""
+"""What all readers click: the mean that a content channel measures each reader against (docs/mathematics.md 6.10)."""
 
 import numpy as np
 import torch

@@ -13,12 +13,17 @@ from feedgym.experiments.compare import CompareConfig
 
 SEEDS = (200, 201, 202, 203, 204)
 DWELL = "regression-dwell:sharpness=3.0"
+# Both as the textbook has them, which is what they were by default then. Passes counted visits: 10 of these are about 30
+# of the clicks.
+TEXTBOOK = "task=click,negatives_live=False,sharpness=8.0,passes=30.0"
+IN_BATCH = f"contrastive:{TEXTBOOK},propensity_cap=None"
+UNIFORM = f"contrastive-uniform:{TEXTBOOK},propensity_cap=None"
 AGENTS = (
     *("random", "recent", "popular"),
-    *(DWELL, "regression-click", "contrastive", "contrastive-uniform"),
+    *(DWELL, "regression-click", IN_BATCH, UNIFORM),
     *("oracle-click", "oracle-dwell", "oracle-planning"),
 )
-WEIGHED = "contrastive-uniform:propensity_cap=300"
+WEIGHED = f"contrastive-uniform:{TEXTBOOK},propensity_cap=300.0"
 
 
 def config(out: Path) -> CompareConfig:
@@ -35,8 +40,8 @@ CLAIMS = (
     ("oracle-planning", "oracle-click", "the planning oracle is above the click oracle"),
     ("oracle-planning", DWELL, "the planning oracle is above what learns"),
     (DWELL, "regression-click", "minutes are a better target than clicks"),
-    ("contrastive-uniform", "contrastive", "uniform negatives help"),
-    (WEIGHED, "contrastive-uniform", "taking exposure out of the clicks helps"),
+    (UNIFORM, IN_BATCH, "uniform negatives help"),
+    (WEIGHED, UNIFORM, "taking exposure out of the clicks helps"),
     (f"{WEIGHED},dwell_weight=True", WEIGHED, "weighing by minutes helps"),
     (f"{WEIGHED},dwell_weight=True", "recent", "then contrastive learning beats recent"),
     (f"{WEIGHED},dwell_weight=True", DWELL, "then it beats dwell regression"),

@@ -56,7 +56,7 @@ class TowersConfig:
     """``exponential``: whether articles have amplitudes of their own (v is wider then: ``item_dim``)."""
     content_channel: bool = False
     """Add to the score how well the article's text and topic match what the reader has clicked and read, in a form that
-    is given: two scales are learned (docs/mathematics.md 6.8). Without it the towers hardly find personal taste."""
+    is given: two scales are learned (docs/mathematics.md 6.10). Without it the towers hardly find personal taste."""
     age_in_item_tower: bool = False
     """An ablation: age as an input of the item tower, so that every article is embedded anew at each tick."""
 

@@ -21,7 +21,7 @@ from helpers.resuming import check_resuming
 SITE = FeedConfig(
     num_readers=30, days=0.75, tick_hours=0.5, slate_size=5, newsroom=NewsroomConfig(articles_per_day=150)
 )
-AGENTS = ("recent", "popular", "regression", "regression-click:index=ivf", "contrastive", "ltv")
+AGENTS = ("recent", "popular", "regression", "regression-click:index=ivf", "contrastive:propensity_cap=None", "ltv")
 RULES = "exclude(topic=3)+exclude(age_hours>12)+cap(topic,2)+pin(topic=1,0)+share(topic=2,0.3)"
 
 

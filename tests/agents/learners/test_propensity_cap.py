@@ -51,4 +51,4 @@ def test_chances_that_nobody_knows_are_refused() -> None:
         with pytest.raises(ValueError, match=r"rules: got .*, needs exclude only with propensity_cap"):
             make_agent("contrastive", propensity_cap=10.0, rules=rules).start(Feed(SITE))
     make_agent("contrastive", propensity_cap=10.0, rules="exclude(topic=1)").start(Feed(SITE))
-    make_agent("contrastive", rules="cap(topic,2)").start(Feed(SITE))
+    make_agent("contrastive", propensity_cap=None, rules="cap(topic,2)").start(Feed(SITE))

@@ -164,7 +164,8 @@ def test_learners_refuse_logs_that_they_cannot_correct(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "agent_text", ["regression-click", "reinforce:estimator=none", "contrastive", "direct", ESTIMATED]
+    "agent_text",
+    ["regression-click", "reinforce:estimator=none", "contrastive:propensity_cap=None", "direct", ESTIMATED],
 )
 def test_who_needs_no_propensities_learns_without(agent_text: str, tmp_path: Path) -> None:
     live("popular", tmp_path)
