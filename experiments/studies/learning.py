@@ -13,8 +13,8 @@ from feedgym.experiments.compare import CompareConfig
 
 SEEDS = (200, 201, 202, 203, 204)
 DWELL = "regression-dwell:sharpness=3.0"
-# Both as the textbook has them, which is what they were by default then. Passes counted visits: 10 of these are about 30
-# of the clicks.
+# Both as the textbook has them, which is what they were by default then. Passes counted visits: 10 of these are some
+# 30 of the clicks.
 TEXTBOOK = "task=click,negatives_live=False,sharpness=8.0,passes=30.0"
 IN_BATCH = f"contrastive:{TEXTBOOK},propensity_cap=None"
 UNIFORM = f"contrastive-uniform:{TEXTBOOK},propensity_cap=None"
