@@ -80,10 +80,10 @@ class Contrast:
         n, b = self.negatives, len(self.user)
         own, num_batch = torch.from_numpy(n.row_ids >= 0), b if n.in_batch else 0
         if n.mask is not None:
-            all_share = torch.from_numpy(n.mask.copy())
+            all_share = torch.from_numpy(n.mask)
         else:
             all_share = torch.ones(b, num_batch + len(n.shared_ids), dtype=torch.bool)
-        all_share[:, :num_batch].fill_diagonal_(False)
+            all_share[:, :num_batch].fill_diagonal_(False)
         return torch.cat([all_share, own], dim=1)
 
     @cached_property
@@ -107,7 +107,8 @@ class Contrast:
         if settings.loss not in ("bpr", "ccl") and not (settings.loss == "softmax" and settings.correction == "full"):
             if self.negatives.mask is None:
                 return True  # a hit counts as one there
-            usable = self.competes.any(dim=1)
+            left = self.negatives.mask.any(axis=1) | (self.negatives.row_ids >= 0).any(axis=1)
+            usable = torch.from_numpy(left)
         else:
             usable = self.is_apart.any(dim=1)
         return bool((usable if self.weight is None else usable & (self.weight > 0)).any())

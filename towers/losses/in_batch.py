@@ -107,15 +107,13 @@ def in_batch_softmax_loss(
         alone = extra_ids is None and extra_log_q is None
         require(alone, "extra_item", None, "vectors where extra_ids or extra_log_q is given")
     own_mask = _row_negatives(item_ids, row_item, row_ids, row_log_q, row_mask, dim, masked=correction == "full")
-    negative = None
+    allowed = None
     if column_mask is not None:
-        shape = (batch_size, len(column_ids))
-        require(tuple(column_mask.shape) == shape, "column_mask", tuple(column_mask.shape), f"shape {shape}")
-        negative = mask_of(column_mask, column_mask, "column_mask")
-        assert negative is not None
-        negative = negative.clone()
-        negative.diagonal().fill_(False)
-    usable = _usable(column_ids, own_mask, item_ids, negative, masked=correction == "full")
+        require_shape(column_mask, (batch_size, len(column_ids)), "column_mask")
+        require(column_mask.dtype == torch.bool, "column_mask", column_mask.dtype, "bool")
+        allowed = column_mask.clone()
+        allowed.diagonal().fill_(True)
+    usable = _usable(column_ids, own_mask, item_ids, allowed, masked=correction == "full")
 
     dtype = torch.promote_types(at_least_float32(user).dtype, item.dtype)
     # Scaling the (B, D) side is cheaper than scaling the (B, B + M) scores.
@@ -123,6 +121,8 @@ def in_batch_softmax_loss(
     with torch.autocast(user.device.type, enabled=False):
         if correction == "none":
             logits = scaled @ columns.T
+            if allowed is not None:
+                logits = logits.masked_fill(~allowed, -math.inf)
         else:
             offset = check_log_q(log_q, (batch_size,), "log_q", dtype)
             if extra_item is not None:
@@ -130,15 +130,13 @@ def in_batch_softmax_loss(
                 offset = torch.cat([offset, extra_offset])
             elif correction == "full" and row_item is None:
                 offset = offset + math.log(batch_size - 1)
-            logits = torch.addmm(-offset, scaled, columns.T)  # (B, B + M)
+            # Masked by what is added anyhow: a step of its own costs a pass over all scores, and another backward.
+            added = -offset if allowed is None else torch.where(allowed, -offset, -math.inf)
+            logits = torch.addmm(added, scaled, columns.T)  # (B, B + M)
             if correction == "full":
                 hit = (column_ids == item_ids[:, None]).fill_diagonal_(False)
                 logits = logits.masked_fill(hit, -math.inf)
                 logits.diagonal().add_(offset[:batch_size])
-        if negative is not None:
-            hidden = ~negative
-            hidden.diagonal().fill_(False)
-            logits = logits.masked_fill(hidden, -math.inf)
         if row_item is not None:
             assert own_mask is not None
             alone_logits = torch.einsum("bd,brd->br", scaled, row_item.to(dtype))
@@ -179,23 +177,25 @@ def _row_negatives(
 
 
 def _usable(
-    column_ids: Tensor, own_mask: Tensor | None, item_ids: Tensor, negative: Tensor | None, *, masked: bool
+    column_ids: Tensor, own_mask: Tensor | None, item_ids: Tensor, allowed: Tensor | None, *, masked: bool
 ) -> Tensor | None:
     """Rows with a negative, bool (B,); None for all.
 
     All columns share the batch: with two articles among them every row has a negative, with one none has. Only
     then do the rows' own negatives decide. `nce` and `none` keep duplicates and ask only for a second column. Where
-    columns are masked, it is row by row what is left of ``negative`` (B, columns), in which no row has its own.
+    columns are masked, it is row by row what is left of ``allowed`` (B, columns), in which each row has its own.
     """
-    if negative is not None:
-        left = negative & (column_ids != item_ids[:, None]) if masked else negative
-        rows = left.any(dim=1) if own_mask is None else left.any(dim=1) | own_mask.any(dim=1)
+    if allowed is not None:
+        least = 0 if masked else 1  # the row's own
+        rows = (allowed & (column_ids != item_ids[:, None]) if masked else allowed).sum(dim=1) > least
+        if own_mask is not None:
+            rows |= own_mask.any(dim=1)
         require(bool(rows.any()), "column_mask", "no row with a negative", "a negative of a row at least")
         return rows
     if len(column_ids) > 1 and not (masked and bool((column_ids == column_ids[0]).all())):
         return None
     usable = None if own_mask is None else own_mask.any(dim=1)
     seen = f"{len(column_ids)} columns with ids {column_ids[:3].tolist()}"
-    allowed = "a negative: two columns, for correction='full' of different articles"
-    require(usable is not None and bool(usable.any()), "item_ids", seen, allowed)
+    needed = "a negative: two columns, for correction='full' of different articles"
+    require(usable is not None and bool(usable.any()), "item_ids", seen, needed)
     return usable

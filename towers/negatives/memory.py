@@ -29,7 +29,7 @@ class _Batch(NamedTuple):
     """Its positives (B,)."""
     live_ids: Ints
     """Articles then live (N,), sorted."""
-    count: Doubles
+    expected: Doubles
     """How often each was expected among ``ids`` (N,)."""
 
 
@@ -91,7 +91,7 @@ class Memory:
             "ids": np.concatenate([NO_IDS, *(batch.ids for batch in batches)]),
             "num_ids": np.array([len(batch.ids) for batch in batches], dtype=np.int64),
             "live_ids": np.concatenate([NO_IDS, *(batch.live_ids for batch in batches)]),
-            "count": np.concatenate([np.empty(0), *(batch.count for batch in batches)]),
+            "count": np.concatenate([np.empty(0), *(batch.expected for batch in batches)]),
             "num_live": np.array([len(batch.live_ids) for batch in batches], dtype=np.int64),
         }
 
@@ -112,16 +112,16 @@ class Memory:
         for batch in self._batches:  # a handful
             if len(batch.live_ids):
                 place = np.minimum(np.searchsorted(batch.live_ids, ids), len(batch.live_ids) - 1)
-                total += np.where(batch.live_ids[place] == ids, batch.count[place], 0.0)
+                total += np.where(batch.live_ids[place] == ids, batch.expected[place], 0.0)
         return total
 
     def _remember(self, context: NegativeContext) -> None:
         order = np.argsort(context.live_ids, kind="stable")  # also a copy: the caller may reuse its buffers
         live_ids, share = context.live_ids[order], context.live_share[order]
-        ids, rows = context.positive_ids.copy(), np.float64(context.batch_size)
+        ids = context.positive_ids.copy()
         if context.row_hours is not None:
             # A click on what was not live then, in a careless log, is expected nowhere.
-            ids, rows = ids[context.at_rows(ids[:, None])[:, 0]], context.num_rows(live_ids)
-        self._batches.append(_Batch(ids, live_ids, rows * share))
+            ids = ids[context.at_rows(ids[:, None])[:, 0]]
+        self._batches.append(_Batch(ids, live_ids, context.num_rows(live_ids) * share))
         while sum(len(batch.ids) for batch in self._batches) > self.capacity:
             self._batches.popleft()

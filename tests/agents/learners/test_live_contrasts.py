@@ -10,7 +10,7 @@ import torch
 from feedgym.agents import make_agent
 from feedgym.agents.learners import contrastive
 from feedgym.agents.learners.contrastive import shares_of
-from feedgym.agents.learners.contrasts import Contrast
+from feedgym.agents.learners.contrasts import Contrast, contrast_loss
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.towers.negatives import NEGATIVES
 from helpers.driving import drive
@@ -27,8 +27,12 @@ def logged() -> Logged:
 def captured(monkeypatch: pytest.MonkeyPatch) -> list[Contrast]:
     """What the learner contrasts from here on."""
     contrasts: list[Contrast] = []
-    loss = contrastive.contrast_loss
-    monkeypatch.setattr(contrastive, "contrast_loss", lambda contrast: contrasts.append(contrast) or loss(contrast))  # type: ignore[func-returns-value]
+
+    def noted(contrast: Contrast) -> torch.Tensor | None:
+        contrasts.append(contrast)
+        return contrast_loss(contrast)
+
+    monkeypatch.setattr(contrastive, "contrast_loss", noted)
     return contrasts
 
 

@@ -52,7 +52,7 @@ def live(
 @pytest.mark.parametrize(
     ("name", "world"),
     [
-        *((name, "vivid") for name in ("regression-dwell", "contrastive", "reinforce", "ltv")),
+        *((name, "vivid") for name in ("regression-dwell", "contrastive:propensity_cap=None", "reinforce", "ltv")),
         ("reinforce:estimator=marginal", "measured"),  # with sessions
     ],
 )

@@ -66,7 +66,7 @@ def learner(agent_text: str, site: Any) -> TwoTowerAgent:
     ("agent_text", "world"),
     [
         ("regression-dwell:content_channel=True", "vivid"),
-        ("contrastive", "measured"),
+        ("contrastive:propensity_cap=None", "measured"),
         ("reinforce", "vivid"),
         ("reinforce:estimator=marginal,max_steps=3", "vivid"),
     ],
