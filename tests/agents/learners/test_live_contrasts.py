@@ -106,7 +106,7 @@ def planted(negatives: str, live: bool) -> tuple[Any, Feed]:
     """A site of random slates and of readers who do not mind how old an article is; nothing is trained yet."""
     site = FeedConfig(num_readers=100, days=6.0, tick_hours=1.0, newsroom=NewsroomConfig(articles_per_day=80))
     feed = Feed(site, plain_readers(base_log_odds=-0.5), seed=7)
-    settings: dict[str, Any] = {"task": "click", "propensity_cap": None, "epsilon": 1.0, "batch_clicks": 768}
+    settings: dict[str, Any] = {"task": "click", "propensity_cap": None, "epsilon": 1.0, "batch_clicks": 1024}
     settings |= {"age_decay": "exponential", "weight_decay": 0.0, "learning_rate": 1e-2, "train_every_hours": 1e3}
     return make_agent("contrastive", negatives=negatives, negatives_live=live, **settings).start(feed), feed
 
@@ -131,7 +131,7 @@ def test_where_clicks_do_not_depend_on_age_none_is_learned(planted_log: Any, neg
         agent.restore(planted_log)
         assert age_effect(agent) == pytest.approx(0.0, abs=1e-6)
         agent.begin_training(144.0)
-        for _ in range(40):
+        for _ in range(50):
             agent.step()
         found[live] = age_effect(agent)
     assert found[False] < -1.0

@@ -23,8 +23,7 @@ from feedgym.towers.negatives import (
     while_live,
 )
 from feedgym.towers.negatives.types import Bools, Doubles, Ints
-from helpers.enumerated import Draws, multinomial, together
-from helpers.towers import minimise
+from helpers.towers import Draws, minimise, multinomial, together
 
 # In six hours; 0 is there throughout and takes what the others leave, 6 lives at the very time of one row.
 SINCE = np.array([-5.0, -2.0, 1.0, 2.5, -1.0, 0.0, 4.0])

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from feedgym.towers.negatives import Hard, Mixed, NegativeContext, NegativeSampler, Popularity, Uniform
-from helpers.enumerated import Draws, multinomial, together
-from helpers.towers import P, Q
+from helpers.towers import Draws, P, Q, multinomial, together
 
 UNIFORM = torch.full_like(Q, 1 / 6)
 
