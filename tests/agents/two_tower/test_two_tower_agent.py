@@ -126,7 +126,7 @@ def test_slots_follow_their_stated_propensities(trained: tuple[Any, Feed]) -> No
 
 def test_greedy_serves_the_best_of_the_full_computation() -> None:
     feed = Feed(SITE, seed=9)
-    agent: Any = make_agent("contrastive", greedy=True, max_steps=20).start(feed)
+    agent: Any = make_agent("contrastive", sharpness=8.0, greedy=True, max_steps=20).start(feed)
     drive(agent, feed, until=13.0)
     while len(feed.visits) < 2:
         drive(agent, feed, until=feed.now + 0.1)
