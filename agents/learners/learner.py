@@ -101,7 +101,7 @@ class Learner(Protocol):
 
 @runtime_checkable
 class Following(Protocol):
-    """Optional: a learner that keeps books of the catalogue."""
+    """Optional: a learner that keeps books of the catalogue, and nothing besides them that it serves by."""
 
     def follow(self, catalogue: Catalogue) -> None:
         """Take notice of what has come and gone at this tick."""

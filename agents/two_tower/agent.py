@@ -254,7 +254,9 @@ class TwoTowerAgent:
         require(trained.policy_version > 0, "policy_version", trained.policy_version, "> 0: an agent that has trained")
         require(len(self.store) == 0, "adopt", "an agent that has served", "a new one")
         self.model.from_arrays(trained.model.to_arrays())
-        self._learner.restore(trained._learner.snapshot())
+        # Books of a catalogue are of the articles of another site, and serve training alone.
+        if not isinstance(self._learner, Following):
+            self._learner.restore(trained._learner.snapshot())
         self.policy_version, self._next_training = trained.policy_version, math.inf
 
     def learn(self, outcome: Outcome) -> None:

@@ -209,6 +209,25 @@ def test_what_has_been_learned_serves_frozen(tmp_path: Path) -> None:
         agent.adopt(trained)
 
 
+@pytest.mark.parametrize("name", ["contrastive", "contrastive-uniform"])
+def test_books_of_another_sites_articles_are_left_behind(name: str, tmp_path: Path) -> None:
+    """``feedgym offline`` deploys on a site whose articles have the log's numbers: to come anew is no mistake."""
+    live("popular", tmp_path)
+    site = site_of(tmp_path)
+    trained = learner(f"{name}:propensity_cap=None", site)
+    learn_from_log(trained, site)
+    feed = new_feed()
+    agent = learner(f"{name}:propensity_cap=None", feed)
+    agent.adopt(trained)
+    while not feed.done:
+        served = agent.act(feed.visits, feed.catalogue)
+        outcome = feed.serve(served.article_id)
+        agent.learn(Outcome(clicks=outcome.clicks, dwell_minutes=outcome.dwell_minutes, subscribed=outcome.subscribed))
+    assert served.policy_version == trained.policy_version
+    live_ids = agent.store.index.ids
+    np.testing.assert_allclose(agent.store.vector[live_ids], trained.store.vector[live_ids], rtol=1e-5, atol=1e-6)
+
+
 def test_served_instead_needs_an_act(tmp_path: Path) -> None:
     live("popular", tmp_path)
     site = site_of(tmp_path)
