@@ -28,7 +28,8 @@ class BehaviourHead(nn.Module):
         super().__init__()
         require(reader_dim >= 1, "reader_dim", reader_dim, ">= 1")
         require(article_dim >= 1, "article_dim", article_dim, ">= 1")
-        self.query = nn.Linear(reader_dim, article_dim)
+        # Without torch's own first weights, which are drawn from a stream that is nobody's.
+        self.query: nn.Linear = nn.utils.skip_init(nn.Linear, reader_dim, article_dim)  # type: ignore[no-untyped-call]
         # From a uniform logger on: what is seldom shown is then seldom estimated to be.
         nn.init.zeros_(self.query.weight)
         nn.init.zeros_(self.query.bias)

@@ -107,3 +107,10 @@ def test_shapes_that_do_not_fit_are_named() -> None:
         head(torch.zeros(1, 2), torch.zeros(4, 6, 3), torch.ones(4, 6))
     with pytest.raises(ValueError, match="article_dim: got 0"):
         BehaviourHead(2, 0)
+
+
+def test_making_one_leaves_everybodys_luck_alone() -> None:
+    before = torch.get_rng_state()
+    head = BehaviourHead(4, 3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not any(parameter.any() for parameter in head.parameters())
