@@ -90,7 +90,9 @@ class Training:
 
     def __init__(self, widths: Sequence[int], dim: int, batch: int, visits: int, readers: int) -> None:
         feed = Feed(FeedConfig(num_readers=readers, days=90.0, tick_hours=1.0), seed=1)
-        settings = {"widths": tuple(widths), "dim": dim, "batch_clicks": batch, "train_every_hours": 1e9}
+        settings: dict[str, Any] = {"widths": tuple(widths), "dim": dim, "batch_clicks": batch}
+        # The textbook's loss, as the plain version has it.
+        settings |= {"task": "click", "propensity_cap": None, "negatives_live": False, "train_every_hours": 1e9}
         agent: Any = make_agent("contrastive", **settings, replay_visits=2 * visits).start(feed)
         self.agent = agent
         while agent._replay.total < visits and not feed.done:

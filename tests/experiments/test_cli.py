@@ -89,7 +89,7 @@ def test_all_agents_are_listed_with_settings_defaults_and_what_they_mean(capsys:
         assert bool(settings) == ("It has no settings." not in of_one)
     agents.main(["contrastive"])
     text = capsys.readouterr().out
-    assert "  sharpness=8.0\n" in text
+    assert "  sharpness=4.0\n" in text
     assert "  negatives=in_batch\n      What a click is contrasted with" in text
     assert re.search(r"  widths=\([\d,]+\)\n      Hidden layers of each tower", text)
     with pytest.raises(SystemExit, match="agent: got 'nope', needs one of random, recent"):
