@@ -78,6 +78,14 @@ def put_back(owner: object, fields: Iterable[str], snapshot: Mapping[str, AnyArr
             setattr(owner, field, roomy)
 
 
+def taken_at(values: AnyArray, column: Ints, nothing: float) -> AnyArray:
+    """What stands in columns (n, K) of rows (n, M), in the type of ``values``; ``nothing`` where the column is -1."""
+    taken: AnyArray = np.full(column.shape, nothing, dtype=values.dtype)
+    row, place = np.nonzero(column >= 0)
+    taken[row, place] = values[row, column[row, place]]
+    return taken
+
+
 _Record = TypeVar("_Record")
 
 

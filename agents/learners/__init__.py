@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Shown,
         Terms,
         log_slots,
+        log_slots_of_kinds,
     )
     from feedgym.agents.learners.gradients.reinforce import ReinforceLearner
     from feedgym.agents.learners.learner import (
@@ -92,6 +93,7 @@ __all__ = [
     "Trained",
     "VisitBatch",
     "log_slots",
+    "log_slots_of_kinds",
     "new_rows",
 ]
 
@@ -109,6 +111,7 @@ __getattr__ = late_names(
         "Shown": "gradients.policy_gradient",
         "Terms": "gradients.policy_gradient",
         "log_slots": "gradients.policy_gradient",
+        "log_slots_of_kinds": "gradients.policy_gradient",
         "ReinforceLearner": "gradients.reinforce",
         "LtvLearner": "ltv",
         "Beginning": "learner",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.replay import VisitBatch
-from feedgym.agents.serving import click_columns, click_vectors, needs_minutes
+from feedgym.agents.serving import click_columns, click_vectors
 from feedgym.env.arrays import Bools, Ints
 from feedgym.towers.encoders import BERT4Rec, CausalEncoder
 from feedgym.towers.frequency import FrequencyEstimator
@@ -56,7 +56,7 @@ def sequence_loss(
         return None
     minutes = batch.history_minutes
     columns = None
-    if needs_minutes(model.config):
+    if model.config.needs_minutes:
         assert minutes is not None
         columns = click_columns(learning.store, ids, minutes, batch.now)
     mask = torch.from_numpy(known)

@@ -14,11 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from feedgym.agents.learners import log_slots_of_kinds
 from feedgym.env.arrays import Floats
 from feedgym.env.checks import require
-
-_NOTHING = -1e30
-"""Log of what is no chance at all, but has a gradient."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,13 +122,6 @@ def slate_log_likelihood(shown: Tensor, valid: Tensor, rest: Tensor, num_live: T
         num_live: N, float64 (B,).
         epsilon: chance that a visit explores, a scalar.
     """
-    own = torch.where(valid, shown, _NOTHING)
-    # What is left before each position, summed from the end of the slate: positive terms only.
-    from_the_end = torch.cat([rest[:, None], own.flip(1)], dim=1)
-    left = torch.logcumsumexp(from_the_end, dim=1)[:, 1:].flip(1)
-    from_softmax = torch.where(valid, own - left, 0.0).sum(dim=1)
-    above = torch.cumsum(valid.double(), dim=1) - valid.double()
-    one_of = (num_live[:, None] - above).clamp(min=1.0)
-    explored = torch.where(valid, -torch.log(one_of), 0.0).sum(dim=1)
-    total: Tensor = torch.logaddexp(torch.log1p(-epsilon) + from_softmax, torch.log(epsilon) + explored)
+    kept, explored = log_slots_of_kinds(shown, valid, rest, num_live)
+    total: Tensor = torch.logaddexp(torch.log1p(-epsilon) + kept.sum(dim=1), torch.log(epsilon) + explored.sum(dim=1))
     return total

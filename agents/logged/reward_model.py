@@ -18,9 +18,9 @@ from feedgym.agents.learners import Foretelling
 from feedgym.agents.logged.learning import Progress, learn_from_log
 from feedgym.agents.logged.site import LoggedSite
 from feedgym.agents.ope import ModelValues, mixed_expectation
-from feedgym.agents.slate_policy import Draw, columns_in_shortlist, draw_slates, kept_share
+from feedgym.agents.slate_policy import Draw, columns_in_shortlist, draw_slates, kept_share, softmax_of
 from feedgym.agents.two_tower import TwoTowerAgent
-from feedgym.env.arrays import Bools, Doubles, Ints
+from feedgym.env.arrays import Bools, Doubles, Ints, taken_at
 from feedgym.env.checks import require
 from feedgym.env.feed import Visits
 
@@ -181,20 +181,16 @@ def model_values(
     """
     n, size = article_id.shape
     shortlist, epsilon = draw.shortlist, np.broadcast_to(draw.epsilon, n)
-    listed, shown = shortlist >= 0, article_id >= 0
-    top = np.where(listed, draw.logits, -np.inf)
-    p = np.exp(top - top.max(axis=1, keepdims=True))
-    p /= p.sum(axis=1, keepdims=True)
+    listed, shown, p = shortlist >= 0, article_id >= 0, np.exp(softmax_of(draw).log_p)
     of_listed = np.take_along_axis(g, _column(shortlist, live), axis=1)
     by_softmax, explored = np.einsum("nm,nm->n", p, np.where(listed, of_listed, 0.0)), g.mean(axis=1)
     mean = epsilon * explored + (1.0 - epsilon) * by_softmax
     # The shown articles: g, and how likely each kind of visit draws them.
     own = np.where(shown, np.take_along_axis(g, _column(article_id, live), axis=1), 0.0)
-    place = columns_in_shortlist(article_id, shortlist)
     here = mixed_expectation(
         kept_share(article_id, draw),
         np.broadcast_to(by_softmax[:, None], own.shape),
-        np.where(place >= 0, np.take_along_axis(p, np.maximum(place, 0), axis=1), 0.0),
+        taken_at(p, columns_in_shortlist(article_id, shortlist), 0.0),
         np.broadcast_to(explored[:, None], own.shape),
         np.where(shown, 1.0 / len(live), 0.0),
         np.broadcast_to(own[:, None, :], (n, size, size)),

@@ -10,7 +10,7 @@ from feedgym.env.late_names import late_names
 if TYPE_CHECKING:
     from feedgym.agents.serving.acted import Acted
     from feedgym.agents.serving.clocks import Clocks, ServingMode, clocks_of
-    from feedgym.agents.serving.histories import click_columns, click_vectors, embed_readers, needs_minutes
+    from feedgym.agents.serving.histories import click_columns, click_vectors, embed_readers
     from feedgym.agents.serving.item_store import NUM_COUNTERS, ItemStore, site_counters
     from feedgym.agents.serving.lists_ahead import ListsAhead
     from feedgym.agents.serving.logged_slates import LoggedTick, served_by_another
@@ -34,7 +34,6 @@ __all__ = [
     "click_vectors",
     "clocks_of",
     "embed_readers",
-    "needs_minutes",
     "served_by_another",
     "site_counters",
 ]
@@ -49,7 +48,6 @@ __getattr__ = late_names(
         "click_columns": "histories",
         "click_vectors": "histories",
         "embed_readers": "histories",
-        "needs_minutes": "histories",
         "ItemStore": "item_store",
         "NUM_COUNTERS": "item_store",
         "site_counters": "item_store",

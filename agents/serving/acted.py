@@ -41,8 +41,7 @@ class Acted:
 
         NaN where nobody may weigh by it.
         """
-        # An empty catalogue showed nothing, and has no softmax.
-        known = self.served.chances.inclusion if len(self.live) else np.ones(self.served.article_id.shape)
+        known = self.served.chances.inclusion
         hidden = np.broadcast_to(self.served.unweighted, len(known))[:, None]
         return np.where(hidden, np.nan, known)
 

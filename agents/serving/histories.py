@@ -9,13 +9,8 @@ from torch import Tensor
 
 from feedgym.agents.serving.item_store import ItemStore
 from feedgym.env.arrays import Doubles, Floats, Ints
-from feedgym.towers.config import HISTORY_COLUMNS, TwoTowerConfig
+from feedgym.towers.config import HISTORY_COLUMNS
 from feedgym.towers.interface import Towers, UserOutput
-
-
-def needs_minutes(config: TwoTowerConfig) -> bool:
-    """Whether the model wants to know how long each click was read."""
-    return config.needs_minutes
 
 
 def click_vectors(model: Towers, store: ItemStore, history_id: Ints, *, learn: bool) -> Tensor:
@@ -70,14 +65,14 @@ def embed_readers(
         model: the towers.
         store: vectors and features of articles.
         history_id: (B, L), newest first, -1 where none.
-        minutes: read of each click, (B, L); may be None where ``needs_minutes`` is False.
+        minutes: read of each click, (B, L); may be None where ``config.needs_minutes`` is False.
         reader: columns of the readers, (B, R).
         now: hours of each visit, (B,).
         learn: let gradients flow into the clicks' vectors, where the model trains them.
     """
     config = model.config
     columns = ids = None
-    if needs_minutes(config):
+    if config.needs_minutes:
         assert minutes is not None
         columns = click_columns(store, history_id, minutes, now, with_ages=config.history_columns)
     if config.id_feature is not None:

@@ -16,7 +16,7 @@ import numpy as np
 from feedgym.agents.serving.acted import Acted
 from feedgym.agents.serving.clocks import period
 from feedgym.agents.serving.pages import Page, list_columns, next_pages, page_draw, page_slates, without_expired
-from feedgym.agents.slate_policy import Ahead, Draw, Served, SlateMarginals, Slates
+from feedgym.agents.slate_policy import Ahead, Draw, Served, Slates, unknown_marginals
 from feedgym.env.arrays import AnyArray, Arrays, Bools, Ints, lengthened, nest, unnest
 from feedgym.env.feed import Visits
 
@@ -109,8 +109,9 @@ class ListsAhead:
         )
         if self._ruled:
             rest = Draw(whole.logits, listed, whole.num_live, whole.epsilon, self._slate_size, greedy)
-            drawn = _summed(without_expired(_as_drawn(columns, page), page.take(allowed | ~live, True)))
-            slates = without_expired(drawn, page.take(live, True))
+            stays = replace(page, place=np.where(page.take(allowed | ~live, True), page.place, -1))
+            drawn = _as_drawn(columns, stays)
+            slates = without_expired(drawn, stays.take(live, True))
         else:
             usable = is_live(listed) & is_allowed(listed)
             at = list_columns(whole, lists, page)
@@ -124,7 +125,7 @@ class ListsAhead:
             draw=rest,
             temperature=float(self._scalars["temperature"]),
             policy_version=int(self._scalars["policy_version"]),
-            given_marginals=_unknown(drawn.article_id, greedy) if self._ruled else None,
+            given_marginals=unknown_marginals(drawn.article_id, greedy) if self._ruled else None,
             num_unfilled=int(self._unfilled(columns["shortage"], lists, page, shown, num_live).sum()),
             ahead=Ahead(
                 drawn,
@@ -213,17 +214,6 @@ def _as_drawn(columns: Arrays, page: Page) -> Slates:
         logit=page.take(columns["logit"], np.nan),
         log_normaliser=columns["log_normaliser"],
     )
-
-
-def _summed(slates: Slates) -> Slates:
-    """With the chance of what is left of each page."""
-    return replace(slates, log_propensity=np.log(slates.slot_propensity).sum(axis=1))
-
-
-def _unknown(article_id: Ints, greedy: Bools) -> SlateMarginals:
-    """Marginals of pages (n, K) under rules: nobody knows them, but of greedy ones, which were not drawn."""
-    chance = np.where((article_id >= 0) & ~greedy[:, None], np.nan, 1.0)
-    return SlateMarginals(chance, chance.copy(), np.full(len(article_id), np.nan))
 
 
 def _columns(acted: Acted, *, ruled: bool) -> Arrays:

@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 
 from feedgym.agents.slate_policy import Draw, Slates, columns_in_shortlist, explored_share, prefix_chances
-from feedgym.env.arrays import Bools, Doubles, Ints
+from feedgym.env.arrays import AnyArray, Bools, Doubles, Ints, taken_at
 
 _Slates = TypeVar("_Slates", bound=Slates)
 
@@ -38,10 +38,9 @@ class Page:
     excluded: Ints
     """Because a rule excludes it by now, though it is live, (n,)."""
 
-    def take(self, values: np.ndarray, nothing: float) -> np.ndarray:
+    def take(self, values: AnyArray, nothing: float) -> AnyArray:
         """What stands at these places of (n, D), (n, K); ``nothing`` where there is none."""
-        found = np.take_along_axis(values, np.maximum(self.place, 0), axis=1)
-        return np.where(self.place >= 0, found, nothing).astype(values.dtype)
+        return taken_at(values, self.place, nothing)
 
 
 def next_pages(lists: Ints, start: Ints, is_live: Bools, is_allowed: Bools, slate_size: int, *, filled: bool) -> Page:
@@ -136,9 +135,6 @@ def page_slates(draw: Draw, lists: Ints, column: Ints, explored: Bools, page: Pa
         epsilon[later] = share[np.arange(len(later)), start]
     log_slot, log_normaliser = prefix_chances(article_id, at, rest, epsilon)
     log_slot = np.where(shown & ~greedy[:, None], log_slot, 0.0)
-    logit: Doubles = np.full(article_id.shape, np.nan)
-    visit, position = np.nonzero(at >= 0)
-    logit[visit, position] = rest.logits[visit, at[visit, position]]
     drawn = ~greedy & np.isfinite(log_normaliser)
     return Slates(
         article_id=article_id,
@@ -146,7 +142,7 @@ def page_slates(draw: Draw, lists: Ints, column: Ints, explored: Bools, page: Pa
         log_propensity=log_slot.sum(axis=1),
         explored=explored & ~greedy,
         in_shortlist=at >= 0,
-        logit=logit,
+        logit=taken_at(rest.logits, at, np.nan),
         log_normaliser=np.where(drawn, log_normaliser, np.nan),
     )
 

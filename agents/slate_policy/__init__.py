@@ -20,7 +20,15 @@ from feedgym.agents.slate_policy.inclusion import (
 )
 from feedgym.agents.slate_policy.policy import PolicyConfig, boosts, eligible, greedy, only_eligible, serve
 from feedgym.agents.slate_policy.race_clock import Rates, arrival_time, last_time, num_nodes, reachable
-from feedgym.agents.slate_policy.served import Ahead, Chances, Served, cheap_chances, marginals_of, times_of
+from feedgym.agents.slate_policy.served import (
+    Ahead,
+    Chances,
+    Served,
+    cheap_chances,
+    marginals_of,
+    times_of,
+    unknown_marginals,
+)
 from feedgym.agents.slate_policy.slates import (
     Slates,
     draw_slates,
@@ -32,7 +40,7 @@ from feedgym.agents.slate_policy.slates import (
     slate_chances,
     slate_log_propensity,
 )
-from feedgym.agents.slate_policy.softmax import columns_in_shortlist
+from feedgym.agents.slate_policy.softmax import columns_in_shortlist, softmax_of
 
 __all__ = [
     "PAPER_CAP",
@@ -71,6 +79,8 @@ __all__ = [
     "slate_log_propensity",
     "slate_marginals",
     "slot_marginal",
+    "softmax_of",
     "times_of",
     "top_k_multiplier",
+    "unknown_marginals",
 ]

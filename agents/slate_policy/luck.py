@@ -14,6 +14,8 @@ from feedgym.env.arrays import Bools, Doubles, Ints
 from feedgym.env.noise import Noise
 
 Luck: TypeAlias = np.random.Generator | Noise
+_ONCE: Ints = np.zeros((1, 1), dtype=np.int64)
+"""The key of a draw that a visit has one of."""
 
 
 def exponentials(luck: Luck, name: str, keys: Ints, num_visits: int) -> Doubles:
@@ -36,6 +38,11 @@ def uniforms(luck: Luck, name: str, keys: Ints, num_visits: int) -> Doubles:
     if isinstance(luck, Noise):
         return luck.uniform_at(name, keys)
     return luck.random((num_visits, keys.shape[1]))
+
+
+def uniform_once(luck: Luck, name: str, num_visits: int) -> Doubles:
+    """One uniform draw for each visit, float64 (B,); ``name`` says what it decides."""
+    return uniforms(luck, name, _ONCE, num_visits)[:, 0]
 
 
 def integers(luck: Luck, name: str, bound: int | Ints, wanted: Bools) -> Ints:

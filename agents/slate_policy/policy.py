@@ -8,12 +8,12 @@ import numpy as np
 from feedgym.agents.editorial import Rule, Rules, rules_of
 from feedgym.agents.slate_policy.draw import Draw, as_shortlist
 from feedgym.agents.slate_policy.exploration import is_new
-from feedgym.agents.slate_policy.inclusion import SlateMarginals
 from feedgym.agents.slate_policy.luck import Luck
 from feedgym.agents.slate_policy.ruled_slates import ruled_slates
-from feedgym.agents.slate_policy.served import Served
+from feedgym.agents.slate_policy.served import Served, unknown_marginals
 from feedgym.agents.slate_policy.slates import Slates, draw_slates, greedy_slates
-from feedgym.env.arrays import Bools, Doubles, Ints
+from feedgym.agents.slate_policy.softmax import columns_in_shortlist
+from feedgym.env.arrays import Bools, Doubles, Ints, taken_at
 from feedgym.env.checks import require
 from feedgym.env.feed import Catalogue
 
@@ -134,7 +134,7 @@ def serve(
         if catalogue is None:
             raise ValueError("catalogue: got None, needs the catalogue whose categories the rules look at")
         slates = ruled_slates(luck, rules, catalogue, draw, live_ids, pages=pages)
-        unknown = None if draw.all_greedy else _unknown(slates.article_id)
+        unknown = None if draw.all_greedy else unknown_marginals(slates.article_id)
     elif draw.all_greedy:
         slates = greedy(draw)
     else:
@@ -147,12 +147,6 @@ def serve(
         given_marginals=unknown,
         num_unfilled=_unfilled(slates.article_id, len(catalogue)) if catalogue is not None else 0,
     )
-
-
-def _unknown(article_id: Ints) -> SlateMarginals:
-    """Marginals that nobody knows, of slates (n, K): NaN, but 1 at padding, as everywhere."""
-    chance: Doubles = np.where(article_id >= 0, np.nan, 1.0)
-    return SlateMarginals(chance, chance.copy(), np.full(len(article_id), np.nan))
 
 
 def _unfilled(article_id: Ints, num_live: int) -> int:
@@ -178,12 +172,9 @@ def _nothing(num_visits: int, slate_size: int) -> Slates:
 
 def greedy(draw: Draw) -> Slates:
     """The K best by logit; propensity 1, and no draw, so that nobody knows a normaliser: NaN."""
-    logits, shortlist = draw.logits, draw.shortlist
-    article_id = greedy_slates(logits, shortlist, draw.slate_size)
+    article_id = greedy_slates(draw.logits, draw.shortlist, draw.slate_size)
     shown = article_id >= 0
-    # The logit that goes with each served id: its column is where the shortlist holds it.
-    column = np.argmax(shortlist[:, None, :] == article_id[:, :, None], axis=2)
-    logit = np.where(shown, np.take_along_axis(logits, column, axis=1), np.nan)
+    logit = taken_at(draw.logits, columns_in_shortlist(article_id, draw.shortlist), np.nan)
     return Slates(
         article_id=article_id,
         slot_propensity=np.ones(article_id.shape),

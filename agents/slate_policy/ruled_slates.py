@@ -20,14 +20,11 @@ import numpy as np
 
 from feedgym.agents.editorial import Cells, Rules, Shares, make_caps, make_cells, pinned_articles
 from feedgym.agents.slate_policy.draw import Draw
-from feedgym.agents.slate_policy.luck import Luck, integers, of_visits, uniforms
+from feedgym.agents.slate_policy.luck import Luck, integers, of_visits, uniform_once
 from feedgym.agents.slate_policy.slates import Slates, explores, slots_of_mixture
 from feedgym.agents.slate_policy.softmax import columns_in_shortlist, softmax_of
-from feedgym.env.arrays import Bools, Doubles, Ints
+from feedgym.env.arrays import Bools, Doubles, Ints, taken_at
 from feedgym.env.feed import Catalogue
-
-_ONCE: Ints = np.zeros((1, 1), dtype=np.int64)
-"""The key of a draw that a visit has one of."""
 
 
 class _Part:
@@ -206,10 +203,7 @@ def ruled_slates(
             log_slots[i, :, place] = part.take(k, mass[i], article_id[:, place])
 
     column = columns_in_shortlist(article_id, listed)
-    drawn_at = (column >= 0) & (pinned < 0)
-    logit = np.full(article_id.shape, np.nan)
-    if listed.shape[1]:
-        logit = np.where(drawn_at, np.take_along_axis(draw.logits, np.maximum(column, 0), axis=1), np.nan)
+    logit = taken_at(draw.logits, np.where(pinned < 0, column, -1), np.nan)
     if greedy:
         log_slot, log_propensity = np.zeros(article_id.shape), np.zeros(num_rows)
         log_normaliser = np.full(num_rows, np.nan)
@@ -231,7 +225,7 @@ def _choose(luck: Luck, place: int, log_mass: Doubles, *, greedy: bool) -> Ints:
     upto = np.exp(log_mass - best[:, None]).cumsum(axis=1)
     total = upto[:, -1]
     # Strictly below the total, also after rounding: what has no mass is never the first beyond.
-    part = uniforms(luck, f"position {place}", _ONCE, len(total))[:, 0]
+    part = uniform_once(luck, f"position {place}", len(total))
     point = np.minimum(part * total, np.nextafter(total, 0.0))
     choice: Ints = np.where(some, np.argmax(upto > point[:, None], axis=1), -1)
     return choice

@@ -159,6 +159,9 @@ class Served(Slates):
     @property
     def chances(self) -> Chances:
         """What a policy gradient weighs by; worked out anew at each call."""
+        if not np.any(np.asarray(self.num_live) > 0):  # nothing was shown, and there is no softmax
+            nothing = np.ones(self.article_id.shape)
+            return Chances(nothing, nothing.copy(), np.ones(len(nothing)))
         if self.given_chances is not None:
             return self.given_chances
         return cheap_chances(
@@ -170,15 +173,20 @@ class Served(Slates):
         )
 
 
+def unknown_marginals(article_id: Ints, greedy: bool | Bools = False) -> SlateMarginals:
+    """Marginals that nobody knows, of slates (n, K): NaN; but 1 at padding and of greedy ones, which were not drawn."""
+    drawn = ~np.asarray(greedy)[..., None] & (article_id >= 0)
+    chance: Doubles = np.where(drawn, np.nan, 1.0)
+    return SlateMarginals(chance, chance.copy(), np.full(len(article_id), np.nan))
+
+
 def marginals_of(ticks: Sequence[Served]) -> SlateMarginals:
     """Slot marginals, inclusion and ``t*`` of the slates of several ticks, one after the other.
 
     NaN where nobody may weigh by them. A tick of 20 visits alone takes twice the time that it takes among a thousand.
     """
-    total, size = (
-        sum(len(served.article_id) for served in ticks),
-        max((s.article_id.shape[1] for s in ticks), default=0),
-    )
+    total = sum(len(served.article_id) for served in ticks)
+    size = max((served.article_id.shape[1] for served in ticks), default=0)
     result = SlateMarginals(np.ones((total, size)), np.ones((total, size)), np.full(total, np.nan))
     where, sampled = _drawn(ticks)
     for served, rows in zip(ticks, _rows(ticks), strict=True):

@@ -21,10 +21,10 @@ import numpy.typing as npt
 from feedgym.agents.slate_policy.draw import Draw, as_ids, as_shortlist, check_slate_size, refuse_rows
 from feedgym.agents.slate_policy.inclusion import inclusion_probability as inclusion_probability
 from feedgym.agents.slate_policy.inclusion import slot_marginal as slot_marginal
-from feedgym.agents.slate_policy.luck import Luck, of_visits, uniforms
+from feedgym.agents.slate_policy.luck import Luck, of_visits, uniform_once
 from feedgym.agents.slate_policy.race import draw_uniform, run_race
 from feedgym.agents.slate_policy.softmax import Softmax, columns_in_shortlist, log_rest, repeats_earlier, softmax_of
-from feedgym.env.arrays import Bools, Doubles, Ints
+from feedgym.env.arrays import Bools, Doubles, Ints, taken_at
 from feedgym.env.checks import require
 
 
@@ -90,14 +90,9 @@ def sample_slates(
     return draw_slates(rng, draw, live)
 
 
-_ONCE: Ints = np.zeros((1, 1), dtype=np.int64)
-"""The key of a draw that a visit has one of."""
-
-
 def explores(luck: Luck, draw: Draw) -> Bools:
     """Which visits explore, bool (B,)."""
-    coin = uniforms(luck, "explores", _ONCE, len(draw))[:, 0]
-    chosen: Bools = coin < draw.epsilon
+    chosen: Bools = uniform_once(luck, "explores", len(draw)) < draw.epsilon
     return chosen
 
 
@@ -111,16 +106,13 @@ def draw_slates(luck: Luck, draw: Draw, live_ids: Ints) -> Slates:
     rows = np.flatnonzero(~explored)
     listed = draw.shortlist[rows]
     column[rows] = winner = run_race(of_visits(luck, rows), softmax.log_p[rows], listed, size)
-    if listed.shape[1]:
-        article_id[rows] = np.where(winner >= 0, np.take_along_axis(listed, np.maximum(winner, 0), axis=1), -1)
+    article_id[rows] = taken_at(listed, winner, -1)
     rows = np.flatnonzero(explored)
     article_id[rows] = draw_uniform(of_visits(luck, rows), live_ids, len(rows), size)
     column[rows] = columns_in_shortlist(article_id[rows], draw.shortlist[rows])
 
     log_slot, log_propensity = slots_of_mixture(*_log_parts(article_id, column, softmax, None))
-    logit: Doubles = np.full(article_id.shape, np.nan)
-    visit, position = np.nonzero(column >= 0)
-    logit[visit, position] = draw.logits[visit, column[visit, position]]
+    logit = taken_at(draw.logits, column, np.nan)
     return Slates(article_id, np.exp(log_slot), log_propensity, explored, column >= 0, logit, softmax.log_normaliser)
 
 
@@ -275,11 +267,9 @@ def _log_parts(
         repeated: which entries show an article again, (B, K); None: none does.
     """
     visit, position = np.nonzero(column >= 0)
-    at = column[visit, position]
     taken: Bools = np.zeros(softmax.log_p.shape, dtype=np.bool_)
-    taken[visit, at] = True
-    log_p: Doubles = np.full(shown.shape, -np.inf)
-    log_p[visit, position] = softmax.log_p[visit, at]
+    taken[visit, column[visit, position]] = True
+    log_p: Doubles = taken_at(softmax.log_p, column, -np.inf)
     padded = shown < 0
     above: Ints = np.cumsum(~padded, axis=1) - ~padded
     left = softmax.num_live[:, None] - above

@@ -36,7 +36,6 @@ from feedgym.agents.serving import (
     LoggedTick,
     Serving,
     embed_readers,
-    needs_minutes,
     served_by_another,
 )
 from feedgym.agents.slate_policy import Served, eligible
@@ -98,7 +97,7 @@ class TwoTowerAgent:
             site.slate_size,
             site.history_length,
             num_reader,
-            with_minutes=needs_minutes(self.model.config),  # of which the learner may have made less than ``towers``
+            with_minutes=self.model.config.needs_minutes,  # of which the learner may have made less than ``towers``
             shortlist_size=policy.shortlist_size if parts.shortlists else 0,
             with_inclusions=parts.inclusions,
         )

@@ -11,7 +11,7 @@ import torch
 
 from feedgym.agents.agent import visit_noise
 from feedgym.agents.learners import Learning, OwnColumns
-from feedgym.agents.serving import Acted, Requests, Serving, embed_readers, needs_minutes
+from feedgym.agents.serving import Acted, Requests, Serving, embed_readers
 from feedgym.agents.slate_policy import PolicyConfig, boosts, eligible, only_eligible, serve
 from feedgym.env.arrays import Doubles, Floats, Ints, rows_of
 from feedgym.env.feed import Catalogue
@@ -99,7 +99,7 @@ class Drawer:
             row=requests.row,
             reader=reader,
             history_id=requests.history_id,
-            history_minutes=requests.history_minutes.copy() if needs_minutes(self.learning.model.config) else None,
+            history_minutes=requests.history_minutes.copy() if self.learning.model.config.needs_minutes else None,
             queries=users,
             offset=offset,
             # The catalogue's own array changes with the next tick.

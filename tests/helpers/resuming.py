@@ -4,12 +4,18 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from feedgym.env import Feed
+from feedgym.experiments import train
+from feedgym.experiments.reports import Run as FinishedRun
+from feedgym.experiments.runs.messages import Progress
+from feedgym.experiments.runs.run_config import RunConfig
 from helpers.driving import Run, drive, served_bytes
 
 
@@ -63,3 +69,15 @@ def no_global_luck() -> Iterator[None]:
     yield
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == repr(np.random.get_state())  # noqa: NPY002
+
+
+def stopped_twice(config: RunConfig, folder: Path) -> FinishedRun:
+    """The finished run in ``folder``: stopped after its first day, after the next one, and then let be."""
+
+    def stop(progress: Progress) -> None:
+        raise InterruptedError
+
+    for _ in range(2):
+        with pytest.raises(InterruptedError):
+            train.run(config, folder, report=stop)
+    return train.run(config, folder)

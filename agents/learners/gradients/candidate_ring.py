@@ -103,12 +103,9 @@ def candidates_of(
         "slot_propensity": served.slot_propensity,
         "slot_marginal": np.ones(shown.shape),
     }
-    if len(live):
-        columns |= served.chances._asdict()
-        if with_marginals:
-            columns["slot_marginal"] = served.slot_marginal
-    else:
-        columns |= {"inclusion": np.ones(shown.shape), "first": np.ones(shown.shape), "time": np.ones(n)}
+    columns |= served.chances._asdict()
+    if with_marginals:
+        columns["slot_marginal"] = served.slot_marginal
     return columns
 
 

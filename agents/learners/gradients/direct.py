@@ -27,7 +27,7 @@ from feedgym.agents.learners.regression import RegressionLearner
 from feedgym.agents.learners.regressions import REGRESSIONS
 from feedgym.agents.learners.settings import DirectConfig, FutureConfig, RegressionConfig
 from feedgym.agents.learners.tasks import parse_tasks
-from feedgym.agents.serving import Acted, needs_minutes
+from feedgym.agents.serving import Acted
 from feedgym.agents.slate_policy import PolicyConfig
 from feedgym.env.arrays import Arrays, Doubles, nest, unnest
 from feedgym.env.checks import require
@@ -88,7 +88,7 @@ class DirectLearner:
         require_one_stage(towers, type(self).__name__)
         # Its ring keeps no minutes: the content channel counts clicks.
         towers = replace(towers, click_minutes=False)
-        told = needs_minutes(towers)
+        told = towers.needs_minutes
         require(not told, "history_columns, author_buckets", "set", "neither: direct keeps no minutes of clicks")
         weights = site.reward
         self._worth = weights.dwell_minutes if self._task == "dwell" else weights.click

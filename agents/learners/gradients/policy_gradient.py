@@ -66,11 +66,6 @@ class Shown:
         """The advantage, 0 where nothing was shown, (B, K)."""
         return torch.where(self.there, self.advantage, 0.0)
 
-    @property
-    def num_above(self) -> Tensor:
-        """How many articles stand above each position, float64 (B, K)."""
-        return torch.cumsum(self.there.double(), dim=1) - self.there.double()
-
     def log_p(self, policy: LearnedPolicy) -> Tensor:
         """Log p of each shown article by the policy to learn, (B, K), with gradient; next to nothing elsewhere."""
         return torch.where(self.there, policy.head.gather(1, self.column.clamp(min=0)), NOTHING)
@@ -124,20 +119,35 @@ def log_slots(policy: LearnedPolicy, shown: Shown) -> Tensor:
     return torch.where(shown.there, slot, 0.0)
 
 
+def log_slots_of_kinds(own: Tensor, there: Tensor, unshown: Tensor, num_live: Tensor) -> tuple[Tensor, Tensor]:
+    """Log of each position's chance given those above it, in a visit that does not explore and in one that does.
+
+    Both (B, K), 0 where nothing was shown, with gradient (docs/mathematics.md 2.1).
+
+    Args:
+        own: logits of what stands there, or their log p, float64 (B, K); where nothing does, ``NOTHING`` or any number.
+        there: where something does, bool (B, K).
+        unshown: log of the sum of ``exp(own)`` over the live articles that are not shown, float64 (B,).
+        num_live: N, float64 (B,).
+    """
+    own = torch.where(there, own, NOTHING)
+    # What is left before each position: positive terms only, summed from the end of the slate.
+    from_the_end = torch.cat([unshown[:, None], own.flip(1)], dim=1)
+    left = torch.logcumsumexp(from_the_end, dim=1)[:, 1:].flip(1)
+    above = torch.cumsum(there.double(), dim=1) - there.double()
+    one_of = (num_live[:, None] - above).clamp(min=1.0)
+    return torch.where(there, own - left, 0.0), torch.where(there, -torch.log(one_of), 0.0)
+
+
 def log_prefixes(policy: LearnedPolicy, shown: Shown) -> Tensor:
     """``log F_k``, the chance of the slate down to each position, (B, K), with gradient."""
-    there, log_p = shown.there, shown.log_p(policy)
-    # What is left of p before each position: positive terms only, summed from the end of the slate.
-    from_the_end = torch.cat([policy.log_unshown(shown.column)[:, None], log_p.flip(1)], dim=1)
-    left = torch.logcumsumexp(from_the_end, dim=1)[:, 1:].flip(1)
-    from_softmax = torch.where(there, log_p - left, 0.0).cumsum(dim=1)
+    unshown = policy.log_unshown(shown.column)
+    kept, explored = log_slots_of_kinds(shown.log_p(policy), shown.there, unshown, policy.num_live)
     if policy.epsilon == 0:
-        return from_softmax
-    one_of = (policy.num_live[:, None] - shown.num_above).clamp(min=1.0)
-    explored = torch.where(there, -torch.log(one_of), 0.0).cumsum(dim=1)
+        return kept.cumsum(dim=1)
     keep = math.log1p(-policy.epsilon) if policy.epsilon < 1 else -math.inf
     # In logs: of whole slates the chances themselves are tiny.
-    return torch.logaddexp(keep + from_softmax, math.log(policy.epsilon) + explored)
+    return torch.logaddexp(keep + kept.cumsum(dim=1), math.log(policy.epsilon) + explored.cumsum(dim=1))
 
 
 def log_inclusion(policy: LearnedPolicy, log_p: Tensor, time: Tensor, slate_size: int) -> Tensor:

@@ -25,7 +25,7 @@ from feedgym.agents.learners.learner import Parts, Trained, require_one_stage
 from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.regression import RegressionLearner
 from feedgym.agents.learners.settings import FutureConfig, RegressionConfig, ReinforceConfig
-from feedgym.agents.serving import Acted, needs_minutes
+from feedgym.agents.serving import Acted
 from feedgym.agents.slate_policy import PolicyConfig, importance_weight
 from feedgym.env.arrays import Arrays, Doubles, nest, unnest
 from feedgym.env.checks import require
@@ -81,7 +81,7 @@ class ReinforceLearner:
         if plain:
             # Its ring keeps no minutes: the content channel counts clicks.
             towers = replace(towers, click_minutes=False)
-        told = plain and needs_minutes(towers)
+        told = plain and towers.needs_minutes
         require(not told, "history_columns, author_buckets", "set", "mode='residual': plain keeps no minutes of clicks")
         regression = self._regression.start(site, towers, policy, generator)
         self.policy.start(site, towers, policy, generator, with_histories=plain)

@@ -22,8 +22,9 @@ from feedgym.agents.slate_policy import (
     kept_share,
     slate_chances,
     slate_marginals,
+    softmax_of,
 )
-from feedgym.env.arrays import AnyArray, Doubles, Floats, Ints, rows_of
+from feedgym.env.arrays import AnyArray, Doubles, Floats, Ints, rows_of, taken_at
 from feedgym.env.noise import Noise
 from feedgym.env.readers import CascadeReader, NewsReader, NewsReaderConfig, SlateView
 from feedgym.experiments.measures import examination_of, expected_slate_reward
@@ -193,14 +194,9 @@ def propensities(choice: Draw, slates: Ints) -> Doubles:
 
 def _softmax_of(tick: TickStates, choice: Draw, slates: Ints, row: Ints) -> tuple[Doubles, Doubles]:
     """The softmax of what slates show, (b, K), and the mean score under it, (b,)."""
-    listed = choice.shortlist >= 0
-    logits = np.where(listed, choice.logits, -np.inf)
-    chance = np.exp(logits - logits.max(axis=1, keepdims=True))
-    chance /= chance.sum(axis=1, keepdims=True)
+    listed, chance = choice.shortlist >= 0, np.exp(softmax_of(choice).log_p)
     score = tick.score[row[:, None], np.where(listed, tick.columns(choice.shortlist), 0)]
-    place = columns_in_shortlist(slates, choice.shortlist)
-    shown = np.where(place >= 0, np.take_along_axis(chance, np.maximum(place, 0), axis=1), 0.0)
-    return shown, (chance * score).sum(axis=1)
+    return taken_at(chance, columns_in_shortlist(slates, choice.shortlist), 0.0), (chance * score).sum(axis=1)
 
 
 def truth_of(states: States, models: Mapping[str, NewsReader], name: str, num_slates: int, seed: int) -> Truth:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from feedgym.env.arrays import Bools, Doubles, Ints
-from feedgym.env.log import ARTICLES_NAME, IMPRESSIONS, read_impressions
+from feedgym.env.log import LogReader, read_impressions
 
 SILENCE_HOURS = 0.5
 """A session ends after so much silence."""
@@ -108,12 +108,10 @@ def _ages(path: Path, hours: Doubles, article: Ints) -> Doubles | None:
     """Ages of the articles (R,), of the file of articles beside the log; None without, NaN where it lacks one."""
     import pyarrow.parquet as pq
 
-    folder = path.parent if path.is_file() else path
-    beside = [at / ARTICLES_NAME for at in (folder, folder.parent if folder.name == IMPRESSIONS else folder)]
-    found = [file for file in beside if file.exists()]
-    if not found:
+    beside = LogReader(path).articles_path
+    if beside is None:
         return None
-    table = pq.read_table(found[0], columns=["article_id", "published_hours"])
+    table = pq.read_table(beside, columns=["article_id", "published_hours"])
     ids, published = table["article_id"].to_numpy(), table["published_hours"].to_numpy()
     order = np.argsort(ids)
     at = np.minimum(np.searchsorted(ids[order], article), len(ids) - 1)
@@ -225,7 +223,7 @@ def _visit_facts(log: FactsLog) -> dict[str, float]:
     starts = other | (np.diff(hours, prepend=-np.inf) > SILENCE_HOURS + 1e-6)
     found = _session_facts(reader, hours, starts, "", log.clicks_only)
     if log.session is None:
-        by_number = dict.fromkeys(("gap Weibull shape", "gap p50, h", "slates per session", "sessions of one slate"))
+        by_number = ("gap Weibull shape", "gap p50, h", "slates per session", "sessions of one slate")
         found |= {f"{name}, by number": float("nan") for name in by_number}
     else:
         session = log.session[order]

@@ -18,6 +18,7 @@ from feedgym.env.arrays import Doubles
 from feedgym.env.feed import Feed
 from feedgym.env.readers import NewsReader
 from feedgym.env.worlds import WORLDS
+from feedgym.experiments.reports import markdown_table
 
 FIT_SEEDS = tuple(range(100, 108))
 """What the worlds' rates were fitted on; facts are told of other seeds."""
@@ -103,11 +104,11 @@ def trend(values: Doubles, settled: int = SETTLED_DAY) -> float:
 def run(out: Path, reuse: bool = False) -> str:
     """The table; nothing is kept in ``out``, so nothing is reused."""
     config = LifeConfig()
-    lines = [
-        "| world | policy | join a day | leave a day | there, day 28 | day 90 | of hour 0, day 28 | day 90 "
-        "| trend of visits | of reward |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+    titles = (
+        *("world", "policy", "join a day", "leave a day", "there, day 28", "day 90", "of hour 0, day 28", "day 90"),
+        *("trend of visits", "of reward"),
+    )
+    lines = []
     for world in WORLDS:
         for policy in ("recent", "random"):
             lives = [live(world, policy, seed, config) for seed in config.seeds]
@@ -122,6 +123,6 @@ def run(out: Path, reuse: bool = False) -> str:
             cells = [f"{np.mean(c):+.3f}" if i >= 4 else f"{np.mean(c):.3f}" for i, c in enumerate(columns)]
             leaving = np.mean([one.leaving for one in lives])
             rate = WORLDS[world].feed.newcomers_per_day
-            lines.append(f"| {world} | `{policy}` | {rate:g} | {leaving:.5f} | {' | '.join(cells)} |")
+            lines.append([world, f"`{policy}`", f"{rate:g}", f"{leaving:.5f}", *cells])
     seeds = ", ".join(map(str, config.seeds))
-    return f"{config.readers:,} readers, {config.days} days, seeds {seeds}; means.\n\n" + "\n".join(lines) + "\n"
+    return f"{config.readers:,} readers, {config.days} days, seeds {seeds}; means.\n\n{markdown_table(titles, lines)}\n"

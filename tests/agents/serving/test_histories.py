@@ -10,7 +10,7 @@ import torch
 
 from feedgym.agents import make_agent
 from feedgym.agents.learners.learning import Learning
-from feedgym.agents.serving.histories import click_columns, click_vectors, embed_readers, needs_minutes
+from feedgym.agents.serving.histories import click_columns, click_vectors, embed_readers
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from helpers.driving import drive
 from helpers.inside import acted_of, learner_of, learning_of, replay_of
@@ -88,7 +88,7 @@ def test_columns_of_nothing_are_zero_whatever_stands_there(made: Callable[..., M
 def test_minutes_are_kept_only_where_they_are_wanted(made: Callable[..., Made]) -> None:
     for settings, wanted in (({}, False), ({"history_columns": True}, True), ({"author_buckets": 16}, True)):
         agent, feed = made(**settings)
-        assert needs_minutes(agent.model.config) == wanted
+        assert agent.model.config.needs_minutes == wanted
         batch = replay_of(agent).take(np.arange(3))
         assert (batch.history_minutes is not None) == wanted
         assert (agent.act(feed.visits, feed.catalogue), acted_of(agent).history_minutes is not None)[1] == wanted

@@ -30,9 +30,9 @@ from feedgym.experiments.measures.personal import Personal
 from feedgym.experiments.measures.ranking_metrics import mrr, ndcg_at_k, recall_at_k
 from feedgym.experiments.measures.some_visits import visits_at
 from feedgym.experiments.runs import runner
-from feedgym.experiments.runs.messages import Progress
 from feedgym.experiments.runs.run_config import RunConfig
 from helpers.inside import acted_of
+from helpers.resuming import stopped_twice
 
 SMALL: dict[str, Any] = {"readers": 40, "days": 3.0, "tick_hours": 1.0}
 
@@ -126,13 +126,7 @@ def test_a_stopped_run_ends_with_the_same_evaluation(tmp_path: Path, monkeypatch
     config = RunConfig(agent="regression-click", **SMALL)
     whole = train.run(config, tmp_path / "whole", tensorboard=tmp_path / "tb")
 
-    def stop(progress: Progress) -> None:
-        raise InterruptedError
-
-    for _ in range(2):
-        with pytest.raises(InterruptedError):
-            train.run(config, tmp_path / "again", report=stop)
-    again = train.run(config, tmp_path / "again")
+    again = stopped_twice(config, tmp_path / "again")
     assert whole.evaluation == again.evaluation
     assert whole.evaluation is not None
     assert whole.evaluation["reliability"]

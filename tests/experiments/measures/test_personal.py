@@ -29,8 +29,8 @@ from feedgym.experiments.measures.personal import (
 from feedgym.experiments.measures.regret import columns_of
 from feedgym.experiments.measures.some_visits import visits_at
 from feedgym.experiments.runs import runner
-from feedgym.experiments.runs.messages import Progress
 from feedgym.experiments.runs.run_config import RunConfig
+from helpers.resuming import stopped_twice
 
 SIZE = 3
 
@@ -319,13 +319,7 @@ def test_a_run_brings_it_to_its_files_and_a_stopped_one_to_the_same(
     config = RunConfig(agent="regression-dwell", readers=100, days=3.0, tick_hours=2.0)
     whole = train.run(config, tmp_path / "whole", tensorboard=tmp_path / "tb")
 
-    def stop(progress: Progress) -> None:
-        raise InterruptedError
-
-    for _ in range(2):
-        with pytest.raises(InterruptedError):
-            train.run(config, tmp_path / "again", report=stop)
-    train.run(config, tmp_path / "again")
+    stopped_twice(config, tmp_path / "again")
     done = [(tmp_path / name / "done.json").read_bytes() for name in ("whole", "again")]
     assert done[0] == done[1]
     found = json.loads(done[0])["evaluation"]["personal"]

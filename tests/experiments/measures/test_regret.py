@@ -31,9 +31,9 @@ from feedgym.experiments.reports.regret_report import reference, regret_section
 from feedgym.experiments.reports.report import write_report
 from feedgym.experiments.reports.statistics import paired_difference
 from feedgym.experiments.runs import runner
-from feedgym.experiments.runs.messages import Progress
 from feedgym.experiments.runs.run_config import RunConfig
 from helpers.made_up_runs import fake_runs
+from helpers.resuming import stopped_twice
 
 REWARD = RewardConfig(click=0.5, dwell_minutes=1.0)
 DEVICES = NewsReaderConfig(
@@ -216,12 +216,6 @@ def test_regret_survives_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     config = RunConfig(agent="popular", readers=40, days=3.0, tick_hours=1.0)
     whole = train.run(config, tmp_path / "whole")
 
-    def stop(progress: Progress) -> None:
-        raise InterruptedError
-
-    for _ in range(2):
-        with pytest.raises(InterruptedError):
-            train.run(config, tmp_path / "again", report=stop)
-    assert train.run(config, tmp_path / "again").evaluation == whole.evaluation
+    assert stopped_twice(config, tmp_path / "again").evaluation == whole.evaluation
     assert whole.evaluation is not None
     assert whole.evaluation["regret"]["visits"] > 50
