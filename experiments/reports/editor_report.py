@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from feedgym.experiments.measures import GROUPS, NAMES, SHARES, editor_tag
+from feedgym.experiments.reports.statistics import mean_of_days
 
 _MISSING = "-"
 _OVERALL = {
@@ -65,14 +66,7 @@ def mean_editor(found: Sequence[Mapping[str, Any] | None]) -> EditorFound:
 def mean_days(found: Sequence[Mapping[str, Any] | None]) -> list[dict[str, float]]:
     """Mean over an agent's runs of each day's numbers, by TensorBoard tag; each over the runs that define it."""
     known = [one["days"] for one in found if one is not None and "days" in one]
-    length = max((len(each) for days in known for each in days.values()), default=0)
-    means: list[dict[str, float]] = [{} for _ in range(length)]
-    for name in NAMES:
-        for day, mean in enumerate(means):
-            values = [days[name][day] for days in known if name in days and days[name][day] is not None]
-            if values:
-                mean[editor_tag(name)] = float(np.mean(values))
-    return means
+    return mean_of_days(known, {name: editor_tag(name) for name in NAMES})
 
 
 def editor_csv_names() -> list[str]:

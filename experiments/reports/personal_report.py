@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from feedgym.experiments.measures import PERSONAL, WINDOW_NAMES, personal_tag
-from feedgym.experiments.reports.statistics import band
+from feedgym.experiments.reports.statistics import band, mean_of_days
 
 _MISSING = "-"
 _DECIMALS = {"correlation": 2, "gain": 1}
@@ -70,14 +70,7 @@ def mean_personal(found: Sequence[Mapping[str, Any] | None]) -> PersonalFound:
 
 def mean_personal_days(found: Sequence[Mapping[str, Any] | None]) -> list[dict[str, float]]:
     """Mean over an agent's runs of each day's numbers, by TensorBoard tag; each over the runs that define it."""
-    days = [one["days"] for one in _known(found)]
-    means: list[dict[str, float]] = [{} for _ in range(max((len(each[PERSONAL[0]]) for each in days), default=0))]
-    for name in PERSONAL:
-        for day, mean in enumerate(means):
-            values = [each[name][day] for each in days if each[name][day] is not None]
-            if values:
-                mean[personal_tag(name)] = float(np.mean(values))
-    return means
+    return mean_of_days([one["days"] for one in _known(found)], {name: personal_tag(name) for name in PERSONAL})
 
 
 def personal_csv_names() -> list[str]:

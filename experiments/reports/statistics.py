@@ -5,6 +5,7 @@ seed by seed: what both runs share cancels. Intervals are Student's t over seeds
 Shapes: S seeds, T points in time.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import atan, cos, inf, nan, pi, sin, sqrt, tan
@@ -154,3 +155,22 @@ def band(values: Doubles, level: float = LEVEL) -> tuple[Doubles, Doubles, Doubl
         return mean, np.full_like(mean, nan), np.full_like(mean, nan)
     half = t_quantile((1 + level) / 2, num_seeds - 1) * values.std(axis=0, ddof=1) / sqrt(num_seeds)
     return mean, mean - half, mean + half
+
+
+def mean_of_days(
+    runs: Sequence[Mapping[str, Sequence[float | None]]], tags: Mapping[str, str]
+) -> list[dict[str, float]]:
+    """Mean over runs of each day's numbers, by tag; each over the runs that define it.
+
+    Args:
+        runs: numbers of each day by name; None, or a name that lacks, where a run does not define one.
+        tags: of the numbers that are wanted, by name.
+    """
+    length = max((len(each) for days in runs for each in days.values()), default=0)
+    means: list[dict[str, float]] = [{} for _ in range(length)]
+    for name, tag in tags.items():
+        for day, mean in enumerate(means):
+            values = [value for days in runs if name in days and (value := days[name][day]) is not None]
+            if values:
+                mean[tag] = float(np.mean(values))
+    return means
