@@ -47,11 +47,16 @@ class ItemFeaturesConfig:
     """Categorical columns, in the order in which they are handed in."""
     text_columns: int = 0
     """How many of the numeric columns, the first ones, are the text-like vector: a field of its own."""
+    counter_columns: int = 0
+    """How many of the numeric columns, the last ones, are counters that change with time."""
 
     def __post_init__(self) -> None:
         require(self.num_numeric >= 0, "num_numeric", self.num_numeric, ">= 0")
         inside = 0 <= self.text_columns <= self.num_numeric
         require(inside, "text_columns", self.text_columns, f"between 0 and num_numeric, {self.num_numeric}")
+        after = 0 <= self.counter_columns <= self.num_numeric - self.text_columns
+        allowed = f"between 0 and the {self.num_numeric - self.text_columns} columns after the text"
+        require(after, "counter_columns", self.counter_columns, allowed)
         require(self.out_dim >= 1, "item features", self.out_dim, "at least one column")
 
     @property

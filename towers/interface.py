@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from feedgym.towers.age_decay import Hours
 from feedgym.towers.arrays import Arrays
+from feedgym.towers.columns.content_channel import ContentChannel
+from feedgym.towers.columns.wide_part import WidePart
 from feedgym.towers.config import TwoTowerConfig
-from feedgym.towers.content_channel import ContentChannel
 from feedgym.towers.features import Standardise
 
 Vectors = npt.NDArray[np.float32]
@@ -59,6 +60,11 @@ class Towers(Protocol):
     @property
     def channels(self) -> tuple[ContentChannel, ...]:
         """The content channel of each model, where they have one."""
+        ...
+
+    @property
+    def wides(self) -> tuple[WidePart, ...]:
+        """The wide part of each model, where they have one."""
         ...
 
     # Sizes

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from feedgym.towers.age_decay import Hours
 from feedgym.towers.arrays import Arrays, arrays_of, load_arrays
 from feedgym.towers.checks import require, require_shape
+from feedgym.towers.columns.content_channel import ContentChannel
+from feedgym.towers.columns.wide_part import WidePart
 from feedgym.towers.config import TwoTowerConfig
-from feedgym.towers.content_channel import ContentChannel
 from feedgym.towers.interface import AgelessItems, Normalisations, UserOutput
 from feedgym.towers.two_tower import TwoTower
 
@@ -48,6 +49,11 @@ class SummedTowers(nn.Module):
     def channels(self) -> tuple[ContentChannel, ...]:
         """The content channels of both, if any: each model has its own scales."""
         return (*self.first.channels, *self.second.channels)
+
+    @property
+    def wides(self) -> tuple[WidePart, ...]:
+        """The wide parts of both, if any: each model has its own weights."""
+        return (*self.first.wides, *self.second.wides)
 
     @property
     def vector_dim(self) -> int:

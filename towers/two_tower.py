@@ -3,8 +3,8 @@
     score = u . v + b_i + b0 + decay_u(age)          retrieval: u' . v' + constant_u(now), equal to it
 
 v' = [v, b, age columns] is written once per article, u' = [u, 1, age columns] once per request; age enters by
-``age_decay`` alone, so no article is embedded anew as it ages. A ``content_channel`` adds its columns at the end of
-both: an article's vector then is [v, decay parameters, channel], a reader's [u, channel].
+``age_decay`` and ``wide_part`` alone, so no article is embedded anew as it ages. A ``content_channel`` adds its columns
+at the end of both: an article's vector then is [v, decay parameters, channel], a reader's [u, channel].
 
 Shapes: B readers, N articles, L articles of history, F numeric columns, C categories, d = ``item_dim``.
 """
@@ -17,11 +17,14 @@ from torch import Tensor, nn
 from feedgym.towers.age_decay import Hours
 from feedgym.towers.arrays import Arrays, arrays_of, load_arrays
 from feedgym.towers.checks import require, require_shape
+from feedgym.towers.columns.content_channel import ContentChannel
+from feedgym.towers.columns.wide_part import AGE_TAUS_HOURS, WidePart
 from feedgym.towers.config import HISTORY_COLUMNS, TwoTowerConfig
-from feedgym.towers.content_channel import ContentChannel
-from feedgym.towers.encoders import FeedForward, FieldAttention, make_history_encoder
+from feedgym.towers.decays.protocol import elapsed
+from feedgym.towers.encoders import FeedForward, make_history_encoder
 from feedgym.towers.encoders.id_bags import IdBags
-from feedgym.towers.features import AGE_COLUMNS, ItemFeatures, Standardise, age_columns, start_outputs
+from feedgym.towers.encoders.item_tower import item_outputs, make_item_tower
+from feedgym.towers.features import ItemFeatures, Standardise, start_outputs
 from feedgym.towers.interface import AgelessItems, Normalisations, UserOutput
 from feedgym.towers.prediction import PREDICTIONS
 from feedgym.towers.rerankers import RERANKERS
@@ -44,12 +47,13 @@ class TwoTower(nn.Module):
         item_start = (*self.decay.initial_item_params, 0.0)
         user_start = self.decay.initial_user_params
         self.channel = ContentChannel(c.item, by_minutes=c.click_minutes) if c.matches_content else None
+        self.wide = WidePart(c.item) if c.wide_part else None
         self._channel_dim = 0 if self.channel is None else self.channel.width
         # Where the channel's columns begin, in an article's vector and in a click's: the encoder sees those before.
         self._decay_end = c.dim + len(item_start) - 1
         self._encoded_dim = self._decay_end if c.share == "item_encoder" else c.dim
         self.item_features = ItemFeatures(c.item, generator)
-        self.item_tower = self._make_item_tower(c.dim + len(item_start), generator, gain)
+        self.item_tower = make_item_tower(c, c.dim + len(item_start), generator, gain)
         self.history_features: ItemFeatures | None = None
         self.history_tower: FeedForward | None = None
         if c.share == "none":
@@ -88,25 +92,11 @@ class TwoTower(nn.Module):
         if c.reranker is not None:
             self.reranker = RERANKERS[c.reranker](c.dim, c.num_positions, generator)
         start_outputs(self.item_tower.last, item_start)
+        if self.wide is not None:
+            # The towers learn what the wide part leaves: of that they know nothing yet.
+            start_outputs(self.item_tower.last, (0.0,) * c.dim + (*item_start,))
         start_outputs(self.user_tower.last, user_start)
         self.eval()
-
-    def _make_item_tower(self, out_dim: int, generator: torch.Generator, gain: float) -> FeedForward | FieldAttention:
-        c = self.config
-        age = AGE_COLUMNS if c.age_in_item_tower else 0
-        if c.item_encoder == "fields":
-            dims = (*c.item.field_dims, age) if age else c.item.field_dims
-            return FieldAttention(dims, out_dim, c.heads, c.dim, generator, gain)
-        return FeedForward(
-            c.item.out_dim + age,
-            c.widths,
-            out_dim,
-            generator,
-            gain,
-            dropout=c.dropout,
-            layer_norm=c.layer_norm,
-            residual=c.residual,
-        )
 
     @property
     def models(self) -> tuple[nn.Module, ...]:
@@ -122,6 +112,16 @@ class TwoTower(nn.Module):
     def channels(self) -> tuple[ContentChannel, ...]:
         """The content channel, if any."""
         return () if self.channel is None else (self.channel,)
+
+    @property
+    def wides(self) -> tuple[WidePart, ...]:
+        """The wide part, if any."""
+        return () if self.wide is None else (self.wide,)
+
+    @property
+    def _trust(self) -> Tensor | None:
+        """What the towers count; None: in full."""
+        return None if self.training or self.wide is None else self.wide.trust
 
     @property
     def vector_dim(self) -> int:
@@ -141,7 +141,8 @@ class TwoTower(nn.Module):
     @property
     def augmented_dim(self) -> int:
         """Width of v' and u'."""
-        return self.config.dim + 1 + self.decay.num_columns + self._channel_dim
+        wide = 0 if self.wide is None else len(AGE_TAUS_HOURS)
+        return self.config.dim + 1 + self.decay.num_columns + wide + self._channel_dim
 
     def fit_items(self, numeric: Tensor) -> None:
         """Normalise article columns by logged rows (N, F)."""
@@ -185,15 +186,14 @@ class TwoTower(nn.Module):
             v float32 (N, ``item_dim``) and bias b float32 (N,).
         """
         features = self.item_features(numeric, categorical)
-        if self.config.age_in_item_tower:
-            features = torch.cat([features, age_columns(age_hours, len(features))], dim=1)
-        if isinstance(self.item_tower, FieldAttention):
-            output = self.item_tower(list(features.split(self.item_tower.field_dims, dim=1)))
-        else:
-            output = self.item_tower(features)
-        if self.channel is None:
-            return output[:, :-1], output[:, -1]
-        return torch.cat([output[:, :-1], self.channel.articles(numeric, categorical)], dim=1), output[:, -1]
+        output = item_outputs(self.item_tower, features, age_hours, with_age=self.config.age_in_item_tower)
+        vector, bias = output[:, :-1], output[:, -1]
+        if self.wide is not None:
+            bias = bias if self._trust is None else bias * self._trust
+            bias = bias + self.wide.articles(features[:, : self.config.item.num_numeric], categorical)
+        if self.channel is not None:
+            vector = torch.cat([vector, self.channel.articles(numeric, categorical)], dim=1)
+        return vector, bias
 
     def embed_history(self, numeric: Tensor, categorical: Tensor) -> Tensor:
         """What the user tower sees of clicked articles where the item encoder is not shared.
@@ -303,7 +303,14 @@ class TwoTower(nn.Module):
         vector, decay, content = torch.split(item, [dim, self._decay_end - dim, self._channel_dim], -1)
         score: Tensor = self.prediction(user.vector[:, :dim], vector, bias, pairs=pairs)
         require_shape(age_hours, tuple(score.shape), "age_hours")
-        score = score + self.decay.score(user.decay, decay, age_hours)
+        fading = self.decay.score(user.decay, decay, age_hours)
+        if self._trust is not None:
+            # The bias is shared with the wide part, and has been weighed.
+            own = (bias if bias.shape == score.shape else bias[None]) + self.prediction.global_bias
+            score, fading = own + self._trust * (score - own), self._trust * fading
+        score = score + fading
+        if self.wide is not None:
+            score = score + self.wide.aged(age_hours)
         if self.channel is None:
             return score
         return score + self.channel.score(user.vector[:, dim:], content.detach(), pairs=pairs)
@@ -356,6 +363,8 @@ class TwoTower(nn.Module):
         require_shape(publish_time, (len(item),), "publish_time")
         dim, end = self.config.dim, self._decay_end
         columns = self.decay.item_columns(publish_time, t_ref, item[:, dim:end])
+        if self.wide is not None:
+            columns = torch.cat([columns, self.wide.item_columns(publish_time, t_ref)], dim=1)
         vector = self.prediction.items(item[:, :dim])
         return torch.cat([vector, bias[:, None], columns * column_scale, item[:, end:].detach()], dim=1)
 
@@ -375,12 +384,19 @@ class TwoTower(nn.Module):
         """
         columns = self.decay.user_columns(user.decay, now, t_ref)
         dim, one = self.config.dim, torch.ones(len(columns), 1)
-        vector, match = user.vector[:, :dim], user.vector[:, dim:]
-        return torch.cat([self.prediction.users(vector), one, columns / column_scale, match], dim=1)
+        vector, match = self.prediction.users(user.vector[:, :dim]), user.vector[:, dim:]
+        if self._trust is not None:
+            columns, vector = columns * self._trust, vector * self._trust
+        if self.wide is not None:
+            fading = self.wide.user_columns(elapsed(now, t_ref))
+            columns = torch.cat([columns, fading.expand(len(columns), -1)], dim=1)
+        return torch.cat([vector, one, columns / column_scale, match], dim=1)
 
     def constant(self, user: UserOutput, now: Hours, t_ref: float) -> Tensor:
         """``score`` less u' . v', the same for all articles of a reader: float32 (B,)."""
-        return self.prediction.global_bias + self.decay.constant(user.decay, now, t_ref)
+        level = self.prediction.global_bias if self.wide is None else self.prediction.global_bias + self.wide.level
+        fading = self.decay.constant(user.decay, now, t_ref)
+        return level + (fading if self._trust is None else fading * self._trust)
 
     def parameter_counts(self) -> dict[str, int]:
         """Number of trained parameters of each part, and their ``total``."""

@@ -40,10 +40,10 @@ if TYPE_CHECKING:
         new_rows,
     )
     from feedgym.agents.learners.learning import Learning
-    from feedgym.agents.learners.ltv import LtvLearner
     from feedgym.agents.learners.regression import RegressionLearner
     from feedgym.agents.learners.regressions import REGRESSIONS, Impressions, Regression
     from feedgym.agents.learners.replay import Replay, VisitBatch
+    from feedgym.agents.learners.returns.ltv import LtvLearner
     from feedgym.agents.learners.settings import (
         ContrastiveConfig,
         DirectConfig,
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         RegressionConfig,
         ReinforceConfig,
     )
+    from feedgym.agents.learners.wide.linear import LinearLearner
 
 __all__ = [
     "ADVANTAGES",
@@ -74,6 +75,7 @@ __all__ = [
     "LearnedPolicy",
     "Learner",
     "Learning",
+    "LinearLearner",
     "Logged",
     "LtvConfig",
     "LtvLearner",
@@ -113,7 +115,8 @@ __getattr__ = late_names(
         "log_slots": "gradients.policy_gradient",
         "log_slots_of_kinds": "gradients.policy_gradient",
         "ReinforceLearner": "gradients.reinforce",
-        "LtvLearner": "ltv",
+        "LinearLearner": "wide.linear",
+        "LtvLearner": "returns.ltv",
         "Beginning": "learner",
         "Counting": "learner",
         "Finishing": "learner",

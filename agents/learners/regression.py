@@ -14,10 +14,13 @@ from feedgym.agents.learners.calibration import centre_clicks
 from feedgym.agents.learners.learner import Parts, Trained
 from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.regressions import REGRESSIONS, Impressions
+from feedgym.agents.learners.replay import VisitBatch
 from feedgym.agents.learners.settings import RegressionConfig
 from feedgym.agents.learners.tasks import Task, next_clicks, parse_tasks, targets
+from feedgym.agents.learners.wide.fitter import WideFitter
 from feedgym.agents.slate_policy import PolicyConfig
 from feedgym.env.arrays import Arrays, Doubles, Ints, nest, unnest
+from feedgym.env.checks import require
 from feedgym.towers.arrays import arrays_of, load_arrays
 from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.interface import Towers
@@ -55,10 +58,16 @@ class RegressionLearner:
         self._heads = TaskHeads(len(self.tasks))
         self._examination: LearnedExamination | None = None
         self._next: Ints = np.zeros(0, dtype=np.int64)
+        self._wide: WideFitter | None = None
 
     def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> Parts:
         """The towers; positions, if their effect is to be learned; scales of further tasks."""
         model = TwoTower(towers, generator)
+        loss = REGRESSIONS[self.config.loss]
+        require(towers.wide_part or not loss.hurdle, "wide_part", False, f"True with loss={self.config.loss}")
+        if model.wide is not None and loss.link is not None:
+            self._wide = WideFitter(loss.link(self.tasks[0][0]), hurdle=loss.hurdle)
+            self._wide.freeze(model)
         if self.config.examination == "learned":
             self._examination = LearnedExamination(site.slate_size)
         modules: list[nn.Module] = []
@@ -68,9 +77,19 @@ class RegressionLearner:
             modules.append(self._examination)
         return Parts(model=model, modules=tuple(Trained(module, _HEAD_LEARNING_RATE) for module in modules))
 
+    def hand_over(self, model: Towers) -> None:
+        """Let somebody else train the model, its wide part included: nothing is fitted."""
+        self._wide = None
+        for part in (*model.wides, *model.channels):
+            part.requires_grad_(True)
+        for wide in model.wides:
+            wide.trust.fill_(1.0)
+
     def prepare(self, learning: Learning[Towers]) -> None:
         """Start the global bias at the base rate, or the mean: else many steps only learn that."""
         replay, model = learning.replay, learning.model
+        if self._wide is not None:
+            return  # the wide part has a level of its own
         shown = np.maximum(np.count_nonzero(replay.column("article_id") >= 0), 1)
         task = self.tasks[0][0]
         if task == "dwell":
@@ -85,6 +104,12 @@ class RegressionLearner:
         """What each reader clicked next, as far as it is known now."""
         if any(task == "next" for task, _ in self.tasks):
             self._next = next_clicks(learning.replay)
+        if self._wide is not None:
+            task, link = self.tasks[0][0], REGRESSIONS[self.config.loss].link
+            assert link is not None
+            value = targets(task, learning.replay.whole(), self._next)
+            # A loss in the logarithm takes what positions do off; the others know of no position.
+            self._wide.fit(learning, value, average_position=link(task) != "log")
 
     def loss(self, learning: Learning[Towers], rng: np.random.Generator) -> Tensor | None:
         """Loss over the impressions of a batch of visits; entries that showed nothing weigh nothing."""
@@ -112,15 +137,22 @@ class RegressionLearner:
             kept = torch.from_numpy(shown if chosen is None else shown & (chosen | (value > 0)))
             target = torch.from_numpy(value)
             for stage, prediction in enumerate(stages):
-                part = self._task_loss(self._heads(prediction, number), task, target, kept, stage)
+                part = self._task_loss(self._heads(prediction, number), task, target, kept, stage, batch)
                 if part is not None:
                     parts.append(weight * part)
         return torch.stack(parts).sum() if parts else None
 
-    def _task_loss(self, score: Tensor, task: Task, target: Tensor, shown: Tensor, stage: int) -> Tensor | None:
+    def _task_loss(
+        self, score: Tensor, task: Task, target: Tensor, shown: Tensor, stage: int, batch: VisitBatch
+    ) -> Tensor | None:
         """Loss of one task on slates (B, K); None where none of them has anything to say."""
         if not bool(shown.any()):
             return None
+        wide, worth, effect = self._wide, None, None
+        if wide is not None:
+            worth = torch.from_numpy(wide.worth(batch.article_id))
+            # The second stage is told the position.
+            effect = None if wide.effect is None or stage > 0 else torch.from_numpy(wide.effect)
         impressions = Impressions(
             task=task,
             score=score,
@@ -129,6 +161,9 @@ class RegressionLearner:
             log_examination=self._log_examination(target.shape[1]) if stage == 0 else None,
             negative_keep_rate=self.config.negative_keep_rate,
             ips_clip=self.config.ips_clip,
+            clicked=torch.from_numpy(batch.clicks),
+            effect=effect,
+            worth=worth,
         )
         return REGRESSIONS[self.config.loss].loss(impressions)
 
@@ -160,13 +195,16 @@ class RegressionLearner:
             centre_clicks(learning, theta)
 
     def snapshot(self) -> Arrays:
-        """Scales of the tasks, and the examination."""
-        return {name: value for part, module in self._parts() for name, value in nest(part, arrays_of(module)).items()}
+        """Scales of the tasks, the examination, and the fits of the wide part."""
+        own = {name: value for part, module in self._parts() for name, value in nest(part, arrays_of(module)).items()}
+        return own if self._wide is None else own | nest("wide", self._wide.snapshot())
 
     def restore(self, snapshot: Arrays) -> None:
         """Go on from a snapshot."""
         for part, module in self._parts():
             load_arrays(module, unnest(part, snapshot))
+        if self._wide is not None:
+            self._wide.restore(unnest("wide", snapshot))
 
     def _parts(self) -> list[tuple[str, nn.Module]]:
         parts: list[tuple[str, nn.Module]] = [("heads", self._heads)]

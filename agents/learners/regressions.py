@@ -11,7 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from feedgym.agents.learners.tasks import CLICK_TASKS, TASKS, Task
+from feedgym.agents.learners.wide.newton import Link
 from feedgym.towers.losses import bce_loss, ips_bce_loss, mse_loss, slate_bpr_loss, slate_softmax_loss
+
+_LINKS: dict[Task, Link] = {"dwell": "identity", "click": "logit", "subscription": "logit", "next": "logit"}
+_LARGEST_LOG = 12.0
+"""Of scores in the logarithm: no article is worth more minutes than a hundred days have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +36,12 @@ class Impressions:
     """Share of the entries of target 0 that are among ``shown``."""
     ips_clip: float | None
     """Largest weight of ``ips``."""
+    clicked: Tensor | None = None
+    """Whether each was opened, bool (B, K); for ``hurdle``."""
+    effect: Tensor | None = None
+    """What each position adds to a logarithm, float32 (K,), as the wide part found it; None: positions are ignored."""
+    worth: Tensor | None = None
+    """Log of what each is worth once opened, float32 (B, K): a part of the score; for ``hurdle``."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,12 @@ class Regression:
     examination: bool | None = None
     """True: it needs the chances that positions are seen. False: it has no use for them. None: either."""
     predicts: bool = True
-    """Scores are the task's own: log-odds, minutes. False: their order alone says something."""
+    """Scores are the task's own: log-odds, minutes, their logarithm. False: their order alone says something."""
+    link: Callable[[Task], Link] | None = None
+    """Of the mean to the score, by task: the wide part's weights are fitted to it. None: they are trained with the
+    towers."""
+    hurdle: bool = False
+    """Its scores are of openings, and the wide part, which it needs, says what an opened article is worth."""
 
 
 def _pointwise(i: Impressions) -> Tensor:
@@ -75,6 +91,28 @@ def _huber(i: Impressions) -> Tensor:
     return (weight * error).sum() / weight.sum()
 
 
+def _poisson(i: Impressions) -> Tensor:
+    """``exp(s) - y s``: the optimum is the logarithm of the mean, of minutes or of clicks (mathematics 6.12)."""
+    return _log_loss(i, i.score, i.target)
+
+
+def _hurdle(i: Impressions) -> Tensor:
+    """Minutes in two parts, opened or not and how long: the towers learn the first, less what the second adds."""
+    assert i.clicked is not None
+    assert i.worth is not None
+    return _log_loss(i, i.score - i.worth, i.clicked.float())
+
+
+def _log_loss(i: Impressions, score: Tensor, target: Tensor) -> Tensor:
+    weight = i.shown.float()
+    seen = score if i.log_examination is None else score + i.log_examination
+    if i.effect is not None and i.log_examination is None:
+        seen = seen + i.effect
+    # A wild score of a position without an article would be infinite: nought times that is no number.
+    error = F.poisson_nll_loss(seen.clamp(max=_LARGEST_LOG), target, log_input=True, full=False, reduction="none")
+    return (weight * error).sum() / weight.sum()
+
+
 def _slate(loss: Callable[..., Tensor]) -> Callable[[Impressions], Tensor | None]:
     """What was clicked against what else stood on the slate; of ``dwell``, weighed by minutes."""
 
@@ -96,8 +134,10 @@ def _examined(i: Impressions) -> Tensor:
 
 
 REGRESSIONS: dict[str, Regression] = {
-    "pointwise": Regression(_pointwise, thinned=CLICK_TASKS),
-    "ips": Regression(_ips, tasks=CLICK_TASKS, examination=True),
+    "pointwise": Regression(_pointwise, thinned=CLICK_TASKS, link=lambda task: _LINKS[task]),
+    "ips": Regression(_ips, tasks=CLICK_TASKS, examination=True, link=lambda task: "logit"),
+    "poisson": Regression(_poisson, link=lambda task: "log"),
+    "hurdle": Regression(_hurdle, tasks=("dwell",), link=lambda task: "log", hurdle=True),
     "slate_softmax": Regression(_slate(slate_softmax_loss), examination=False, predicts=False),
     "slate_bpr": Regression(_slate(slate_bpr_loss), examination=False, predicts=False),
     "huber": Regression(_huber, tasks=("dwell",), predicts=False),

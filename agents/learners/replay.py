@@ -98,6 +98,11 @@ class Replay:
         return len(self._ring)
 
     @property
+    def capacity(self) -> int:
+        """Visits that there is room for."""
+        return self._ring.capacity
+
+    @property
     def total(self) -> int:
         """Visits ever written."""
         return self._ring.total
@@ -116,6 +121,10 @@ class Replay:
         if "history_minutes" in values:
             values["history_minutes"] = values["history_minutes"].astype(np.float32)
         return VisitBatch(**values)
+
+    def whole(self) -> VisitBatch:
+        """All visits kept, in slot order: views."""
+        return VisitBatch(**{name: self.column(name) for name in self._ring.columns})
 
     def clicked(self) -> tuple[Ints, Ints]:
         """Slots and positions of all clicks kept, (c,) each, oldest first."""

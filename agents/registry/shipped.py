@@ -101,6 +101,16 @@ def _contrastive(description: str, **defaults: Any) -> AgentKind:
     )
 
 
+_LINEAR = {
+    "target": "dwell",
+    "loss": "hurdle",
+    "wide_part": True,
+    "age_decay": "none",
+    "dim": 1,
+    "widths": (),
+    "sharpness": 4.0,
+}
+
 BASELINES = {
     "random": AgentKind(
         description="uniform over the live articles",
@@ -139,6 +149,12 @@ _SOFTMAX = {"age_decay": "linear", "sharpness": 4.0, "task": "dwell", "propensit
 _MIXED = {"age_decay": "linear", "sharpness": 8.0, "task": "dwell", "propensity_cap": 10.0, "negatives": "mixed"}
 
 LEARNED = {
+    "linear": learned_kind(
+        "two Poisson regressions of some 55 weights: opened or not, minutes once opened",
+        lambda *c: learners.LinearLearner(*c),
+        RegressionConfig,
+        defaults=_LINEAR,
+    ),
     "regression": _regression("two towers, MSE on dwell minutes (target=click: BCE on clicks)", **_DWELL),
     "regression-dwell": _regression("two towers, MSE on dwell minutes", **_DWELL),
     "regression-click": _regression("two towers, BCE on clicks", **_CLICK),

@@ -13,14 +13,21 @@ from feedgym.towers.interface import Towers
 _CHANNEL_RATE, _CHANNEL_DECAY = 2e-3, 1.0
 """Of a content channel's two scales: as the towers' by default, and not changed with theirs."""
 
+_WIDE_RATE = 1e-2
+"""Of a wide part that is trained with the towers: its columns are few and standardised."""
+
 
 def make_optimiser(model: Towers, config: OptimiserConfig, modules: Iterable[Trained]) -> torch.optim.Optimizer:
-    """AdamW with a group for the towers, one for the scales of content channels, and one for each further module."""
-    scales = [channel.scale for channel in model.channels]
-    towers = [p for p in model.parameters() if all(p is not scale for scale in scales)]
+    """AdamW with a group for the towers, for content channels, for wide parts, and for each further module."""
+    scales, wide = ([p for part in parts for p in part.parameters()] for parts in (model.channels, model.wides))
+    given = {id(p) for p in (*scales, *wide)}
+    towers = [p for p in model.parameters() if id(p) not in given]
     groups = [(towers, config.learning_rate, config.weight_decay)]
-    if scales:
-        groups.append((scales, _CHANNEL_RATE, _CHANNEL_DECAY))
+    # A learner that fits them anew at each training has frozen them.
+    for parts, rate, decay in ((scales, _CHANNEL_RATE, _CHANNEL_DECAY), (wide, _WIDE_RATE, 0.0)):
+        trained = [p for p in parts if p.requires_grad]
+        if trained:
+            groups.append((trained, rate, decay))
     groups += [(list(each.module.parameters()), each.learning_rate, each.weight_decay) for each in modules]
     return torch.optim.AdamW(
         [{"params": own, "lr": rate, "weight_decay": decay} for own, rate, decay in groups],

@@ -21,6 +21,7 @@ def towers_of(site: Site, config: TwoTowerAgentConfig) -> TwoTowerConfig:
             num_numeric=site.num_numeric + NUM_COUNTERS * features.site_counters,
             categories=tuple(categories),
             text_columns=site.num_text,
+            counter_columns=NUM_COUNTERS * features.site_counters,
         ),
         reader_numeric=OWN_READER_COLUMNS + site.num_reader_features + features.example_age,
         history_length=site.history_length,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from feedgym.towers import SummedTowers, TwoTower, TwoTowerConfig
-from feedgym.towers.content_channel import EVIDENCE, MOST_TOPICS, ContentChannel, channel_widths
+from feedgym.towers.columns.content_channel import EVIDENCE, MOST_TOPICS, ContentChannel, channel_widths
 from feedgym.towers.features import CategoryConfig, ItemFeaturesConfig
 from helpers.draws import seeded
 from helpers.towers import lively

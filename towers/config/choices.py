@@ -57,6 +57,9 @@ class TowersConfig:
     content_channel: bool = False
     """Add to the score how well the article's text and topic match what the reader has clicked and read, in a form that
     is given: two scales are learned (docs/mathematics.md 6.10). Without it the towers hardly find personal taste."""
+    wide_part: bool = False
+    """Add to the score a linear model of plain columns: proxies, topic, publisher, age (docs/mathematics.md 6.11). Few
+    weights find in a day what the towers need weeks for; these learn what is left."""
     age_in_item_tower: bool = False
     """An ablation: age as an input of the item tower, so that every article is embedded anew at each tick."""
 

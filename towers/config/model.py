@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from feedgym.towers.checks import require
+from feedgym.towers.columns.content_channel import channel_widths
 from feedgym.towers.config.choices import TowersConfig
-from feedgym.towers.content_channel import channel_widths
 from feedgym.towers.features import ItemFeaturesConfig
 
 HISTORY_COLUMNS = 2

@@ -84,6 +84,9 @@ class ReinforceLearner:
         told = plain and towers.needs_minutes
         require(not told, "history_columns, author_buckets", "set", "mode='residual': plain keeps no minutes of clicks")
         regression = self._regression.start(site, towers, policy, generator)
+        if plain:
+            # Nothing is regressed: what else is linear in the towers learns by the policy's gradient, too.
+            self._regression.hand_over(regression.model)
         self.policy.start(site, towers, policy, generator, with_histories=plain)
         modules = [*self.policy.trained, *([] if plain else regression.modules)]
         if self.config.behaviour == "estimated":

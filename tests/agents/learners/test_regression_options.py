@@ -338,9 +338,9 @@ def test_the_share_of_negatives_kept(planted: Planted, monkeypatch: pytest.Monke
     seen: list[tuple[Any, Any]] = []
     original = learner._task_loss
 
-    def noted(score: Any, task: Any, target: Any, kept: Any, stage: Any) -> Any:
+    def noted(score: Any, task: Any, target: Any, kept: Any, stage: Any, batch: Any) -> Any:
         seen.append((target > 0, kept))
-        return original(score, task, target, kept, stage)
+        return original(score, task, target, kept, stage, batch)
 
     monkeypatch.setattr(learner, "_task_loss", noted)
     rng = np.random.default_rng(0)

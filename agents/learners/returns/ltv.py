@@ -16,6 +16,7 @@ from feedgym.agents.learners.learner import Parts, Trained, require_one_stage
 from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.returns.future import Future, Visited, slot_rewards
 from feedgym.agents.learners.settings import FutureConfig, LtvConfig
+from feedgym.agents.learners.wide.fitter import WideFitter
 from feedgym.agents.slate_policy import PolicyConfig
 from feedgym.env.arrays import Arrays, Doubles, nest, unnest
 from feedgym.towers.config import TwoTowerConfig
@@ -29,17 +30,23 @@ class LtvLearner:
     def __init__(self, config: LtvConfig, future: FutureConfig) -> None:
         self.config, self._future_config = config, future
         self._averages = Averages()
+        self._wide: tuple[WideFitter, ...] = ()
 
     def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> Parts:
         """Two models, and the value head."""
         require_one_stage(towers, type(self).__name__)
         model = SummedTowers(towers, generator)
         c, self._reward = self._future_config, site.reward
+        self._wide = tuple(WideFitter("identity", number) for number in range(len(model.wides)))
+        for wide, part in zip(self._wide, (model.first, model.second), strict=False):
+            wide.freeze(part)
         self._future = Future(towers.reader_numeric, c.discount_per_hour, c.trace, generator)
         return Parts(model=model, modules=(Trained(self._future, c.value_learning_rate),))
 
     def prepare(self, learning: Learning[SummedTowers]) -> None:
         """Start the first model's bias at the mean; the second's target has mean 0, or nearly."""
+        if self._wide:
+            return  # the wide parts have levels of their own
         shown = max(int(np.count_nonzero(learning.replay.column("article_id") >= 0)), 1)
         total = float(learning.replay.column("dwell_minutes").sum())
         learning.model.start_at_mean(total / shown)
@@ -59,6 +66,11 @@ class LtvLearner:
             slot_reward=self._slot_reward,
         )
         self._future.follow(visited, now)
+        if self._wide:
+            every = np.arange(len(replay))
+            later = self._target(clicks, every, self._future.predict(self._future.state))
+            self._wide[0].fit(learning, self._slot_reward, average_position=True)
+            self._wide[1].fit(learning, later, average_position=True)
 
     def loss(self, learning: Learning[SummedTowers], rng: np.random.Generator) -> Tensor | None:
         """Both regressions and the value head on one batch of visits."""
@@ -94,10 +106,15 @@ class LtvLearner:
         return self._averages.take()
 
     def snapshot(self) -> Arrays:
-        """The value head, and what the curves have not seen yet."""
-        return nest("future", self._future.to_arrays()) | nest("seen", self._averages.snapshot())
+        """The value head, the fits of the wide parts, and what the curves have not seen yet."""
+        arrays = nest("future", self._future.to_arrays()) | nest("seen", self._averages.snapshot())
+        for number, wide in enumerate(self._wide):
+            arrays |= nest(f"wide{number}", wide.snapshot())
+        return arrays
 
     def restore(self, snapshot: Arrays) -> None:
         """Go on from a snapshot."""
         self._future.from_arrays(unnest("future", snapshot))
         self._averages.restore(unnest("seen", snapshot))
+        for number, wide in enumerate(self._wide):
+            wide.restore(unnest(f"wide{number}", snapshot))

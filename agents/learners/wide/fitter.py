@@ -1,0 +1,232 @@
+"""The wide part's weights, from all impressions that the replay keeps (docs/mathematics.md 6.11).
+
+Shapes: n visits in the replay, K positions, R impressions, U articles, A columns.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from feedgym.agents.learners.learning import EmbeddedSlates, Learning
+from feedgym.agents.learners.wide.evidence import Evidence
+from feedgym.agents.learners.wide.newton import Fit, Link, Rows, fit_rows
+from feedgym.agents.learners.wide.trust import Trust
+from feedgym.agents.serving import ItemStore
+from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, nest, unnest
+from feedgym.towers.interface import Towers
+from feedgym.towers.summed_towers import SummedTowers
+from feedgym.towers.two_tower import TwoTower
+
+LEAST_MINUTES = 0.05
+"""Share of the mean minutes of an opened article that any is worth: less would bury it in the logarithm for good."""
+_VISITS = 2_048
+"""New visits that the towers are judged by in a training, the latest."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """All that the replay's visits showed, once for all fits of a training."""
+
+    slot: Ints
+    """Of the replay, (R,)."""
+    position: Ints
+    """(R,)"""
+    article: Ints
+    """Which of the U articles, (R,)."""
+    article_id: Ints
+    """(U,), rising."""
+    z: Doubles
+    """(U, A)"""
+    own: Doubles
+    """Age columns, and two of the content channel's where there is one: (E, R) or (E + 2, R)."""
+
+
+class _Worth:
+    """Log of what articles are worth once opened, looked up by id: it stays as it is through a training."""
+
+    @torch.no_grad()
+    def __init__(self, model: TwoTower, store: ItemStore, article_id: Ints) -> None:
+        assert model.wide is not None
+        numeric, categorical = store.features(article_id)
+        self._id = article_id
+        self._log: Floats = model.wide.worth(model.normalisations.items(numeric), categorical).numpy()
+
+    def of(self, article_id: Ints) -> Floats:
+        """Of articles, any shape; 0 of those that are not among them, such as -1."""
+        place = np.minimum(np.searchsorted(self._id, article_id), len(self._id) - 1)
+        worth: Floats = np.where(self._id[place] == article_id, self._log[place], np.float32(0.0))
+        return worth
+
+
+class WideFitter:
+    """Fits a model's wide part at each training, warm from the last fit, and says what its towers may count.
+
+    With a content channel its two scales are two more weights of the same fit.
+
+    Args:
+        link: of the mean to the score.
+        number: which of the models of ``learning.model.models``.
+        hurdle: what is fitted is whether an impression was opened, and beside it the minutes once it was.
+    """
+
+    def __init__(self, link: Link, number: int = 0, *, hurdle: bool = False) -> None:
+        self._link, self._number, self._hurdle = link, number, hurdle
+        self._evidence, self._trust = Evidence(), Trust()
+        self._fits: dict[str, Fit] = {}
+        self._worth: _Worth | None = None
+        self._known = 0
+        self.effect: Floats | None = None
+        """What each position adds to a score, float32 (K,): 0 on top."""
+
+    def freeze(self, model: TwoTower) -> None:
+        """Take the wide part, and a content channel's scales, from the optimiser; the towers count for nothing yet."""
+        assert model.wide is not None
+        for part in (*model.wides, *model.channels):
+            part.requires_grad_(False)
+        model.wide.trust.zero_()
+
+    @torch.no_grad()
+    def fit(self, learning: Learning[Towers], value: AnyArray, *, average_position: bool) -> None:
+        """Fit the wide part on all visits kept: what the towers are then trained on is what it leaves.
+
+        Args:
+            learning: towers, store, replay.
+            value: what each impression came to, (n, K): minutes where ``hurdle``.
+            average_position: scores are meant for no position in particular, since the loss knows of none.
+        """
+        model, replay = learning.model.models[self._number], learning.replay
+        assert isinstance(model, TwoTower)
+        assert model.wide is not None
+        seen = self._look(learning, model)
+        if seen is None:
+            return
+        clicked: Bools = replay.column("clicks")
+        target = (clicked if self._hurdle else value).astype(np.float64)
+        self._judge(learning, model, target, average_position=average_position)
+        fit = self._set(model, seen, target[seen.slot, seen.position])
+        place = np.minimum(np.arange(clicked.shape[1]), len(fit.position) - 1)
+        self.effect = fit.position[place].astype(np.float32)
+        if average_position:
+            model.wide.level.add_(float(fit.position[seen.position].mean()))
+        model.wide.trust.fill_(self._trust.share(self._link))
+        if self._hurdle:
+            opened = clicked[seen.slot, seen.position]
+            self._fit_minutes(model, seen, opened, value[seen.slot, seen.position][opened].astype(np.float64))
+            self._worth = _Worth(model, learning.store, seen.article_id)
+
+    def worth(self, article_id: Ints) -> Floats:
+        """Log of what articles are worth once opened, any shape: the part of their scores that is not of openings."""
+        if self._worth is None:
+            return np.zeros(article_id.shape, dtype=np.float32)
+        return self._worth.of(article_id)
+
+    def _look(self, learning: Learning[Towers], model: TwoTower) -> _Seen | None:
+        """Rows of all fits; None where nothing was shown."""
+        replay, store, wide = learning.replay, learning.store, model.wide
+        assert wide is not None
+        shown = replay.column("article_id")
+        slot, position = np.nonzero(shown >= 0)
+        if len(slot) == 0:
+            return None
+        ids = shown[slot, position].astype(np.int64)
+        article_id, article = np.unique(ids, return_inverse=True)
+        numeric, categorical = store.features(article_id)
+        z = wide.columns(model.normalisations.items(numeric), categorical).double().numpy()
+        age = replay.column("now")[slot] - store.published_hours[ids]
+        own = wide.age_columns(torch.from_numpy(age)).numpy().T
+        if model.channel is not None:
+            self._evidence.follow(replay, store, model.channel)
+            own = np.vstack([own, self._evidence.match(slot, ids, store, model.channel)])
+        return _Seen(slot, position, article, article_id, z, np.ascontiguousarray(own))
+
+    def _judge(self, learning: Learning[Towers], model: TwoTower, target: Doubles, *, average_position: bool) -> None:
+        """Foretell what is new in the replay with the model as it still is, with its towers and without."""
+        replay, wide = learning.replay, model.wide
+        assert wide is not None
+        new = min(replay.total - self._known, len(replay), _VISITS)
+        self._known = replay.total
+        if new <= 0:
+            return
+        slots: Ints = (replay.total - 1 - np.arange(new)[::-1]) % replay.capacity
+        batch = replay.take(slots)
+        counted, training = float(wide.trust), model.training
+        learning.model.eval()
+        scores = []
+        for trust in (0.0, 1.0):
+            wide.trust.fill_(trust)
+            slates = learning.slates(batch)
+            if slates is not None:
+                scores.append(self._score(learning.model, slates).double().numpy())
+        wide.trust.fill_(counted)
+        learning.model.train(training)
+        if not scores:
+            return
+        shown: Bools = batch.article_id >= 0
+        offset: Doubles = scores[0] - self.worth(batch.article_id)
+        if self.effect is not None and not average_position:
+            offset = offset + self.effect
+        self._trust.add(offset[shown], (scores[1] - scores[0])[shown], target[slots][shown])
+
+    def _score(self, model: Towers, slates: EmbeddedSlates) -> Tensor:
+        if isinstance(model, SummedTowers):
+            return model.scores(slates.user, slates.item, slates.bias, slates.age)[self._number]
+        return model.score(slates.user, slates.item, slates.bias, slates.age)
+
+    def _set(self, model: TwoTower, seen: _Seen, target: Doubles) -> Fit:
+        """Fit, and let the wide part be what is found."""
+        assert model.wide is not None
+        rows = Rows(
+            article=seen.article,
+            z=seen.z,
+            own=seen.own,
+            position=seen.position,
+            num_positions=int(seen.position.max()) + 1,
+            target=target,
+        )
+        fit = self._fits["score"] = fit_rows(rows, self._link, self._fits.get("score"))
+        num_ages = len(model.wide.age)
+        model.wide.article.copy_(torch.from_numpy(fit.article))
+        model.wide.age.copy_(torch.from_numpy(fit.own[:num_ages]))
+        model.wide.level.fill_(fit.level)
+        if model.channel is not None:
+            model.channel.scale.copy_(torch.from_numpy(fit.own[num_ages:]))
+        return fit
+
+    def _fit_minutes(self, model: TwoTower, seen: _Seen, opened: Bools, minutes: Doubles) -> None:
+        """Log minutes once opened, of an article's columns alone: what the score of an opening is raised by."""
+        wide = model.wide
+        assert wide is not None
+        if not minutes.any():
+            return
+        rows = Rows(
+            article=seen.article[opened],
+            z=seen.z,
+            own=np.zeros((0, len(minutes))),
+            position=np.zeros(len(minutes), dtype=np.int64),
+            num_positions=1,
+            target=minutes,
+        )
+        fit = self._fits["minutes"] = fit_rows(rows, "log", self._fits.get("minutes"))
+        wide.worth_log.copy_(torch.from_numpy(np.concatenate([[fit.level], fit.article])))
+        wide.worth_floor.fill_(LEAST_MINUTES * float(minutes.mean()))
+
+    def snapshot(self) -> Arrays:
+        """The latest fits and the rows that towers are judged by; what is summed of the replay can be summed again."""
+        arrays: Arrays = {"known": np.asarray(self._known)} | nest("trust", self._trust.snapshot())
+        for name, fit in self._fits.items():
+            arrays |= nest(f"fits/{name}", {key: np.asarray(value).copy() for key, value in vars(fit).items()})
+        return arrays if self.effect is None else arrays | {"effect": self.effect.copy()}
+
+    def restore(self, snapshot: Arrays) -> None:
+        """Go on from a snapshot."""
+        self._known = int(snapshot["known"])
+        self._trust.restore(unnest("trust", snapshot))
+        fits = unnest("fits", snapshot)
+        self._fits = {}
+        for name in sorted({key.split("/")[0] for key in fits}):
+            part = unnest(name, fits)
+            self._fits[name] = Fit(float(part["level"]), part["article"], part["own"], part["position"])
+        self.effect = snapshot["effect"].copy() if "effect" in snapshot else None
+        self._evidence, self._worth = Evidence(), None

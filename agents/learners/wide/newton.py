@@ -1,0 +1,247 @@
+"""A linear model of many rows by Newton steps: rows that share an article share its columns (mathematics 6.11).
+
+The design is never built: of R rows with A article columns, all sums run over rows once for each column that is a row's
+own, and over the U articles for the rest. Shapes: R rows, U articles, A columns of an article, C of a row, K positions.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from feedgym.env.arrays import Doubles, Ints
+
+Link = Literal["identity", "logit", "log"]
+LINKS: tuple[Link, ...] = ("identity", "logit", "log")
+"""What the linear score is of the mean: itself (squared error), its log-odds (BCE), its logarithm (Poisson)."""
+RIDGE = 3.0
+"""Precision of the weights around 0, on the scale of a logarithm: a spread of .58."""
+_STEPS = 25
+_LARGEST = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """What is known of impressions, and what came of them."""
+
+    article: Ints
+    """Which of the U articles, (R,)."""
+    z: Doubles
+    """Columns of the articles, (U, A)."""
+    own: Doubles
+    """Columns of the rows, one after the other, (C, R)."""
+    position: Ints
+    """(R,), 0 on top."""
+    num_positions: int
+    """K; 1: positions are ignored."""
+    target: Doubles
+    """y, (R,)."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Weights of a linear model."""
+
+    level: float
+    """Of all rows."""
+    article: Doubles
+    """(A,)"""
+    own: Doubles
+    """(C,)"""
+    position: Doubles
+    """(K,), 0 on top."""
+
+    def scores(self, rows: Rows) -> Doubles:
+        """The linear score of rows, (R,)."""
+        of_article = self.level + rows.z @ self.article
+        return of_article[rows.article] + self.own @ rows.own + self.position[rows.position]
+
+
+def fit_rows(rows: Rows, link: Link, start: Fit | None = None) -> Fit:
+    """Penalised maximum quasi-likelihood.
+
+    The ridge is divided by the dispersion of the rows (Pearson's), and on the scale of a logarithm: minutes, of which a
+    few are large, are believed less than clicks, and a target in hours is fitted as one in minutes.
+
+    Args:
+        rows: at least one.
+        link: of the mean to the score.
+        start: weights to begin with, such as those of the latest fit.
+
+    Returns:
+        The weights.
+    """
+    model = _Model(rows, link)
+    weights = model.start(start)
+    value = model.objective(weights)
+    for _ in range(_STEPS):
+        gradient, hessian = model.derivatives(weights)
+        step = np.linalg.solve(hessian, gradient)
+        size = 1.0
+        while size > 1e-4:
+            tried = weights + size * step
+            new = model.objective(tried)
+            if new >= value - 1e-9 * abs(value):
+                break
+            size *= 0.5
+        else:
+            break
+        weights, gained = tried, new - value
+        value = new
+        if gained < 1e-7 * (1.0 + abs(value)) or link == "identity":
+            break
+    return model.as_fit(weights)
+
+
+def fit_share(offset: Doubles, column: Doubles, target: Doubles, link: Link, prior: float) -> float:
+    """How much of a further score belongs to an offset: the weight in [0, 1] under which rows are likeliest.
+
+    Args:
+        offset: scores to start from, (R,).
+        column: what is to be added in part, (R,).
+        target: y, (R,).
+        link: of the mean to the score.
+        prior: strength of the belief in 0, as that many units of information.
+
+    Returns:
+        The share.
+    """
+    share = 0.0
+    spread = max(float(np.square(target - target.mean()).mean()), 1e-12)
+    for _ in range(_STEPS):
+        mean, slope = _mean_of(offset + share * column, link)
+        dispersion = {"identity": spread, "logit": 1.0, "log": max(spread / max(float(target.mean()), 1e-12), 1.0)}[
+            link
+        ]
+        information = float((slope * column**2).sum()) / dispersion + prior
+        step = (float(((target - mean) * column).sum()) / dispersion - prior * share) / information
+        before, share = share, min(max(share + step, 0.0), 1.0)
+        if abs(share - before) < 1e-6:
+            break
+    return share
+
+
+def _dispersion(mean: float, spread: float, link: Link) -> float:
+    """Variance of the rows over what the link's likelihood takes it to be; 1 where nothing varies."""
+    if spread <= 0.0 or link == "logit":
+        return 1.0
+    return spread if link == "identity" else max(spread / max(mean, 1e-12), 1.0)
+
+
+def _mean_of(score: Doubles, link: Link) -> tuple[Doubles, Doubles]:
+    """Means of linear scores, and their slopes."""
+    if link == "identity":
+        return score, np.ones_like(score)
+    score = np.clip(score, -_LARGEST, _LARGEST)
+    if link == "log":
+        mean: Doubles = np.exp(score)
+        return mean, mean
+    mean = 1.0 / (1.0 + np.exp(-score))
+    return mean, mean * (1.0 - mean)
+
+
+class _Model:
+    """Likelihood of one set of rows; weights lie flat as [level, article (A), own (C), positions 1.. (K - 1)]."""
+
+    def __init__(self, rows: Rows, link: Link) -> None:
+        self._rows, self._link = rows, link
+        self._num_articles, self._a = rows.z.shape
+        self._c, self._k = len(rows.own), rows.num_positions
+        self._z = np.hstack([np.ones((self._num_articles, 1)), rows.z])
+        self._cell = rows.article * self._k + rows.position
+        mean = float(rows.target.mean())
+        self._mean = mean if link == "identity" else max(mean, 0.5 / len(rows.target))
+        if link == "logit":
+            self._mean = min(self._mean, 1.0 - 0.5 / len(rows.target))
+        spread = float(np.square(rows.target - self._mean).mean())
+        # A weight of one on the scale of a logarithm moves a mean of so much by so much.
+        unit = max(abs(self._mean), 0.1 * spread**0.5, 1e-12) if link == "identity" else 1.0
+        self._dispersion = _dispersion(self._mean, spread, link)
+        self._ridge = np.full(1 + self._a + self._c + self._k - 1, RIDGE / unit**2)
+        self._ridge[0] = 1e-9 * self._ridge[1] if len(self._ridge) > 1 else 0.0
+
+    def start(self, start: Fit | None) -> Doubles:
+        """Weights to begin with."""
+        weights = np.zeros(len(self._ridge))
+        links: dict[Link, Callable[[float], float]] = {
+            "identity": lambda m: m,
+            "logit": lambda m: float(np.log(m / (1.0 - m))),
+            "log": lambda m: float(np.log(m)),
+        }
+        weights[0] = links[self._link](self._mean)
+        fits = start is not None and len(start.article) == self._a and len(start.own) == self._c
+        if fits and start is not None and self._link != "identity":
+            warm = np.concatenate([[start.level], start.article, start.own, start.position[1 : self._k]])
+            if len(warm) == len(weights) and self.objective(warm) > self.objective(weights):
+                return warm
+        return weights
+
+    def as_fit(self, weights: Doubles) -> Fit:
+        """The weights by name."""
+        a, c = 1 + self._a, 1 + self._a + self._c
+        return Fit(
+            level=float(weights[0]),
+            article=weights[1:a],
+            own=weights[a:c],
+            position=np.concatenate([[0.0], weights[c:]]),
+        )
+
+    def _score(self, weights: Doubles) -> Doubles:
+        a, c = 1 + self._a, 1 + self._a + self._c
+        of_cell = (self._z @ weights[:a])[:, None] + np.concatenate([[0.0], weights[c:]])
+        score: Doubles = of_cell.ravel()[self._cell]
+        for column, weight in zip(self._rows.own, weights[a:c], strict=True):
+            score += weight * column
+        return np.clip(score, -_LARGEST, _LARGEST) if self._link != "identity" else score
+
+    def objective(self, weights: Doubles) -> float:
+        """Penalised log-likelihood over the dispersion."""
+        s, y = self._score(weights), self._rows.target
+        if self._link == "identity":
+            fit = -0.5 * float(np.square(y - s).sum())
+        elif self._link == "log":
+            fit = float((y * s - np.exp(s)).sum())
+        else:
+            fit = float((y * s - np.logaddexp(0.0, s)).sum())
+        return fit / self._dispersion - 0.5 * float((self._ridge * weights**2).sum())
+
+    def derivatives(self, weights: Doubles) -> tuple[Doubles, Doubles]:
+        """Gradient, and the Hessian's negative."""
+        s, y = self._score(weights), self._rows.target
+        mean, slope = _mean_of(s, self._link)
+        gradient = self._sums(y - mean) / self._dispersion - self._ridge * weights
+        hessian = self._products(slope) / self._dispersion
+        hessian[np.diag_indices_from(hessian)] += self._ridge
+        return gradient, hessian
+
+    def _by_cell(self, values: Doubles) -> Doubles:
+        """Sums over rows of each article and position, (U, K)."""
+        size = self._num_articles * self._k
+        sums: Doubles = np.bincount(self._cell, weights=values, minlength=size).astype(np.float64, copy=False)
+        return sums.reshape(-1, self._k)
+
+    def _sums(self, values: Doubles) -> Doubles:
+        """X' values."""
+        cells = self._by_cell(values)
+        own = self._rows.own @ values
+        return np.concatenate([self._z.T @ cells.sum(axis=1), own, cells.sum(axis=0)[1:]])
+
+    def _products(self, weight: Doubles) -> Doubles:
+        """X' diag(weight) X."""
+        a, c = 1 + self._a, 1 + self._a + self._c
+        total = np.zeros((len(self._ridge), len(self._ridge)))
+        cells = self._by_cell(weight)
+        total[:a, :a] = self._z.T @ (self._z * cells.sum(axis=1)[:, None])
+        total[:a, c:] = self._z.T @ cells[:, 1:]
+        total[range(c, len(total)), range(c, len(total))] = cells.sum(axis=0)[1:]
+        for j, column in enumerate(self._rows.own):
+            weighed = weight * column
+            of_cells = self._by_cell(weighed)
+            total[:a, a + j] = self._z.T @ of_cells.sum(axis=1)
+            total[a + j, c:] = of_cells.sum(axis=0)[1:]
+            for i in range(j, self._c):
+                total[a + j, a + i] = weighed @ self._rows.own[i]
+        upper = np.triu(total)
+        symmetric: Doubles = upper + np.triu(upper, 1).T
+        return symmetric

@@ -1,0 +1,4 @@
+"""Parts of the score whose form is given, so that a few numbers are left to learn: taste, and what is linear.
+
+May import what the towers see (``features``), nothing above. A part's columns stand at the end of v' and u'.
+"""

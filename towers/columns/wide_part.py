@@ -1,0 +1,156 @@
+"""The wide part of a model: a weight for each plain column of an article and for its age (docs/mathematics.md 6.11).
+
+"Wide" as in Wide & Deep (Cheng et al., DLRS 2016, section 3.1): a linear model beside the deep towers, in one score.
+
+    score += level + w . z + sum_k a_k c_k exp(-age / tau_k) + worth
+
+with z the columns that are no text (proxies, flags), standardised, and a column for each topic and publisher. Few
+weights find in a day what two towers need weeks for; the towers learn what is left. ``worth`` is a second weighing of
+the same columns, for what an article is worth once it is opened; 0 unless a learner sets it.
+Shapes: N articles, F numeric columns, C categories, A columns of z, E age columns, K positions.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from feedgym.towers.features import ItemFeaturesConfig, rows_of
+
+AGE_TAUS_HOURS = (4.0, 24.0, 96.0)
+"""Time scales of the age columns."""
+AGE_AMPLITUDES = (1.0, 1.0, 9.6)
+"""Factors c of them: the third is nearly a line, -age / 10 h, and bends where articles expire."""
+MOST_CATEGORIES = 64
+"""A category with more values than this, such as an author, has no columns."""
+_LARGEST_EXPONENT = 80.0
+
+
+class WidePart(nn.Module):
+    """Weights of given columns; all 0 at the start, which changes no score.
+
+    Args:
+        config: of the articles' features. The columns after the text are weighed, and small categories.
+    """
+
+    def __init__(self, config: ItemFeaturesConfig) -> None:
+        super().__init__()
+        self._text = config.text_columns
+        # Counters are of now: those of an article that was clicked would tell of the click itself.
+        self._plain = config.num_numeric - config.text_columns - config.counter_columns
+        self._end = config.text_columns + self._plain
+        self._categories = [
+            (place, category) for place, category in enumerate(config.categories) if category.size <= MOST_CATEGORIES
+        ]
+        self.article = nn.Parameter(torch.zeros(self.width))
+        """w, (A,)."""
+        self.age = nn.Parameter(torch.zeros(len(AGE_TAUS_HOURS)))
+        """a, (E,)."""
+        self.level: Tensor
+        """The same for all articles."""
+        self.worth_log: Tensor
+        """Of log minutes once opened: a constant, then a weight for each column, (1 + A,)."""
+        self.worth_more: Tensor
+        """Of what is added to those minutes, (1 + A,)."""
+        self.worth_floor: Tensor
+        """Least minutes that count: a logarithm of less would bury an article for good. 0: ``worth`` is not set."""
+        self.trust: Tensor
+        """What the towers count beside it in serving, in [0, 1]; in training they always count in full."""
+        self.register_buffer("level", torch.zeros(()))
+        self.register_buffer("trust", torch.ones(()))
+        self.register_buffer("worth_log", torch.zeros(1 + self.width))
+        self.register_buffer("worth_more", torch.zeros(1 + self.width))
+        self.register_buffer("worth_floor", torch.zeros(()))
+
+    @property
+    def width(self) -> int:
+        """A, columns of z."""
+        return self._plain + sum(category.size for _, category in self._categories)
+
+    @property
+    def publisher_columns(self) -> slice | None:
+        """Where z says who published; None where nobody knows."""
+        return self._columns_of("publisher")
+
+    @property
+    def plain_columns(self) -> slice:
+        """Where z holds the standardised numbers."""
+        return slice(0, self._plain)
+
+    def _columns_of(self, name: str) -> slice | None:
+        start = self._plain
+        for _, category in self._categories:
+            if category.name == name:
+                return slice(start, start + category.size)
+            start += category.size
+        return None
+
+    def columns(self, standard: Tensor, categorical: Tensor) -> Tensor:
+        """Z of articles, for a fit.
+
+        Args:
+            standard: numeric columns as the item tower standardises them, float32 (N, F).
+            categorical: int64 (N, C).
+
+        Returns:
+            float32 (N, A).
+        """
+        z = torch.zeros(len(standard), self.width)
+        z[:, : self._plain] = standard[:, self._text : self._end]
+        start = self._plain
+        for place, category in self._categories:
+            z.scatter_(1, start + rows_of(categorical[:, place], category)[:, None], 1.0)
+            start += category.size
+        return z
+
+    def articles(self, standard: Tensor, categorical: Tensor) -> Tensor:
+        """What is added to the bias of articles, float32 (N,): ``w . z`` and worth. Arguments as of :meth:`columns`."""
+        bias = self._weighed(self.article, standard, categorical)
+        if float(self.worth_floor) > 0:
+            bias = bias + self.worth(standard, categorical)
+        return bias
+
+    def worth(self, standard: Tensor, categorical: Tensor) -> Tensor:
+        """Log of the minutes that an opening is worth, what it brings later included; float32 (N,), no gradient."""
+        minutes = (self.worth_log[0] + self._weighed(self.worth_log[1:], standard, categorical)).clamp(-20, 20).exp()
+        more = self.worth_more[0] + self._weighed(self.worth_more[1:], standard, categorical)
+        return torch.maximum(minutes + more, self.worth_floor).log()
+
+    def _weighed(self, weight: Tensor, standard: Tensor, categorical: Tensor) -> Tensor:
+        # By lookup: the product with columns that are 0 but for one would cost as many times more.
+        total = (standard[:, self._text : self._end] * weight[: self._plain]).sum(dim=1)
+        start = self._plain
+        for place, category in self._categories:
+            total = total + weight[start : start + category.size][rows_of(categorical[:, place], category)]
+            start += category.size
+        return total
+
+    @staticmethod
+    def age_columns(age: Tensor) -> Tensor:
+        """``c_k exp(-age / tau_k)`` of ages in hours, float64 (..., E), for a fit."""
+        taus = torch.tensor(AGE_TAUS_HOURS, dtype=torch.float64)
+        return torch.exp(-age.double()[..., None] / taus) * torch.tensor(AGE_AMPLITUDES, dtype=torch.float64)
+
+    def aged(self, age: Tensor) -> Tensor:
+        """Level, and what age in hours adds, in the shape of ``age``."""
+        total = self.level.expand(age.shape)
+        for k, (tau, amplitude) in enumerate(zip(AGE_TAUS_HOURS, AGE_AMPLITUDES, strict=True)):
+            total = torch.addcmul(total, torch.exp(age / -tau), self.age[k] * amplitude)
+        return total
+
+    @staticmethod
+    def item_columns(publish_time: Tensor, t_ref: float) -> Tensor:
+        """Columns of v', ``exp((published - t_ref) / tau_k)``: hours, float64 (N,) -> float32 (N, E)."""
+        return _powers(publish_time.double() - t_ref)
+
+    def user_columns(self, now: Tensor) -> Tensor:
+        """Columns of u': hours since ``t_ref``, float64 (B,) or () -> float32 (B, E) or (1, E)."""
+        amplitude = torch.tensor(AGE_AMPLITUDES)
+        return _powers(-now.reshape(-1)) * (self.age * amplitude)
+
+
+def _powers(hours: Tensor) -> Tensor:
+    """exp(hours / tau_k), (..., E); formed in float64, and held where float32 has numbers."""
+    exponent = hours[..., None] / torch.tensor(AGE_TAUS_HOURS, dtype=torch.float64)
+    if exponent.numel() and float(exponent.max()) > _LARGEST_EXPONENT:
+        allowed = f"at most {_LARGEST_EXPONENT * min(AGE_TAUS_HOURS):g} h before all times: rebase"
+        raise ValueError(f"t_ref: got {float(hours.max()):.0f} h before, needs {allowed}")
+    return exponent.exp().float()
