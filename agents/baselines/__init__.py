@@ -3,6 +3,7 @@
 May import ``slate_policy`` and ``feedgym.env``.
 """
 
+from feedgym.agents.baselines.one_list import OneListAgent, OneListConfig
 from feedgym.agents.baselines.oracles import OracleAgent, PlanningConfig
 from feedgym.agents.baselines.popularity import (
     PopularConfig,
@@ -16,6 +17,8 @@ from feedgym.agents.baselines.popularity import (
 from feedgym.agents.baselines.sponsored import SponsoredConfig, sponsored_agent
 
 __all__ = [
+    "OneListAgent",
+    "OneListConfig",
     "OracleAgent",
     "PlanningConfig",
     "PopularConfig",

@@ -28,6 +28,34 @@ class PlanningConfig:
     """Minutes that a unit of clickbait costs later."""
 
 
+def expecting(feed: Feed) -> Expecting:
+    """The reader model of a site, as oracles ask it.
+
+    Raises:
+        ValueError: it does not say what it expects.
+    """
+    model = feed.reader_model
+    if not isinstance(model, Expecting):
+        raise ValueError(
+            f"reader_model: got {type(model).__name__}, needs a method expected_response for oracles; "
+            "leave the oracles out of this comparison, or add it"
+        )
+    return model
+
+
+def best_slates(score: Doubles, live: Ints, slate_size: int) -> Served:
+    """For each row of ``score`` (n, N) the ``min(K, N)`` best of the live articles ``live`` (N,), best first."""
+    width = min(slate_size, len(live))
+    if len(score) == 0 or width == 0:
+        shortlist: Ints = np.full((len(score), 1), -1, dtype=np.int64)
+        scores = np.zeros((len(score), 1))
+    else:
+        columns = np.argpartition(score, -width, axis=1)[:, -width:]
+        shortlist, scores = live[columns], np.take_along_axis(score, columns, axis=1)
+    draw = PolicyConfig(greedy=True).draw(scores, shortlist, len(live), slate_size)
+    return Served(**vars(greedy(draw)), draw=draw, temperature=1.0, policy_version=0)
+
+
 class OracleAgent:
     """Serves the K live articles of highest expected value to each reader.
 
@@ -47,31 +75,16 @@ class OracleAgent:
     is_oracle = True
 
     def __init__(self, feed: Feed, aim: Aim, planning: PlanningConfig | None = None) -> None:
-        model = feed.reader_model
-        if not isinstance(model, Expecting):
-            raise ValueError(
-                f"reader_model: got {type(model).__name__}, needs a method expected_response for oracles; "
-                "leave the oracles out of this comparison, or add it"
-            )
         self._feed = feed
-        self._model = model
+        self._model = expecting(feed)
         self._aim = aim
         self._planning = planning or PlanningConfig()
-        self._policy = PolicyConfig(greedy=True)
 
     def act(self, visits: Visits, catalogue: Catalogue) -> Served:
         """The best slate for each reader."""
-        live, n, size = catalogue.article_id, len(visits), self._feed.config.slate_size
-        width = min(size, len(live))
-        if n == 0 or width == 0:
-            shortlist: Ints = np.full((n, 1), -1, dtype=np.int64)
-            scores = np.zeros((n, 1))
-        else:
-            score = self._score(visits, live)
-            columns = np.argpartition(score, -width, axis=1)[:, -width:]
-            shortlist, scores = live[columns], np.take_along_axis(score, columns, axis=1)
-        draw = self._policy.draw(scores, shortlist, len(live), size)
-        return Served(**vars(greedy(draw)), draw=draw, temperature=1.0, policy_version=0)
+        live = catalogue.article_id
+        score = self._score(visits, live) if len(visits) and len(live) else np.zeros((len(visits), len(live)))
+        return best_slates(score, live, self._feed.config.slate_size)
 
     def _score(self, visits: Visits, live: Ints) -> Doubles:
         archive = self._feed.catalogue.archive

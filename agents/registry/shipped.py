@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from feedgym.agents import learners, two_tower
 from feedgym.agents.agent import Agent, Site
 from feedgym.agents.baselines import (
+    OneListAgent,
+    OneListConfig,
     OracleAgent,
     PlanningConfig,
     PopularConfig,
@@ -205,6 +207,18 @@ ORACLES = {
         description="sees latents: expected minutes, and what quality and clickbait do to the next visits",
         configs=(PlanningConfig,),
         build=lambda site, feed, config: OracleAgent(feed, "planning", config),
+        is_oracle=True,
+    ),
+    "one-list-now": AgentKind(
+        description="sees latents: one list for all, by the readers' mean expected minutes",
+        configs=(OneListConfig,),
+        build=lambda site, feed, config: OneListAgent(feed, "now", config),
+        is_oracle=True,
+    ),
+    "one-list-planning": AgentKind(
+        description="sees latents: one list for all, by those minutes and what opening does to the next visits",
+        configs=(OneListConfig,),
+        build=lambda site, feed, config: OneListAgent(feed, "planning", config),
         is_oracle=True,
     ),
 }

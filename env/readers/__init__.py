@@ -5,6 +5,7 @@ from feedgym.env.readers.config import Device, NewsReaderConfig
 from feedgym.env.readers.effects import Effect, Reaction, Shown
 from feedgym.env.readers.news_reader import EFFECTS, NewsReader
 from feedgym.env.readers.protocol import (
+    Attracting,
     Describing,
     Expecting,
     Observing,
@@ -19,6 +20,7 @@ from feedgym.env.readers.reader_rows import PackedState
 
 __all__ = [
     "EFFECTS",
+    "Attracting",
     "CascadeReader",
     "Describing",
     "Device",

@@ -296,6 +296,19 @@ class NewsReader:
             effect.oppose(shown, against.T)
         return sigmoid(-against), self._dwell.expected(scoring, interest)
 
+    def return_pull(self, archive: Archive, article_id: Ints) -> Doubles:
+        """``kappa (e_a - e_none)``, float64 (N,), with ``e_a`` the value of a session that opens one article alone.
+
+        The share ``1 - mix`` acts on the next gap; trust carries the share ``mix`` into it and the gaps after it, by
+        ``a (1 - a)^j``, which sums to 1. Zero without delayed effects.
+        """
+        c = self.config
+        quality = archive.column("quality")[article_id].astype(np.float64)
+        clickbait = archive.column("clickbait")[article_id].astype(np.float64)
+        value = np.tanh(c.value_quality * quality - c.value_clickbait * clickbait + 0.15 * math.log(2.0))
+        pull: Doubles = self._kappa * (value - c.value_nothing)
+        return pull
+
     # Parts
 
     def _coefficients(self, interest: Floats, now: float) -> Floats:

@@ -186,3 +186,16 @@ class Expecting(Protocol):
     ) -> tuple[Floats, Floats]:
         """Chance of a click once examined, and expected minutes once clicked: each float32 (n, N)."""
         ...
+
+
+@runtime_checkable
+class Attracting(Protocol):
+    """Optional: a model that can say how much sooner readers return for what they opened. Oracles that plan need it."""
+
+    def return_pull(self, archive: Archive, article_id: Ints) -> Doubles:
+        """Natural log of the factor by which opening one article alone shortens gaps, float64 (N,); 0: no effect.
+
+        Against a session in which nothing is opened. Of the next gap, and of what is left in the gaps after that: the
+        sum of all, so that it times the mean minutes of a session is what opening the article is worth later.
+        """
+        ...

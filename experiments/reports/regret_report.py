@@ -25,10 +25,10 @@ EXPLAINED = (
 def reference(ranking: Ranking) -> Row | None:
     """The oracle that gaps are measured against: of those that serve the best next slate, the one that earned most.
 
-    An oracle that plans is taken only where no other was run.
+    One that plans, or serves one list to all, is taken only where no other was run.
     """
     oracles = [row for row in ranking.rows if row.is_oracle]
-    immediate = [row for row in oracles if not row.agent.startswith("oracle-planning")]
+    immediate = [row for row in oracles if not row.agent.startswith(("oracle-planning", "one-list-"))]
     return next(iter(immediate or oracles), None)
 
 

@@ -25,7 +25,7 @@ def test_every_name_builds_and_is_described(name: str) -> None:
     assert plan.label == name
     assert plan == parse_agent(name)
     agent = plan.start(Feed(SITE))
-    assert agent.is_oracle == plan.is_oracle == name.startswith("oracle")
+    assert agent.is_oracle == plan.is_oracle == name.startswith(("oracle", "one-list"))
     assert agent.metrics() == {}
 
 

@@ -190,6 +190,9 @@ def test_the_reference_does_not_plan_where_one_that_does_not_was_run() -> None:
     planning = reference(rank(fake_runs(names[:2])))
     assert planning is not None
     assert planning.agent == "oracle-planning"
+    one_list = reference(rank(fake_runs(("popular", "one-list-now", "oracle-click"))))
+    assert one_list is not None
+    assert one_list.agent == "oracle-click"
     runs = fake_runs(("popular", "random"))
     assert regret_section(runs, rank(runs)) == []
 
