@@ -15,12 +15,10 @@ from feedgym.agents.baselines.oracles import best_slates, expecting
 from feedgym.agents.slate_policy import Served
 from feedgym.env.arrays import Arrays, Doubles, Ints, copied, put_back
 from feedgym.env.checks import require
-from feedgym.env.feed import Catalogue, Feed, Visits
+from feedgym.env.feed import SESSION_HOURS, Catalogue, Feed, Visits
 from feedgym.env.readers import Attracting, Outcome
 
 Aim = Literal["now", "planning"]
-_SESSION_HOURS = 1.0 / 6.0
-"""Visits less than so far apart belong to one session: pages are read for some seconds or minutes."""
 _MEMORY_HOURS = 48.0
 """Time constant of the mean minutes of a session: they follow what is served, and two days even out the hours."""
 _SAMPLED_EVERY_HOURS = 24.0
@@ -78,7 +76,7 @@ class OneListAgent:
     def act(self, visits: Visits, catalogue: Catalogue) -> Served:
         """The same slate for each visitor."""
         self._now = visits.now
-        self._begun = int(np.count_nonzero((visits.visit == 0) | (visits.gap_hours >= _SESSION_HOURS)))
+        self._begun = int(np.count_nonzero((visits.visit == 0) | (visits.gap_hours >= SESSION_HOURS)))
         day = int(visits.now // _SAMPLED_EVERY_HOURS)
         if day != self._sampled_day:
             self._sample, self._sampled_day = self._drawn(), day

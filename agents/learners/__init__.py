@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         LtvConfig,
         RegressionConfig,
         ReinforceConfig,
+        ReturnConfig,
     )
     from feedgym.agents.learners.wide.linear import LinearLearner
 
@@ -90,6 +91,7 @@ __all__ = [
     "ReinforceLearner",
     "Replay",
     "Reporting",
+    "ReturnConfig",
     "Shown",
     "Terms",
     "Trained",
@@ -144,5 +146,6 @@ __getattr__ = late_names(
         "LtvConfig": "settings",
         "RegressionConfig": "settings",
         "ReinforceConfig": "settings",
+        "ReturnConfig": "settings",
     },
 )

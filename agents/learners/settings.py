@@ -250,3 +250,26 @@ class LtvConfig:
         """Check once."""
         require(self.future_weight >= 0, "future_weight", self.future_weight, ">= 0")
         require(self.batch_visits >= 1, "batch_visits", self.batch_visits, ">= 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReturnConfig:
+    """What an opened article is worth later, by a model of the gaps between sessions (docs/mathematics.md 3.7)."""
+
+    proxies: tuple[str, ...] = ("quality_proxy", "clickbait_proxy")
+    """Numbers of articles that may tell how readers come back, by their names in the catalogue; those that a site does
+    not have are left out."""
+    guard: bool = True
+    """Scale worth down by how far the effects found exceed noise: no effect found, no worth."""
+    discount_per_hour: float = 1.0
+    """g: what a minute an hour later is worth now; 1: as much."""
+    ridge: float = 4.0
+    """Precision of the effects' normal prior around 0, with articles' numbers in standard deviations."""
+    steps: int = 25
+    """Most Newton steps of a fit; the next fit goes on from there."""
+
+    def __post_init__(self) -> None:
+        """Check once."""
+        require(0 < self.discount_per_hour <= 1, "discount_per_hour", self.discount_per_hour, "in (0, 1]")
+        require(self.ridge > 0, "ridge", self.ridge, "> 0")
+        require(self.steps >= 1, "steps", self.steps, ">= 1")

@@ -14,6 +14,9 @@ from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, S
 from feedgym.env.checks import require
 from feedgym.env.newsroom import Archive
 
+SESSION_HOURS = 1.0 / 6.0
+"""Visits of a reader less than so far apart are one session: pages are read for seconds or minutes. A site's rule: it
+sees visits, not what the reader model calls a session."""
 VISIT_BITS = 20
 """``visit_id = reader_id * 2**20 + visit``: unique within a run, and the same whatever the sharding."""
 

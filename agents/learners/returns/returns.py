@@ -51,8 +51,8 @@ def running_mean(values: Doubles, first: Bools, rate: float) -> Doubles:
         rate: weight of the newest value, in (0, 1].
     """
     keep = np.where(first, 0.0, 1.0 - rate)
-    weighted = _scan_forward(np.where(first, 0.0, _shifted(values)), keep)
-    weight = _scan_forward(np.where(first, 0.0, 1.0), keep)
+    weighted = scan_forward(np.where(first, 0.0, _shifted(values)), keep)
+    weight = scan_forward(np.where(first, 0.0, 1.0), keep)
     mean: Doubles = weighted / np.maximum(weight, 1e-12)
     return mean
 
@@ -64,7 +64,8 @@ def _shifted(values: Doubles) -> Doubles:
     return before
 
 
-def _scan_forward(addend: Doubles, factor: Doubles) -> Doubles:
+def scan_forward(addend: Doubles, factor: Doubles) -> Doubles:
+    """``x_i = addend_i + factor_i * x_{i-1}`` from the start of the array, (n,); a factor of 0 starts a chain."""
     return scan_back(addend[::-1], factor[::-1])[::-1]
 
 
