@@ -35,6 +35,8 @@ class Site:
     """Columns that the reader model adds to what a site sees of a reader."""
     seed: int
     """Of the agent's own random stream, and of its slates."""
+    feature_names: tuple[str, ...] = ()
+    """Names of the numeric columns of an article, where they are known."""
     reward: RewardConfig = field(default_factory=RewardConfig)
     """What the site counts as reward: learners of returns add up the same."""
 

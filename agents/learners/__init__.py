@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from feedgym.agents.learners.regressions import REGRESSIONS, Impressions, Regression
     from feedgym.agents.learners.replay import Replay, VisitBatch
     from feedgym.agents.learners.returns.ltv import LtvLearner
+    from feedgym.agents.learners.returns.planning import Planning
     from feedgym.agents.learners.settings import (
         ContrastiveConfig,
         DirectConfig,
@@ -83,6 +84,7 @@ __all__ = [
     "Observing",
     "OwnColumns",
     "Parts",
+    "Planning",
     "Preparing",
     "Regression",
     "RegressionConfig",
@@ -119,6 +121,7 @@ __getattr__ = late_names(
         "ReinforceLearner": "gradients.reinforce",
         "LinearLearner": "wide.linear",
         "LtvLearner": "returns.ltv",
+        "Planning": "returns.planning",
         "Beginning": "learner",
         "Counting": "learner",
         "Finishing": "learner",

@@ -15,6 +15,7 @@ from feedgym.agents.learners.learner import Parts, Trained
 from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.regressions import REGRESSIONS, Impressions
 from feedgym.agents.learners.replay import VisitBatch
+from feedgym.agents.learners.returns.planning import Planning
 from feedgym.agents.learners.settings import RegressionConfig
 from feedgym.agents.learners.tasks import Task, next_clicks, parse_tasks, targets
 from feedgym.agents.learners.wide.fitter import WideFitter
@@ -50,10 +51,17 @@ class TaskHeads(nn.Module):
 
 
 class RegressionLearner:
-    """Impressions as rows of one or several tasks; trains the second stage with the first, where there is one."""
+    """Impressions as rows of one or several tasks; trains the second stage with the first, where there is one.
 
-    def __init__(self, config: RegressionConfig) -> None:
-        self.config = config
+    Args:
+        config: what is predicted.
+        planning: adds to the minutes of an opened article what it is worth later; for the loss ``hurdle``.
+    """
+
+    def __init__(self, config: RegressionConfig, planning: Planning | None = None) -> None:
+        fits = planning is None or REGRESSIONS[config.loss].hurdle
+        require(fits, "loss", config.loss, "'hurdle' for a learner that plans: worth is that of an opened article")
+        self.config, self._planning = config, planning
         self.tasks = parse_tasks(config.target)
         self._heads = TaskHeads(len(self.tasks))
         self._examination: LearnedExamination | None = None
@@ -68,6 +76,8 @@ class RegressionLearner:
         if model.wide is not None and loss.link is not None:
             self._wide = WideFitter(loss.link(self.tasks[0][0]), hurdle=loss.hurdle)
             self._wide.freeze(model)
+        if self._planning is not None:
+            self._planning.start(site)
         if self.config.examination == "learned":
             self._examination = LearnedExamination(site.slate_size)
         modules: list[nn.Module] = []
@@ -109,7 +119,12 @@ class RegressionLearner:
             assert link is not None
             value = targets(task, learning.replay.whole(), self._next)
             # A loss in the logarithm takes what positions do off; the others know of no position.
-            self._wide.fit(learning, value, average_position=link(task) != "log")
+            later = None
+            if self._planning is not None:
+                model = learning.model.models[0]
+                assert isinstance(model, TwoTower)
+                later = self._planning.later(learning, model, now)
+            self._wide.fit(learning, value, average_position=link(task) != "log", later=later)
 
     def loss(self, learning: Learning[Towers], rng: np.random.Generator) -> Tensor | None:
         """Loss over the impressions of a batch of visits; entries that showed nothing weigh nothing."""
@@ -194,15 +209,23 @@ class RegressionLearner:
         if theta is not None:
             centre_clicks(learning, theta)
 
+    def metrics(self) -> dict[str, float]:
+        """What the planning has found since the last call, if there is any."""
+        return {} if self._planning is None else self._planning.metrics()
+
     def snapshot(self) -> Arrays:
         """Scales of the tasks, the examination, and the fits of the wide part."""
         own = {name: value for part, module in self._parts() for name, value in nest(part, arrays_of(module)).items()}
+        if self._planning is not None:
+            own |= nest("planning", self._planning.snapshot())
         return own if self._wide is None else own | nest("wide", self._wide.snapshot())
 
     def restore(self, snapshot: Arrays) -> None:
         """Go on from a snapshot."""
         for part, module in self._parts():
             load_arrays(module, unnest(part, snapshot))
+        if self._planning is not None:
+            self._planning.restore(unnest("planning", snapshot))
         if self._wide is not None:
             self._wide.restore(unnest("wide", snapshot))
 

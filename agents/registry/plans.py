@@ -53,6 +53,7 @@ class AgentPlan:
             slate_size=feed.config.slate_size,
             history_length=feed.config.history_length,
             num_numeric=len(catalogue.feature_names),
+            feature_names=catalogue.feature_names,
             num_text=catalogue.archive.dim,
             category_sizes=catalogue.category_sizes,
             num_reader_features=len(feed.visits.feature_names),

@@ -30,6 +30,7 @@ from feedgym.agents.learners import (
     LtvConfig,
     RegressionConfig,
     ReinforceConfig,
+    ReturnConfig,
 )
 from feedgym.agents.registry.kinds import AgentKind
 from feedgym.agents.registry.published import SYSTEMS
@@ -85,8 +86,21 @@ def one_stage(*made: Any) -> None:
     require(reranker is None, "prediction", reranker, "'dot' or 'cosine': this agent has one stage")
 
 
+def needs_wide_part(*made: Any) -> None:
+    """Refuse a loss that is of openings alone where no wide part says what an opened article is worth."""
+    loss = next((config.loss for config in made if isinstance(config, RegressionConfig)), None)
+    fits = loss != "hurdle" or made[-1].towers.wide_part
+    require(fits, "wide_part", made[-1].towers.wide_part, f"True with loss={loss}")
+
+
 def _regression(description: str, **defaults: Any) -> AgentKind:
-    return learned_kind(description, lambda *c: learners.RegressionLearner(*c), RegressionConfig, defaults=defaults)
+    return learned_kind(
+        description,
+        lambda *c: learners.RegressionLearner(*c),
+        RegressionConfig,
+        defaults=defaults,
+        check=needs_wide_part,
+    )
 
 
 def _contrastive(description: str, **defaults: Any) -> AgentKind:
@@ -103,6 +117,7 @@ def _contrastive(description: str, **defaults: Any) -> AgentKind:
     )
 
 
+_RETURN = {"target": "dwell", "loss": "hurdle", "wide_part": True, "content_channel": True, "sharpness": 4.0}
 _LINEAR = {
     "target": "dwell",
     "loss": "hurdle",
@@ -160,6 +175,13 @@ LEARNED = {
     "regression": _regression("two towers, MSE on dwell minutes (target=click: BCE on clicks)", **_DWELL),
     "regression-dwell": _regression("two towers, MSE on dwell minutes", **_DWELL),
     "regression-click": _regression("two towers, BCE on clicks", **_CLICK),
+    "return": learned_kind(
+        "regression of minutes and of what an opened article changes in when its reader comes back",
+        lambda regression, returns: learners.RegressionLearner(regression, learners.Planning(returns)),
+        *(RegressionConfig, ReturnConfig),
+        defaults=_RETURN,
+        check=needs_wide_part,
+    ),
     "contrastive": _contrastive("two towers, in-batch softmax with logQ over what was read", **_SOFTMAX),
     "contrastive-uniform": _contrastive("the same with uniform negatives mixed in", **_MIXED),
     "reinforce": learned_kind(

@@ -71,6 +71,17 @@ class WidePart(nn.Module):
         return self._columns_of("publisher")
 
     @property
+    def publishers(self) -> int:
+        """Publishers that have a column each; 0 where nobody knows, or they are too many."""
+        columns = self.publisher_columns
+        return 0 if columns is None else columns.stop - columns.start
+
+    @property
+    def first_plain(self) -> int:
+        """The numeric column that stands first in z."""
+        return self._text
+
+    @property
     def plain_columns(self) -> slice:
         """Where z holds the standardised numbers."""
         return slice(0, self._plain)

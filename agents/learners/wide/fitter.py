@@ -88,13 +88,17 @@ class WideFitter:
         model.wide.trust.zero_()
 
     @torch.no_grad()
-    def fit(self, learning: Learning[Towers], value: AnyArray, *, average_position: bool) -> None:
+    def fit(
+        self, learning: Learning[Towers], value: AnyArray, *, average_position: bool, later: Doubles | None = None
+    ) -> None:
         """Fit the wide part on all visits kept: what the towers are then trained on is what it leaves.
 
         Args:
             learning: towers, store, replay.
             value: what each impression came to, (n, K): minutes where ``hurdle``.
             average_position: scores are meant for no position in particular, since the loss knows of none.
+            later: of ``hurdle``, minutes that an opening is worth beyond its own: a constant, and weights of an
+                article's columns, (1 + A,).
         """
         model, replay = learning.model.models[self._number], learning.replay
         assert isinstance(model, TwoTower)
@@ -113,6 +117,8 @@ class WideFitter:
         model.wide.trust.fill_(self._trust.share(self._link))
         if self._hurdle:
             opened = clicked[seen.slot, seen.position]
+            if later is not None:
+                model.wide.worth_more.copy_(torch.from_numpy(later))
             self._fit_minutes(model, seen, opened, value[seen.slot, seen.position][opened].astype(np.float64))
             self._worth = _Worth(model, learning.store, seen.article_id)
 
