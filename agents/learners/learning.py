@@ -71,9 +71,11 @@ class Learning(Generic[Model]):
         """
         if self.model.config.age_in_item_tower and now is not None:
             age = np.maximum(now - self.store.published_hours[article_id], 0.0).astype(np.float32)
-            return self.model.embed_items(*self.features(article_id), torch.from_numpy(age))
+            vector, bias = self.model.embed_items(*self.features(article_id), torch.from_numpy(age))
+            return vector, bias + torch.from_numpy(self.store.effect[article_id])
         unique, place = np.unique(article_id, return_inverse=True)
         vector, bias = self.model.embed_items(*self.features(unique))
+        bias = bias + torch.from_numpy(self.store.effect[unique])
         rows = torch.from_numpy(place)
         return vector.index_select(0, rows), bias.index_select(0, rows)
 

@@ -74,7 +74,8 @@ class RegressionLearner:
         loss = REGRESSIONS[self.config.loss]
         require(towers.wide_part or not loss.hurdle, "wide_part", False, f"True with loss={self.config.loss}")
         if model.wide is not None and loss.link is not None:
-            self._wide = WideFitter(loss.link(self.tasks[0][0]), hurdle=loss.hurdle)
+            link, effects = loss.link(self.tasks[0][0]), towers.article_effects
+            self._wide = WideFitter(link, hurdle=loss.hurdle, effects=effects)
             self._wide.freeze(model)
         if self._planning is not None:
             self._planning.start(site)

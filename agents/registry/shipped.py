@@ -122,6 +122,7 @@ _LINEAR = {
     "target": "dwell",
     "loss": "hurdle",
     "wide_part": True,
+    "article_effects": False,
     "age_decay": "none",
     "dim": 1,
     "widths": (),

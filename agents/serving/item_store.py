@@ -21,7 +21,7 @@ NUM_COUNTERS = 4
 
 _REBASE_HOURS = 24.0
 """The age columns grow as exp((published - t_ref) / tau), and would leave float32 after some days."""
-_COLUMNS = ("numeric", "categorical", "published_hours", "vector", "bias", "augmented", "_history")
+_COLUMNS = ("numeric", "categorical", "published_hours", "effect", "vector", "bias", "augmented", "_history")
 _NOW = ("t_ref", "_now", "_held", "num_embedded", "num_written")
 
 
@@ -96,6 +96,8 @@ class ItemStore:
         self.numeric: Floats = np.zeros((0, item.num_numeric), dtype=np.float32)
         self.categorical: Ints = np.zeros((0, len(item.categories)), dtype=np.int64)
         self.published_hours: Doubles = np.zeros(0)
+        self.effect: Floats = np.zeros(0, dtype=np.float32)
+        """What a learner has found of each article beyond its features: added to its bias from the next refresh on."""
         self.vector: Floats = np.zeros((0, model.item_dim), dtype=np.float32)
         self.bias: Floats = np.zeros(0, dtype=np.float32)
         self._shares_vector = model.config.share == "item_encoder"
@@ -220,7 +222,7 @@ class ItemStore:
             age = torch.from_numpy((self._now - self.published_hours[ids]).astype(np.float32))
         vector, bias = self._model.embed_items(numeric, categorical, age)
         self.vector[ids] = vector.numpy()
-        self.bias[ids] = bias.numpy()
+        self.bias[ids] = bias.numpy() + self.effect[ids]
         if not self._shares_vector:
             self._history[ids] = self._model.embed_history(numeric, categorical).numpy()
 

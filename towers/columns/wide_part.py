@@ -119,9 +119,13 @@ class WidePart(nn.Module):
             bias = bias + self.worth(standard, categorical)
         return bias
 
-    def worth(self, standard: Tensor, categorical: Tensor) -> Tensor:
-        """Log of the minutes that an opening is worth, what it brings later included; float32 (N,), no gradient."""
-        minutes = (self.worth_log[0] + self._weighed(self.worth_log[1:], standard, categorical)).clamp(-20, 20).exp()
+    def worth(self, standard: Tensor, categorical: Tensor, longer: Tensor | float = 0.0) -> Tensor:
+        """Log of the minutes that an opening is worth, what it brings later included; float32 (N,), no gradient.
+
+        ``longer``: what is added to the log minutes of each article, (N,).
+        """
+        minutes = self.worth_log[0] + self._weighed(self.worth_log[1:], standard, categorical) + longer
+        minutes = minutes.clamp(-20, 20).exp()
         more = self.worth_more[0] + self._weighed(self.worth_more[1:], standard, categorical)
         return torch.maximum(minutes + more, self.worth_floor).log()
 

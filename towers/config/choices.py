@@ -60,6 +60,9 @@ class TowersConfig:
     wide_part: bool = False
     """Add to the score a linear model of plain columns: proxies, topic, publisher, age (docs/mathematics.md 6.11). Few
     weights find in a day what the towers need weeks for; these learn what is left."""
+    article_effects: bool = True
+    """``wide_part``, where a learner fits it: let each article differ from what its columns say, as far as its own
+    impressions show. Else what is shown for long because it is good passes for what is good though it is old."""
     age_in_item_tower: bool = False
     """An ablation: age as an input of the item tower, so that every article is embedded anew at each tick."""
 

@@ -37,7 +37,10 @@ class LtvLearner:
         require_one_stage(towers, type(self).__name__)
         model = SummedTowers(towers, generator)
         c, self._reward = self._future_config, site.reward
-        self._wide = tuple(WideFitter("identity", number) for number in range(len(model.wides)))
+        self._wide = tuple(
+            WideFitter("identity", number, effects=towers.article_effects and number == 0)
+            for number in range(len(model.wides))
+        )
         for wide, part in zip(self._wide, (model.first, model.second), strict=False):
             wide.freeze(part)
         self._future = Future(towers.reader_numeric, c.discount_per_hour, c.trace, generator)

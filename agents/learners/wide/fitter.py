@@ -43,21 +43,22 @@ class _Seen:
     """Age columns, and two of the content channel's where there is one: (E, R) or (E + 2, R)."""
 
 
-class _Worth:
-    """Log of what articles are worth once opened, looked up by id: it stays as it is through a training."""
+class _ById:
+    """A number of each of some articles, looked up by id.
 
-    @torch.no_grad()
-    def __init__(self, model: TwoTower, store: ItemStore, article_id: Ints) -> None:
-        assert model.wide is not None
-        numeric, categorical = store.features(article_id)
-        self._id = article_id
-        self._log: Floats = model.wide.worth(model.normalisations.items(numeric), categorical).numpy()
+    Args:
+        article_id: (U,), rising.
+        value: (U,).
+    """
+
+    def __init__(self, article_id: Ints, value: Floats) -> None:
+        self._id, self._value = article_id, value
 
     def of(self, article_id: Ints) -> Floats:
         """Of articles, any shape; 0 of those that are not among them, such as -1."""
         place = np.minimum(np.searchsorted(self._id, article_id), len(self._id) - 1)
-        worth: Floats = np.where(self._id[place] == article_id, self._log[place], np.float32(0.0))
-        return worth
+        value: Floats = np.where(self._id[place] == article_id, self._value[place], np.float32(0.0))
+        return value
 
 
 class WideFitter:
@@ -69,13 +70,15 @@ class WideFitter:
         link: of the mean to the score.
         number: which of the models of ``learning.model.models``.
         hurdle: what is fitted is whether an impression was opened, and beside it the minutes once it was.
+        effects: articles may differ from what their columns say. Else what is shown for long, being good, passes for
+            what is old.
     """
 
-    def __init__(self, link: Link, number: int = 0, *, hurdle: bool = False) -> None:
-        self._link, self._number, self._hurdle = link, number, hurdle
+    def __init__(self, link: Link, number: int = 0, *, hurdle: bool = False, effects: bool = True) -> None:
+        self._link, self._number, self._hurdle, self._effects = link, number, hurdle, effects
         self._evidence, self._trust = Evidence(), Trust()
         self._fits: dict[str, Fit] = {}
-        self._worth: _Worth | None = None
+        self._worth: _ById | None = None
         self._known = 0
         self.effect: Floats | None = None
         """What each position adds to a score, float32 (K,): 0 on top."""
@@ -115,12 +118,20 @@ class WideFitter:
         if average_position:
             model.wide.level.add_(float(fit.position[seen.position].mean()))
         model.wide.trust.fill_(self._trust.share(self._link))
+        own = fit.effect.astype(np.float32)
         if self._hurdle:
-            opened = clicked[seen.slot, seen.position]
             if later is not None:
                 model.wide.worth_more.copy_(torch.from_numpy(later))
-            self._fit_minutes(model, seen, opened, value[seen.slot, seen.position][opened].astype(np.float64))
-            self._worth = _Worth(model, learning.store, seen.article_id)
+            opened = clicked[seen.slot, seen.position]
+            minutes = value[seen.slot, seen.position][opened].astype(np.float64)
+            longer = self._fit_minutes(model, seen, opened, minutes)
+            standard, categorical = self._features(learning.store, model, seen.article_id)
+            worth = model.wide.worth(standard, categorical, torch.from_numpy(longer)).numpy()
+            self._worth = _ById(seen.article_id, worth)
+            # As of articles that nobody knows, the model says what the columns do: the rest is the article's own.
+            own = own + worth - model.wide.worth(standard, categorical).numpy()
+        if self._effects:
+            learning.store.effect[seen.article_id] = own
 
     def worth(self, article_id: Ints) -> Floats:
         """Log of what articles are worth once opened, any shape: the part of their scores that is not of openings."""
@@ -138,14 +149,19 @@ class WideFitter:
             return None
         ids = shown[slot, position].astype(np.int64)
         article_id, article = np.unique(ids, return_inverse=True)
-        numeric, categorical = store.features(article_id)
-        z = wide.columns(model.normalisations.items(numeric), categorical).double().numpy()
+        z = wide.columns(*self._features(store, model, article_id)).double().numpy()
         age = replay.column("now")[slot] - store.published_hours[ids]
         own = wide.age_columns(torch.from_numpy(age)).numpy().T
         if model.channel is not None:
             self._evidence.follow(replay, store, model.channel)
             own = np.vstack([own, self._evidence.match(slot, ids, store, model.channel)])
         return _Seen(slot, position, article, article_id, z, np.ascontiguousarray(own))
+
+    @staticmethod
+    def _features(store: ItemStore, model: TwoTower, article_id: Ints) -> tuple[Tensor, Tensor]:
+        """Standardised numbers and categories of articles (U,)."""
+        numeric, categorical = store.features(article_id)
+        return model.normalisations.items(numeric), categorical
 
     def _judge(self, learning: Learning[Towers], model: TwoTower, target: Doubles, *, average_position: bool) -> None:
         """Foretell what is new in the replay with the model as it still is, with its towers and without."""
@@ -191,7 +207,7 @@ class WideFitter:
             num_positions=int(seen.position.max()) + 1,
             target=target,
         )
-        fit = self._fits["score"] = fit_rows(rows, self._link, self._fits.get("score"))
+        fit = self._fits["score"] = fit_rows(rows, self._link, self._fits.get("score"), effects=self._effects)
         num_ages = len(model.wide.age)
         model.wide.article.copy_(torch.from_numpy(fit.article))
         model.wide.age.copy_(torch.from_numpy(fit.own[:num_ages]))
@@ -200,12 +216,12 @@ class WideFitter:
             model.channel.scale.copy_(torch.from_numpy(fit.own[num_ages:]))
         return fit
 
-    def _fit_minutes(self, model: TwoTower, seen: _Seen, opened: Bools, minutes: Doubles) -> None:
-        """Log minutes once opened, of an article's columns alone: what the score of an opening is raised by."""
+    def _fit_minutes(self, model: TwoTower, seen: _Seen, opened: Bools, minutes: Doubles) -> Floats:
+        """Log minutes once opened, of an article's columns alone; what is each article's own beyond them, (U,)."""
         wide = model.wide
         assert wide is not None
         if not minutes.any():
-            return
+            return np.zeros(len(seen.article_id), dtype=np.float32)
         rows = Rows(
             article=seen.article[opened],
             z=seen.z,
@@ -214,15 +230,18 @@ class WideFitter:
             num_positions=1,
             target=minutes,
         )
-        fit = self._fits["minutes"] = fit_rows(rows, "log", self._fits.get("minutes"))
+        fit = self._fits["minutes"] = fit_rows(rows, "log", self._fits.get("minutes"), effects=self._effects)
         wide.worth_log.copy_(torch.from_numpy(np.concatenate([[fit.level], fit.article])))
         wide.worth_floor.fill_(LEAST_MINUTES * float(minutes.mean()))
+        return fit.effect.astype(np.float32)
 
     def snapshot(self) -> Arrays:
         """The latest fits and the rows that towers are judged by; what is summed of the replay can be summed again."""
         arrays: Arrays = {"known": np.asarray(self._known)} | nest("trust", self._trust.snapshot())
         for name, fit in self._fits.items():
-            arrays |= nest(f"fits/{name}", {key: np.asarray(value).copy() for key, value in vars(fit).items()})
+            arrays |= nest(
+                f"fits/{name}", {key: np.asarray(value).copy() for key, value in vars(fit).items() if key != "effect"}
+            )
         return arrays if self.effect is None else arrays | {"effect": self.effect.copy()}
 
     def restore(self, snapshot: Arrays) -> None:
@@ -233,6 +252,13 @@ class WideFitter:
         self._fits = {}
         for name in sorted({key.split("/")[0] for key in fits}):
             part = unnest(name, fits)
-            self._fits[name] = Fit(float(part["level"]), part["article"], part["own"], part["position"])
+            self._fits[name] = Fit(
+                float(part["level"]),
+                part["article"],
+                part["own"],
+                part["position"],
+                effect=np.zeros(0),
+                variance=float(part["variance"]),
+            )
         self.effect = snapshot["effect"].copy() if "effect" in snapshot else None
         self._evidence, self._worth = Evidence(), None

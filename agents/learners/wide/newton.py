@@ -17,6 +17,9 @@ LINKS: tuple[Link, ...] = ("identity", "logit", "log")
 """What the linear score is of the mean: itself (squared error), its log-odds (BCE), its logarithm (Poisson)."""
 RIDGE = 3.0
 """Precision of the weights around 0, on the scale of a logarithm: a spread of .58."""
+FIRST_VARIANCE = 0.1
+"""Of articles' own effects, on the scale of a logarithm, before anything is known."""
+_LEAST_VARIANCE = 1e-4
 _STEPS = 25
 _LARGEST = 30.0
 
@@ -51,14 +54,18 @@ class Fit:
     """(C,)"""
     position: Doubles
     """(K,), 0 on top."""
+    effect: Doubles
+    """What is each article's own, beyond its columns, (U,)."""
+    variance: float
+    """Of these effects; 0: there are none."""
 
     def scores(self, rows: Rows) -> Doubles:
         """The linear score of rows, (R,)."""
-        of_article = self.level + rows.z @ self.article
+        of_article = self.level + rows.z @ self.article + self.effect
         return of_article[rows.article] + self.own @ rows.own + self.position[rows.position]
 
 
-def fit_rows(rows: Rows, link: Link, start: Fit | None = None) -> Fit:
+def fit_rows(rows: Rows, link: Link, start: Fit | None = None, *, effects: bool = False) -> Fit:
     """Penalised maximum quasi-likelihood.
 
     The ridge is divided by the dispersion of the rows (Pearson's), and on the scale of a logarithm: minutes, of which a
@@ -68,16 +75,18 @@ def fit_rows(rows: Rows, link: Link, start: Fit | None = None) -> Fit:
         rows: at least one.
         link: of the mean to the score.
         start: weights to begin with, such as those of the latest fit.
+        effects: let each article differ from what its columns say, by a normal deviate whose variance is found by EM.
 
     Returns:
         The weights.
     """
     model = _Model(rows, link)
     weights = model.start(start)
-    value = model.objective(weights)
+    if effects:
+        model.variance = start.variance if start is not None and start.variance > 0 else FIRST_VARIANCE
     for _ in range(_STEPS):
-        gradient, hessian = model.derivatives(weights)
-        step = np.linalg.solve(hessian, gradient)
+        value = model.objective(weights)
+        step = model.step(weights)
         size = 1.0
         while size > 1e-4:
             tried = weights + size * step
@@ -88,8 +97,8 @@ def fit_rows(rows: Rows, link: Link, start: Fit | None = None) -> Fit:
         else:
             break
         weights, gained = tried, new - value
-        value = new
-        if gained < 1e-7 * (1.0 + abs(value)) or link == "identity":
+        moved = model.renew_variance(weights)
+        if gained < 1e-7 * (1.0 + abs(value)) and moved < 1e-2:
             break
     return model.as_fit(weights)
 
@@ -142,7 +151,11 @@ def _mean_of(score: Doubles, link: Link) -> tuple[Doubles, Doubles]:
 
 
 class _Model:
-    """Likelihood of one set of rows; weights lie flat as [level, article (A), own (C), positions 1.. (K - 1)]."""
+    """Likelihood of one set of rows.
+
+    Weights lie flat as [level, article (A), own (C), positions from the second on (K - 1), effects (U)]. Effects of
+    articles touch only their own rows: they are eliminated from each step, at a cost in proportion to U.
+    """
 
     def __init__(self, rows: Rows, link: Link) -> None:
         self._rows, self._link = rows, link
@@ -157,13 +170,14 @@ class _Model:
         spread = float(np.square(rows.target - self._mean).mean())
         # A weight of one on the scale of a logarithm moves a mean of so much by so much.
         unit = max(abs(self._mean), 0.1 * spread**0.5, 1e-12) if link == "identity" else 1.0
-        self._dispersion = _dispersion(self._mean, spread, link)
+        self._dispersion, self._unit = _dispersion(self._mean, spread, link), unit
+        self.variance = 0.0
         self._ridge = np.full(1 + self._a + self._c + self._k - 1, RIDGE / unit**2)
         self._ridge[0] = 1e-9 * self._ridge[1] if len(self._ridge) > 1 else 0.0
 
     def start(self, start: Fit | None) -> Doubles:
         """Weights to begin with."""
-        weights = np.zeros(len(self._ridge))
+        weights = np.zeros(len(self._ridge) + self._num_articles)
         links: dict[Link, Callable[[float], float]] = {
             "identity": lambda m: m,
             "logit": lambda m: float(np.log(m / (1.0 - m))),
@@ -173,23 +187,26 @@ class _Model:
         fits = start is not None and len(start.article) == self._a and len(start.own) == self._c
         if fits and start is not None and self._link != "identity":
             warm = np.concatenate([[start.level], start.article, start.own, start.position[1 : self._k]])
+            warm = np.append(warm, np.zeros(self._num_articles))
             if len(warm) == len(weights) and self.objective(warm) > self.objective(weights):
                 return warm
         return weights
 
     def as_fit(self, weights: Doubles) -> Fit:
         """The weights by name."""
-        a, c = 1 + self._a, 1 + self._a + self._c
+        a, c, e = 1 + self._a, 1 + self._a + self._c, len(self._ridge)
         return Fit(
             level=float(weights[0]),
             article=weights[1:a],
             own=weights[a:c],
-            position=np.concatenate([[0.0], weights[c:]]),
+            position=np.concatenate([[0.0], weights[c:e]]),
+            effect=weights[e:],
+            variance=self.variance,
         )
 
     def _score(self, weights: Doubles) -> Doubles:
-        a, c = 1 + self._a, 1 + self._a + self._c
-        of_cell = (self._z @ weights[:a])[:, None] + np.concatenate([[0.0], weights[c:]])
+        a, c, e = 1 + self._a, 1 + self._a + self._c, len(self._ridge)
+        of_cell = (self._z @ weights[:a] + weights[e:])[:, None] + np.concatenate([[0.0], weights[c:e]])
         score: Doubles = of_cell.ravel()[self._cell]
         for column, weight in zip(self._rows.own, weights[a:c], strict=True):
             score += weight * column
@@ -204,16 +221,42 @@ class _Model:
             fit = float((y * s - np.exp(s)).sum())
         else:
             fit = float((y * s - np.logaddexp(0.0, s)).sum())
-        return fit / self._dispersion - 0.5 * float((self._ridge * weights**2).sum())
+        e = len(self._ridge)
+        penalty = float((self._ridge * weights[:e] ** 2).sum())
+        if self.variance > 0:
+            penalty += float((weights[e:] ** 2).sum()) / self._spread
+        return fit / self._dispersion - 0.5 * penalty
 
-    def derivatives(self, weights: Doubles) -> tuple[Doubles, Doubles]:
-        """Gradient, and the Hessian's negative."""
-        s, y = self._score(weights), self._rows.target
+    @property
+    def _spread(self) -> float:
+        """Variance of effects on the scale of the score."""
+        return self.variance * self._unit**2
+
+    def step(self, weights: Doubles) -> Doubles:
+        """Newton's step, of the same length."""
+        s, e = self._score(weights), len(self._ridge)
         mean, slope = _mean_of(s, self._link)
-        gradient = self._sums(y - mean) / self._dispersion - self._ridge * weights
-        hessian = self._products(slope) / self._dispersion
+        error = (self._rows.target - mean) / self._dispersion
+        gradient = self._sums(error) - self._ridge * weights[:e]
+        hessian, across, own = self._products(slope / self._dispersion)
         hessian[np.diag_indices_from(hessian)] += self._ridge
-        return gradient, hessian
+        if self.variance == 0:
+            return np.append(np.linalg.solve(hessian, gradient), np.zeros(self._num_articles))
+        own = own + 1.0 / self._spread
+        of_effects = self._by_cell(error).sum(axis=1) - weights[e:] / self._spread
+        shared = across / own
+        first = np.linalg.solve(hessian - shared @ across.T, gradient - shared @ of_effects)
+        self._bends = own
+        return np.append(first, (of_effects - across.T @ first) / own)
+
+    def renew_variance(self, weights: Doubles) -> float:
+        """EM's variance of the effects; by how much, relative to itself, it moved."""
+        if self.variance == 0:
+            return 0.0
+        before, e = self.variance, len(self._ridge)
+        seen = float((weights[e:] ** 2 + 1.0 / self._bends).mean()) / self._unit**2
+        self.variance = max(seen, _LEAST_VARIANCE)
+        return abs(self.variance / before - 1.0)
 
     def _by_cell(self, values: Doubles) -> Doubles:
         """Sums over rows of each article and position, (U, K)."""
@@ -227,21 +270,24 @@ class _Model:
         own = self._rows.own @ values
         return np.concatenate([self._z.T @ cells.sum(axis=1), own, cells.sum(axis=0)[1:]])
 
-    def _products(self, weight: Doubles) -> Doubles:
-        """X' diag(weight) X."""
+    def _products(self, weight: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+        """X' diag(weight) X, (W, W); the same between columns and articles, (W, U); and of articles, (U,)."""
         a, c = 1 + self._a, 1 + self._a + self._c
         total = np.zeros((len(self._ridge), len(self._ridge)))
+        across = np.zeros((len(self._ridge), self._num_articles))
         cells = self._by_cell(weight)
+        across[:a] = self._z.T * cells.sum(axis=1)
+        across[c:] = cells[:, 1:].T
         total[:a, :a] = self._z.T @ (self._z * cells.sum(axis=1)[:, None])
         total[:a, c:] = self._z.T @ cells[:, 1:]
         total[range(c, len(total)), range(c, len(total))] = cells.sum(axis=0)[1:]
         for j, column in enumerate(self._rows.own):
             weighed = weight * column
             of_cells = self._by_cell(weighed)
-            total[:a, a + j] = self._z.T @ of_cells.sum(axis=1)
+            across[a + j] = of_cells.sum(axis=1)
+            total[:a, a + j] = self._z.T @ across[a + j]
             total[a + j, c:] = of_cells.sum(axis=0)[1:]
             for i in range(j, self._c):
                 total[a + j, a + i] = weighed @ self._rows.own[i]
         upper = np.triu(total)
-        symmetric: Doubles = upper + np.triu(upper, 1).T
-        return symmetric
+        return upper + np.triu(upper, 1).T, across, cells.sum(axis=1)
