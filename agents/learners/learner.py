@@ -190,6 +190,16 @@ class Foretelling(Protocol):
 
 
 @runtime_checkable
+class Logarithmic(Protocol):
+    """Optional: a learner whose scores may be the logarithm of what they foretell."""
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether they are."""
+        ...
+
+
+@runtime_checkable
 class Reporting(Protocol):
     """Optional: a learner with numbers worth a curve."""
 

@@ -116,8 +116,7 @@ class RegressionLearner:
         if any(task == "next" for task, _ in self.tasks):
             self._next = next_clicks(learning.replay)
         if self._wide is not None:
-            task, link = self.tasks[0][0], REGRESSIONS[self.config.loss].link
-            assert link is not None
+            task = self.tasks[0][0]
             value = targets(task, learning.replay.whole(), self._next)
             # A loss in the logarithm takes what positions do off; the others know of no position.
             later = None
@@ -125,7 +124,7 @@ class RegressionLearner:
                 model = learning.model.models[0]
                 assert isinstance(model, TwoTower)
                 later = self._planning.later(learning, model, now)
-            self._wide.fit(learning, value, average_position=link(task) != "log", later=later)
+            self._wide.fit(learning, value, average_position=not self.logarithmic, later=later)
 
     def loss(self, learning: Learning[Towers], rng: np.random.Generator) -> Tensor | None:
         """Loss over the impressions of a batch of visits; entries that showed nothing weigh nothing."""
@@ -197,9 +196,15 @@ class RegressionLearner:
         """The target, unless the loss says that its scores do not predict."""
         return self.config.target if REGRESSIONS[self.config.loss].predicts else None
 
+    @property
+    def logarithmic(self) -> bool:
+        """Whether the loss is one of a logarithm."""
+        link = REGRESSIONS[self.config.loss].link
+        return link is not None and link(self.tasks[0][0]) == "log"
+
     def click_examination(self, num_positions: int) -> Doubles | None:
         """Chance that each position is examined, (K,); None unless clicks are the first task."""
-        if self.tasks[0][0] != "click" or self.foretells is None:
+        if self.tasks[0][0] != "click" or self.foretells is None or self.logarithmic:
             return None
         log_theta = self._log_examination(num_positions)
         return np.ones(num_positions) if log_theta is None else log_theta.detach().double().exp().numpy()

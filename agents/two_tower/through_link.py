@@ -1,15 +1,17 @@
-"""From scores to what they foretell: log-odds of a click become its chance, minutes stay minutes."""
+"""From scores to what they foretell: log-odds of a click become its chance, logarithms minutes; minutes stay."""
 
 import torch
 
-from feedgym.agents.learners import Foretelling, Learner
+from feedgym.agents.learners import Foretelling, Learner, Logarithmic
 from feedgym.env.arrays import Doubles
 from feedgym.towers.interface import Towers
 from feedgym.towers.two_tower import TwoTower
 
+_LARGEST_LOG = 12.0
+
 
 def through_link(score: Doubles, learner: Learner, model: Towers, slate_size: int) -> Doubles:
-    """Chances of a click once examined, where clicks are what is learned; else the scores.
+    """Chances of a click once examined, where clicks are what is learned; minutes of logarithms; else the scores.
 
     Args:
         score: what retrieval searches by, any shape. It lacks the global bias, which is added here, and with a linear
@@ -18,8 +20,16 @@ def through_link(score: Doubles, learner: Learner, model: Towers, slate_size: in
         model: the towers.
         slate_size: K.
     """
-    of_clicks = isinstance(learner, Foretelling) and learner.click_examination(slate_size) is not None
-    if not of_clicks or not isinstance(model, TwoTower):
+    if not isinstance(model, TwoTower):
         return score
-    chance: Doubles = torch.sigmoid(torch.from_numpy(score) + model.prediction.global_bias.detach().double()).numpy()
-    return chance
+    level = model.prediction.global_bias.detach().double()
+    if model.wide is not None:
+        level = level + model.wide.level.double()
+    logits = torch.from_numpy(score) + level
+    if isinstance(learner, Logarithmic) and learner.logarithmic:
+        foretold: Doubles = logits.clamp(max=_LARGEST_LOG).exp().numpy()
+        return foretold
+    if isinstance(learner, Foretelling) and learner.click_examination(slate_size) is not None:
+        chance: Doubles = torch.sigmoid(logits).numpy()
+        return chance
+    return score
