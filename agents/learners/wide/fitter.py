@@ -54,6 +54,10 @@ class _ById:
     def __init__(self, article_id: Ints, value: Floats) -> None:
         self._id, self._value = article_id, value
 
+    def snapshot(self) -> Arrays:
+        """Ids and numbers."""
+        return {"id": self._id.copy(), "value": self._value.copy()}
+
     def of(self, article_id: Ints) -> Floats:
         """Of articles, any shape; 0 of those that are not among them, such as -1."""
         place = np.minimum(np.searchsorted(self._id, article_id), len(self._id) - 1)
@@ -242,6 +246,8 @@ class WideFitter:
             arrays |= nest(
                 f"fits/{name}", {key: np.asarray(value).copy() for key, value in vars(fit).items() if key != "effect"}
             )
+        if self._worth is not None:
+            arrays |= nest("worth", self._worth.snapshot())
         return arrays if self.effect is None else arrays | {"effect": self.effect.copy()}
 
     def restore(self, snapshot: Arrays) -> None:
@@ -261,4 +267,6 @@ class WideFitter:
                 variance=float(part["variance"]),
             )
         self.effect = snapshot["effect"].copy() if "effect" in snapshot else None
-        self._evidence, self._worth = Evidence(), None
+        worth = unnest("worth", snapshot)
+        self._worth = _ById(worth["id"], worth["value"]) if worth else None
+        self._evidence = Evidence()
