@@ -1,7 +1,9 @@
 """One run, and many side by side: settings, loop, checkpoints, workers, live progress. May import ``reports``."""
 
 from feedgym.experiments.runs.checkpoint import (
+    DONE,
     file_name,
+    found_result,
     kept_result,
     load_arrays,
     read_json,
@@ -17,11 +19,14 @@ from feedgym.experiments.runs.messages import Failed, Finished, Message
 from feedgym.experiments.runs.run_config import RunConfig, WorldConfig, load_reader_model
 from feedgym.experiments.runs.run_log import RunLog, run_folders
 from feedgym.experiments.runs.runner import Report, load_run, run
-from feedgym.experiments.runs.standing import standing, words_of
+from feedgym.experiments.runs.standing import CONFIG, CURVES, standing, words_of
 from feedgym.experiments.runs.threads import one_thread
 from feedgym.experiments.runs.workers import Task, cores, run_tasks
 
 __all__ = [
+    "CONFIG",
+    "CURVES",
+    "DONE",
     "EMBEDDINGS",
     "Failed",
     "Finished",
@@ -37,6 +42,7 @@ __all__ = [
     "code_with",
     "cores",
     "file_name",
+    "found_result",
     "heard",
     "kept_result",
     "load_arrays",

@@ -52,7 +52,7 @@ def kept_result(
         reuse: take what other code has made.
     """
     settings = json.loads(json.dumps(settings))
-    if path.exists() and (found := read_json(path))["settings"] == settings:
+    if (found := found_result(path, settings)) is not None:
         parts = changed(found.get("code"), code)
         if parts:
             say(of_other_code(f"{path.name} is", parts) + (": taken (--reuse)" if reuse else ": made anew"))
@@ -60,6 +60,13 @@ def kept_result(
             return found["result"]
     write_json(path, {"settings": settings, "code": dict(code), "result": make()})
     return read_json(path)["result"]
+
+
+def found_result(path: Path, settings: Any) -> Any:
+    """What :func:`kept_result` has written under these settings: ``settings``, ``code`` and ``result``; None if not."""
+    if not path.exists() or (found := read_json(path))["settings"] != json.loads(json.dumps(settings)):
+        return None
+    return found
 
 
 def file_name(label: str) -> str:

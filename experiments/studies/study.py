@@ -1,4 +1,8 @@
-"""``feedgym study NAME``: the studies behind the claims in docs/, from settings that were frozen first."""
+"""``feedgym study NAME``: the studies behind the claims in docs/, from settings that were frozen first.
+
+Each prints its plan, then goes on from what is finished: in its folder, and in its rows, which are committed
+(``docs/README.md``, "How to run a study again").
+"""
 
 import dataclasses
 import importlib
@@ -17,6 +21,8 @@ from feedgym.experiments.cli import parsed, stopping
 from feedgym.experiments.compare import CompareConfig, CompareResult, run
 from feedgym.experiments.reports import Run, band, paired_difference, ranking_markdown, ranking_text
 from feedgym.experiments.runs import heard, write_bytes
+from feedgym.experiments.studies.rows import kept_rows, read_rows
+from feedgym.experiments.studies.units import Unit, hours_words, plan_text, run_units, state_with
 
 Claims = Sequence[tuple[str, str, str]]
 """(agent, other, what is claimed)"""
@@ -35,7 +41,8 @@ TABLES = {
     "staleness": "freshness.staleness",
     "two_towers": "two_towers",
 }
-"""The same for studies with tables of their own: their module has ``run(out)``, which returns a table."""
+"""The same for studies with tables of their own: their module has ``run(out, reuse)``, which returns a table, and most
+have ``units(out)``, which names the work."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +65,10 @@ class StudyConfig:
     """Name of the study, or ``all``."""
     out: Path = Path("runs/studies")
     """Folder of the runs; the same folder goes on where it was stopped."""
+    rows: Path = Path("docs/studies/rows")
+    """Folder of the rows, a file for each study: what is finished, small enough to be committed."""
+    plan: bool = False
+    """Only print what would be done, what is done already, and about how long the rest takes."""
     reuse: bool = False
     """Take finished runs and results of other code as they are, instead of doing them anew; the table says so."""
 
@@ -149,20 +160,47 @@ def parts_of(name: str, out: Path) -> tuple[Part, ...]:
     return (Part(title="", config=study.config(out / name), claims=study.CLAIMS),)
 
 
-def run_study(name: str, out: Path, reuse: bool = False) -> tuple[CompareResult, ...]:
-    """Run a study, write its tables beside its runs, and print them.
+def units_of(name: str, out: Path) -> list[Unit]:
+    """The work of a study; nothing of one that names none, because it keeps nothing from one time to the next.
 
     Args:
         name: of the study.
         out: folder of all studies.
-        reuse: take what other code has finished as it is. The table then says so.
     """
-    with heard() as said:
-        results, tables = _run_study(name, out, reuse)
+    if name in TABLES:
+        study = study_module(name)
+        units: list[Unit] = study.units(out / name) if hasattr(study, "units") else []
+        return units
+    return [unit for part in parts_of(name, out) for unit in run_units(part.config, part.title)]
+
+
+def run_study(config: StudyConfig) -> tuple[CompareResult, ...]:
+    """Print the plan of a study, run it, write its tables beside its runs, and print them.
+
+    Args:
+        config: with the name of one study. With ``reuse`` the table says what was taken of other code.
+    """
+    name, root = config.name, config.out / config.name
+    units = units_of(name, config.out)
+    with heard() as said, kept_rows(config.rows / f"{name}.jsonl", units, root):
+        print(plan_text(name, units), flush=True)
+        results, tables = _run_study(name, config.out, config.reuse)
     # Done anew is no matter of the table.
     taken = [f"Note: {words}." for words in said if "--reuse)" in words]
-    write_bytes(out / name / "table.md", ("\n\n".join([*tables, *taken]) + "\n").encode())
+    write_bytes(root / "table.md", ("\n\n".join([*tables, *taken]) + "\n").encode())
     return results
+
+
+def print_plans(config: StudyConfig, names: Sequence[str]) -> None:
+    """What each of these studies would do; nothing is written."""
+    todo = []
+    for name in names:
+        units = units_of(name, config.out)
+        rows = read_rows(config.rows / f"{name}.jsonl", units, config.out / name)
+        print(plan_text(name, units, rows))
+        todo += [unit for unit in units if state_with(unit, rows) != "done"]
+    if len(names) > 1:
+        print(f"All together: {hours_words(todo)} to go.")
 
 
 def _run_study(name: str, out: Path, reuse: bool) -> tuple[tuple[CompareResult, ...], list[str]]:
@@ -188,9 +226,13 @@ def _run_study(name: str, out: Path, reuse: bool) -> tuple[tuple[CompareResult, 
 def main(args: Sequence[str] | None = None) -> None:
     """Command line."""
     config = parsed(StudyConfig, _positional(args), "study", __doc__)
+    names = (*STUDIES, *TABLES) if config.name == "all" else (config.name,)
     with stopping("study"):
-        for name in (*STUDIES, *TABLES) if config.name == "all" else (config.name,):
-            run_study(name, config.out, config.reuse)
+        if config.plan:
+            print_plans(config, names)
+            return
+        for name in names:
+            run_study(dataclasses.replace(config, name=name))
 
 
 def _positional(args: Sequence[str] | None) -> list[str]:

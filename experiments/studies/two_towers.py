@@ -16,6 +16,7 @@ from feedgym.env import Feed, FeedConfig
 from feedgym.experiments.compare import CompareConfig, CompareResult
 from feedgym.experiments.compare import run as compare
 from feedgym.experiments.reports import interval, markdown_table, number
+from feedgym.experiments.studies.units import Unit, run_units
 
 SEEDS = (500, 501, 502)
 OWN = tuple(name for name in AGENTS if KINDS[name].learns and name not in ("regression", *SYSTEMS))
@@ -58,6 +59,11 @@ def table(result: CompareResult, costs: dict[str, tuple[int, float]]) -> str:
             ]
         )
     return markdown_table(titles, rows)
+
+
+def units(out: Path) -> list[Unit]:
+    """The runs; CPU time is measured anew each time."""
+    return run_units(config(out))
 
 
 def run(out: Path, reuse: bool = False) -> str:

@@ -18,9 +18,12 @@ from feedgym.experiments.runs import code_with, kept_result
 from feedgym.experiments.studies.freshness import staleness_settings as settings
 from feedgym.experiments.studies.freshness.staleness_plot import plot_staleness
 from feedgym.experiments.studies.freshness.staleness_tables import cost_table, hours_table, pairs_table, reward_table
+from feedgym.experiments.studies.units import Unit, run_units, size_words
 
 COST_READERS = 5_000
 COST_SEED = 650
+COST_MINUTES = 5.0
+"""Of one core, for each world, about (see ``pace.py``)."""
 
 
 def run(out: Path, reuse: bool = False) -> str:
@@ -28,23 +31,46 @@ def run(out: Path, reuse: bool = False) -> str:
     results = {
         world: compare(dataclasses.replace(settings.config(world, out), reuse=reuse)) for world in settings.WORLDS
     }
-    costs = {world: costs_of(world, out / f"cost-{world}.json", reuse) for world in settings.WORLDS}
+    costs = {world: costs_of(world, _cost_path(world, out), reuse) for world in settings.WORLDS}
     runs = {world: result.runs for world, result in results.items()}
     plot_staleness(settings.SETTINGS, runs, costs, out / "staleness.png")
     return "\n\n".join(_world(world, results[world], costs[world]) for world in settings.WORLDS) + "\n"
 
 
+def units(out: Path) -> list[Unit]:
+    """The runs of both worlds, and what is timed."""
+    runs = [unit for world in settings.WORLDS for unit in run_units(settings.config(world, out), world)]
+    return [*runs, *(cost_unit(world, _cost_path(world, out)) for world in settings.WORLDS)]
+
+
+def cost_unit(world: str, path: Path) -> Unit:
+    """What is timed in a world, in one pass."""
+    agents = [setting.agent for setting in settings.SETTINGS if setting.is_timed]
+    return Unit(
+        group=f"{world}: CPU time",
+        seed=COST_SEED,
+        size=size_words(COST_READERS, WARM_DAYS + 1),
+        path=path,
+        settings={"world": world, "readers": COST_READERS, "seed": COST_SEED, "agents": agents},
+        code=code_with(measure.__module__),
+        minutes=COST_MINUTES,
+    )
+
+
+def _cost_path(world: str, out: Path) -> Path:
+    return out / f"cost-{world}.json"
+
+
 def costs_of(world: str, path: Path, reuse: bool = False) -> dict[str, ServingFigures]:
     """CPU time of serving, by name of those settings that are timed, measured once and kept in ``path``."""
     timed = [setting for setting in settings.SETTINGS if setting.is_timed]
-    agents = [setting.agent for setting in timed]
-    what = {"world": world, "readers": COST_READERS, "seed": COST_SEED, "agents": agents}
+    unit = cost_unit(world, path)
 
     def measured() -> list[dict[str, Any]]:
-        found = measure(agents, readers=COST_READERS, world=world, seed=COST_SEED)
+        found = measure(unit.settings["agents"], readers=COST_READERS, world=world, seed=COST_SEED)
         return [dataclasses.asdict(figures) for figures in found]
 
-    found = kept_result(path, what, measured, code=code_with(measure.__module__), reuse=reuse)
+    found = kept_result(path, unit.settings, measured, code=unit.code, reuse=reuse)
     return {setting.name: ServingFigures(**figures) for setting, figures in zip(timed, found, strict=True)}
 
 

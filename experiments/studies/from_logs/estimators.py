@@ -12,8 +12,9 @@ from pathlib import Path
 
 from feedgym.agents.slate_policy import PAPER_CAP
 from feedgym.experiments.reports import markdown_table
-from feedgym.experiments.studies.from_logs.logged_learning import Job, Learned, Sizes, run_jobs
+from feedgym.experiments.studies.from_logs.logged_learning import Job, Learned, Sizes, job_units, run_jobs
 from feedgym.experiments.studies.from_logs.logged_tables import difference_cells, mean_cells, plot_by_size
+from feedgym.experiments.studies.units import Unit
 
 SEEDS = (630, 631, 632, 633, 634, 635, 636, 637)
 LOGGER = "popular:epsilon=0.1,sharpness=1.0"
@@ -46,6 +47,11 @@ def jobs(out: Path) -> list[Job]:
         for seed in SEEDS
         for readers in READERS
     ]
+
+
+def units(out: Path) -> list[Unit]:
+    """All that learn, from all logs."""
+    return job_units(jobs(out))
 
 
 def run(out: Path, reuse: bool = False) -> str:

@@ -34,6 +34,7 @@ from feedgym.experiments.runs import (
     say,
     without_code,
 )
+from feedgym.experiments.studies.units import Unit, size_words
 
 if TYPE_CHECKING:
     from feedgym.agents.logged import LoggedSite
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 POWERS = (1, 3, 5)
 """Caps are e to these; the published one is e^3, and e^5 did harm online (Chen et al., WSDM 2019, 4.4)."""
 MOST_WORKERS = 2
+MINUTES, MINUTES_A_THOUSAND = 0.1, 0.1
+"""Of one core that an agent takes: at least, and for each day of 1,000 readers; about (see ``pace.py``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,28 +125,48 @@ def _run_and_tell(job: Job) -> tuple[tuple[Learned, ...], list[str]]:
         return run_job(job), said
 
 
-def _kept_or_learned(agent: str, job: Job) -> Learned:
-    days = float(job.sizes.log_days + job.sizes.deploy_days)
+def job_units(jobs: Sequence[Job]) -> list[Unit]:
+    """What the plan of a study shows: each agent of each job. Each makes its log, if nobody has."""
+    return [_unit(agent, job) for job in jobs for agent in job.agents]
+
+
+def _log_of(job: Job) -> LogConfig:
     sizes = job.sizes
-    log = LogConfig(
+    return LogConfig(
         agent=job.logger,
         seed=job.seed,
         readers=sizes.readers,
-        days=days,
+        days=float(sizes.log_days + sizes.deploy_days),
         tick_hours=sizes.tick_hours,
         evaluate_visits=0,
         out=job.out / "log",
         reuse=job.reuse,
     )
-    logged = without_code(log.run_config().settings())
-    settings = {**dataclasses.asdict(job.sizes), "agent": parse_agent(agent).label, "log": logged}
-    path = job.out / f"{file_name(parse_agent(agent).label)}.json"
+
+
+def _unit(agent: str, job: Job) -> Unit:
+    sizes, label = job.sizes, parse_agent(agent).label
+    logged = without_code(_log_of(job).run_config().settings())
+    thousands = sizes.readers * (sizes.log_days + sizes.deploy_days) / 1000
+    return Unit(
+        group=f"log of {job.logger}: {label}",
+        seed=job.seed,
+        size=size_words(sizes.readers, sizes.log_days + sizes.deploy_days),
+        path=job.out / f"{file_name(label)}.json",
+        settings={**dataclasses.asdict(sizes), "agent": label, "log": logged},
+        code=code_with(__name__),
+        minutes=MINUTES + thousands * MINUTES_A_THOUSAND,
+    )
+
+
+def _kept_or_learned(agent: str, job: Job) -> Learned:
+    log, unit = _log_of(job), _unit(agent, job)
 
     def made() -> dict[str, Any]:
         make_log(log)
         return dataclasses.asdict(learn_and_deploy(agent, log, job.sizes))
 
-    return Learned(**kept_result(path, settings, made, code=code_with(__name__), reuse=job.reuse))
+    return Learned(**kept_result(unit.path, unit.settings, made, code=unit.code, reuse=job.reuse))
 
 
 def learn_and_deploy(agent: str, log: LogConfig, sizes: Sizes) -> Learned:

@@ -18,23 +18,52 @@ from feedgym.experiments.logs import Kept, feed_of, start, with_estimates
 from feedgym.experiments.offline import OfflineResult, simulated_run
 from feedgym.experiments.reports import paired_difference
 from feedgym.experiments.runs import code_with, kept_result, one_thread, without_code
+from feedgym.experiments.studies.units import Unit, size_words
 
 SEEDS = tuple(range(200, 208))
 LOGGERS = ("popular:epsilon=0.2", "regression-dwell:epsilon=0.2")
 TARGET = "regression-dwell:sharpness=0.5,epsilon=0.3"
 """Softer than the default: near enough to both loggers that weights say something."""
 READERS, DAYS, ESTIMATE_DAYS = 1000, 4.0, 1.0
+MINUTES = 1.0
+"""Of one core that a log and its estimates take, about (see ``pace.py``)."""
 SHOWN = ("sniips", "sniips_dr", "snrips", "cascade_dr", "dm")
 
 Rows = Mapping[str, Mapping[str, Any]]
 """Lines of a report, by estimator."""
 
 
+def _log_of(logger: str, seed: int, out: Path, reuse: bool = False) -> LogConfig:
+    folder = out / "logs" / _name(logger, seed)
+    return LogConfig(agent=logger, readers=READERS, days=DAYS, seed=seed, out=folder, reuse=reuse)
+
+
+def _name(logger: str, seed: int) -> str:
+    return f"{logger.split(':')[0]}-{seed}"
+
+
+def unit(logger: str, seed: int, out: Path) -> Unit:
+    """One log, estimated from twice."""
+    logged = without_code(_log_of(logger, seed, out).run_config().settings())
+    return Unit(
+        group=f"log of {logger}",
+        seed=seed,
+        size=size_words(READERS, DAYS),
+        path=out / f"{_name(logger, seed)}.json",
+        settings=logged | {"target": TARGET, "estimate_days": ESTIMATE_DAYS},
+        code=code_with(__name__, with_estimates.__module__),
+        minutes=MINUTES,
+    )
+
+
+def units(out: Path) -> list[Unit]:
+    """All logs."""
+    return [unit(logger, seed, out) for logger in LOGGERS for seed in SEEDS]
+
+
 def one(logger: str, seed: int, out: Path, reuse: bool = False) -> Mapping[str, Any]:
     """Both estimates of one log, from a file where they were made before."""
-    name = f"{logger.split(':')[0]}-{seed}"
-    log = LogConfig(agent=logger, readers=READERS, days=DAYS, seed=seed, out=out / "logs" / name, reuse=reuse)
-    settings = without_code(log.run_config().settings()) | {"target": TARGET, "estimate_days": ESTIMATE_DAYS}
+    log, kept = _log_of(logger, seed, out, reuse), unit(logger, seed, out)
 
     def both() -> dict[str, Any]:
         make_log(log)
@@ -42,9 +71,7 @@ def one(logger: str, seed: int, out: Path, reuse: bool = False) -> Mapping[str, 
             made = zip(("logged", "estimated"), _both(log.out, reuse), strict=True)
             return {how: dataclasses.asdict(result) for how, result in made}
 
-    found: Mapping[str, Any] = kept_result(
-        out / f"{name}.json", settings, both, code=code_with(__name__, with_estimates.__module__), reuse=reuse
-    )
+    found: Mapping[str, Any] = kept_result(kept.path, kept.settings, both, code=kept.code, reuse=reuse)
     return found
 
 

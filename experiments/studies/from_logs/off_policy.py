@@ -13,8 +13,9 @@ from math import exp
 from pathlib import Path
 
 from feedgym.experiments.reports import markdown_table
-from feedgym.experiments.studies.from_logs.logged_learning import POWERS, Job, Learned, Sizes, run_jobs
+from feedgym.experiments.studies.from_logs.logged_learning import POWERS, Job, Learned, Sizes, job_units, run_jobs
 from feedgym.experiments.studies.from_logs.logged_tables import difference_cells, mean_cells, plot_differences
+from feedgym.experiments.studies.units import Unit
 
 SEEDS = (620, 621, 622, 623, 624, 625, 626, 627)
 SIZES = Sizes(readers=1000, log_days=2, deploy_days=2)
@@ -50,6 +51,11 @@ def jobs(out: Path) -> list[Job]:
         for seed in SEEDS
         for name, logger in LOGGERS.items()
     ]
+
+
+def units(out: Path) -> list[Unit]:
+    """All that learn, from all logs."""
+    return job_units(jobs(out))
 
 
 def run(out: Path, reuse: bool = False) -> str:

@@ -23,6 +23,7 @@ from feedgym.experiments.benchmarks import LIVE_AT_400_PER_DAY, Stopwatch
 from feedgym.experiments.reports import Paired, interval, markdown_table, paired_difference
 from feedgym.experiments.runs import code_with, file_name, kept_result, one_thread
 from feedgym.experiments.studies.indexes.index_plot import save_plot
+from feedgym.experiments.studies.units import Unit, size_words
 
 AGENT = "regression-dwell"
 SEEDS = (640, 641, 642, 643, 644)
@@ -50,6 +51,10 @@ class Size:
     """Of ``coarse``: some 250 articles in each."""
     seeds: tuple[int, ...] = SEEDS
     """A world each."""
+    minutes: float = 1.0
+    """Of one core that a run takes, about."""
+    minutes_with_a_graph: float = 1.0
+    """The same with HNSW."""
     without: tuple[str, ...] = ()
     """Indexes that are left out."""
 
@@ -128,17 +133,34 @@ def measure(kind: str, size: Size, seed: int) -> IndexRun:
     )
 
 
-def _kept(out: Path, kind: str, size: Size, seed: int, reuse: bool) -> IndexRun:
-    """The run, from its file if it was made with these settings."""
-    newsroom = {"live": size.live, "cells": size.cells}
+def unit(out: Path, name: str, size: Size, seed: int) -> Unit:
+    """One run."""
+    kind, newsroom = size.kinds[name], {"live": size.live, "cells": size.cells}
     settings = {"kind": kind, "size": newsroom, "agent": AGENT, "readers": READERS, "days": DAYS}
-    settings |= {"tick_hours": TICK_HOURS, "seed": seed}
-    path = out / f"{size.live}-live" / file_name(kind) / f"seed-{seed}.json"
+    return Unit(
+        group=f"{size.live:,} live: {name}",
+        seed=seed,
+        size=size_words(READERS, DAYS),
+        path=out / f"{size.live}-live" / file_name(kind) / f"seed-{seed}.json",
+        settings=settings | {"tick_hours": TICK_HOURS, "seed": seed},
+        code=code_with(__name__),
+        minutes=size.minutes_with_a_graph if name.startswith("hnsw") else size.minutes,
+    )
+
+
+def units(out: Path) -> list[Unit]:
+    """All runs."""
+    return [unit(out, name, size, seed) for size in SIZES for name in size.kinds for seed in size.seeds]
+
+
+def _kept(out: Path, name: str, size: Size, seed: int, reuse: bool) -> IndexRun:
+    """The run, from its file if it was made with these settings."""
+    one = unit(out, name, size, seed)
 
     def measured() -> dict[str, Any]:
-        return dataclasses.asdict(measure(kind, size, seed))
+        return dataclasses.asdict(measure(size.kinds[name], size, seed))
 
-    return IndexRun(**kept_result(path, settings, measured, code=code_with(__name__), reuse=reuse))
+    return IndexRun(**kept_result(one.path, one.settings, measured, code=one.code, reuse=reuse))
 
 
 Runs = dict[int, dict[str, list[IndexRun]]]
@@ -148,9 +170,7 @@ Runs = dict[int, dict[str, list[IndexRun]]]
 def run(out: Path, reuse: bool = False) -> str:
     """All runs, the table, what recall is worth, and the plot."""
     runs: Runs = {
-        size.live: {
-            name: [_kept(out, kind, size, seed, reuse) for seed in size.seeds] for name, kind in size.kinds.items()
-        }
+        size.live: {name: [_kept(out, name, size, seed, reuse) for seed in size.seeds] for name in size.kinds}
         for size in SIZES
     }
     save_plot(out / "index.png", {live: _points(kinds) for live, kinds in runs.items()})

@@ -25,6 +25,7 @@ from feedgym.env.checks import require
 from feedgym.experiments.compare import CompareConfig
 from feedgym.experiments.compare import run as compare
 from feedgym.experiments.reports import Run, paired_difference, ranking_markdown, t_quantile
+from feedgym.experiments.studies.units import Unit, run_units
 
 SEEDS = (400, 401, 402, 403, 404, 405)
 SIZES = (1000, 4000)
@@ -101,6 +102,11 @@ def smallest_difference(variance: float, num_seeds: int, level: float = LEVEL, p
         effect = (low + high) / 2
         low, high = (low, effect) if power_of(effect, num_seeds, level) >= power else (effect, high)
     return high * sqrt(variance)
+
+
+def units(out: Path) -> list[Unit]:
+    """The runs of both sizes."""
+    return [unit for size in SIZES for unit in run_units(_config(out, size))]
 
 
 def run(out: Path, reuse: bool = False) -> str:
