@@ -82,7 +82,7 @@ def run_units(config: CompareConfig, part: str = "") -> list[Unit]:
 
 def size_words(readers: int, days: float) -> str:
     """Such as ``2,000 readers, 28 days``."""
-    return f"{readers:,} readers, {days:g} days"
+    return f"{readers:,} readers, {days:g} day{'' if days == 1 else 's'}"
 
 
 def plan_text(name: str, units: Sequence[Unit], rows: Mapping[Path, Mapping[str, Any]] | None = None) -> str:
@@ -101,14 +101,14 @@ def plan_text(name: str, units: Sequence[Unit], rows: Mapping[Path, Mapping[str,
     words = f"{len(units)} units, {len(units) - len(todo)} done, {hours_words(todo)} to go"
     if other:
         words += f"; {other} are finished, but of other code: done anew unless --reuse takes them"
-    rows = []
+    lines = []
     for group, size in dict.fromkeys((unit.group, unit.size) for unit in units):
         mine = [unit for unit in units if (unit.group, unit.size) == (group, size)]
         to_go = [unit for unit in mine if states[unit.path] != "done"]
         seeds = _seeds_words([unit.seed for unit in mine])
         cells = [str(len(mine)), str(len(mine) - len(to_go)), f"{sum(unit.minutes for unit in to_go):.1f}"]
-        rows.append([group, size, seeds, *cells])
-    table = markdown_table(["unit", "size", "seeds", "units", "done", "minutes to go"], rows)
+        lines.append([group, size, seeds, *cells])
+    table = markdown_table(["unit", "size", "seeds", "units", "done", "minutes to go"], lines)
     return f"Plan of `feedgym study {name}`: {words}.\n\n{table}\n"
 
 

@@ -10,12 +10,13 @@ What was chosen on seeds 100 to 102: the targets' settings, so that one of them 
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from feedgym.experiments.runs import code_with, kept_result, load_arrays, one_thread, save_arrays
+from feedgym.experiments.runs import code_with, kept_result, one_thread
 from feedgym.experiments.studies.known_truth.ope_draws import READERS
-from feedgym.experiments.studies.known_truth.ope_replications import STUDIED, ReplicationConfig, SeedResult, replicate
+from feedgym.experiments.studies.known_truth.ope_replications import STUDIED, ReplicationConfig, replicate
 from feedgym.experiments.studies.known_truth.ope_report import (
     KINDS,
     claims_table,
@@ -25,12 +26,17 @@ from feedgym.experiments.studies.known_truth.ope_report import (
     truth_table,
     weight_table,
 )
-from feedgym.experiments.studies.known_truth.ope_scores import scores
+from feedgym.experiments.studies.known_truth.ope_scores import SeedSummary, scores, summary
+from feedgym.experiments.studies.units import Unit
 
 SEEDS = (610, 611, 612, 613, 614, 615, 616, 617, 618, 619)
 CONFIG = ReplicationConfig()
-MADE_BY = tuple(f"feedgym.experiments.studies.known_truth.ope_{name}" for name in ("draws", "replications", "states"))
+MADE_BY = tuple(
+    f"feedgym.experiments.studies.known_truth.ope_{name}" for name in ("draws", "replications", "scores", "states")
+)
 """Modules that make a seed's result; the others make tables of it."""
+MINUTES = 2.0
+"""Of one core that a seed takes, about (see ``pace.py``)."""
 SIZES = (1, 2, 5, 10, 20, 50, 100)
 """Cells of the logs whose errors give the slope: 1,000 to 100,000 visits. They divide the 200 cells of a seed."""
 
@@ -41,9 +47,9 @@ def run(out: Path, reuse: bool = False) -> str:
         results = [_of_seed(out, seed, reuse) for seed in SEEDS]
     targets = tuple(CONFIG.states.policies)[1:]
     found = scores(results, CONFIG.cells, SIZES)
-    visits = float(np.mean([result.count.mean() for result in results]))
+    visits = float(np.mean([result.cell_visits for result in results]))
     plot_errors(out / "errors.png", found, targets, [visits * size for size in SIZES])
-    total = sum(len(result.count) // CONFIG.cells for result in results)
+    total = sum(result.replications for result in results)
     parts = [
         f"Seeds {SEEDS[0]} to {SEEDS[-1]}, {total} replications of {visits * CONFIG.cells:,.0f} visits; "
         f"{CONFIG.bootstrap:,} bootstrap replicates. Slope: logs of {visits * SIZES[0]:,.0f} "
@@ -52,7 +58,7 @@ def run(out: Path, reuse: bool = False) -> str:
         + truth_table(results, tuple(CONFIG.states.policies))
         + "\n\n"
         + "\n".join(f"- `{kind}`: {words}." for kind, words in KINDS.items()),
-        "## Which estimator is right for whom\n\n" + claims_table(results, found, CONFIG.cells, targets),
+        "## Which estimator is right for whom\n\n" + claims_table(results, found, SIZES.index(CONFIG.cells), targets),
         "## What the weights say of themselves\n\n" + weight_table(results, targets),
         "Where an estimator's assumption holds:\n\n" + quiet_table(found, targets),
     ]
@@ -61,16 +67,30 @@ def run(out: Path, reuse: bool = False) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _of_seed(out: Path, seed: int, reuse: bool = False) -> SeedResult:
-    """A seed's result: its arrays stand in a file of their own, beside one that says what they were made of."""
-    arrays = f"seed-{seed}.npz"
+def unit(out: Path, seed: int) -> Unit:
+    """One seed."""
+    return Unit(
+        group="replications",
+        seed=seed,
+        size=f"{CONFIG.replications} logs of {CONFIG.cells * CONFIG.cell_visits:,} visits",
+        path=out / f"seed-{seed}.json",
+        settings={"config": dataclasses.asdict(CONFIG), "estimators": list(STUDIED), "sizes": list(SIZES)},
+        code=code_with(*MADE_BY),
+        minutes=MINUTES,
+    )
 
-    def made() -> str:
+
+def units(out: Path) -> list[Unit]:
+    """All seeds."""
+    return [unit(out, seed) for seed in SEEDS]
+
+
+def _of_seed(out: Path, seed: int, reuse: bool = False) -> SeedSummary:
+    kept = unit(out, seed)
+
+    def made() -> dict[str, Any]:
         result = replicate(CONFIG, seed)
-        save_arrays(out / arrays, {f.name: getattr(result, f.name) for f in dataclasses.fields(SeedResult)})
         print(f"seed {seed}: {result.count.sum():,.0f} visits drawn", flush=True)
-        return arrays
+        return summary(result, SIZES).as_json()
 
-    settings = [dataclasses.asdict(CONFIG), list(STUDIED)]
-    name: str = kept_result(out / f"seed-{seed}.json", settings, made, code=code_with(*MADE_BY), reuse=reuse)
-    return SeedResult(**load_arrays(out / name))
+    return SeedSummary.from_json(kept_result(kept.path, kept.settings, made, code=kept.code, reuse=reuse))

@@ -9,8 +9,8 @@ import numpy as np
 from feedgym.env.arrays import Doubles
 from feedgym.experiments.reports import PALETTE, markdown_table
 from feedgym.experiments.studies.known_truth.ope_draws import READERS
-from feedgym.experiments.studies.known_truth.ope_replications import STUDIED, WARNINGS, WRONG, SeedResult
-from feedgym.experiments.studies.known_truth.ope_scores import RIGHT_FOR, Score
+from feedgym.experiments.studies.known_truth.ope_replications import STUDIED, WARNINGS, WRONG
+from feedgym.experiments.studies.known_truth.ope_scores import RIGHT_FOR, Score, SeedSummary
 
 Scores = Mapping[tuple[int, str, str], Score]
 KINDS = {
@@ -24,7 +24,7 @@ DRAWN = ("sips", "rips", "iips", "inclusion_ips", "cascade_dr", "dm", WRONG)
 """Curves of the picture: the forms that normalise themselves would lie on these."""
 
 
-def truth_table(results: Sequence[SeedResult], policies: Sequence[str]) -> str:
+def truth_table(results: Sequence[SeedSummary], policies: Sequence[str]) -> str:
     """Expected reward a visit, means over seeds: of each policy, for each kind of readers."""
     truth, error = (np.stack([getattr(r, name) for r in results]) for name in ("truth", "truth_error"))
     rows = []
@@ -49,23 +49,22 @@ def score_table(scores: Scores, target: int, kind: str) -> str:
     return markdown_table(titles, rows)
 
 
-def weight_table(results: Sequence[SeedResult], targets: Sequence[str]) -> str:
+def weight_table(results: Sequence[SeedSummary], targets: Sequence[str]) -> str:
     """What the weights say of themselves in the replications."""
     titles = ["target", "weights of", "effective / n", "mean weight", "share of the top 1 %"]
     titles += [f"warned: {word}" for word in WARNINGS]
-    size, mean, top = (np.concatenate([getattr(r, name) for r in results], axis=-1) for name in _OF_WEIGHTS)
-    warned = np.concatenate([r.warned for r in results], axis=2)
+    size, mean, top, warned = (np.mean([getattr(r, name) for r in results], axis=0) for name in _OF_WEIGHTS)
     rows = []
     for t, target in enumerate(targets):
         for name, words in WEIGHTS.items():
             e = tuple(STUDIED).index(name)
-            cells = [f"{size[t, e].mean():.4f}", f"{mean[t, e].mean():.3f}", f"{top[t, e].mean():.2f}"]
-            cells += [f"{100 * share:.0f} %" for share in warned[t, e].mean(axis=0)]
+            cells = [f"{size[t, e]:.4f}", f"{mean[t, e]:.3f}", f"{top[t, e]:.2f}"]
+            cells += [f"{100 * share:.0f} %" for share in warned[t, e]]
             rows.append([target, f"{words} (`{name}`)", *cells])
     return markdown_table(titles, rows)
 
 
-_OF_WEIGHTS = ("size", "mean_weight", "top_share")
+_OF_WEIGHTS = ("size", "mean_weight", "top_share", "warned")
 
 
 def quiet_table(scores: Scores, targets: Sequence[str]) -> str:
@@ -83,12 +82,12 @@ def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} % of {whole:,}" if whole else "-"
 
 
-def claims_table(results: Sequence[SeedResult], scores: Scores, cells: int, targets: Sequence[str]) -> str:
-    """What 5.5 says of estimators against each other."""
+def claims_table(results: Sequence[SeedSummary], scores: Scores, at: int, targets: Sequence[str]) -> str:
+    """What 5.5 says of estimators against each other; ``at`` is the place of a replication among the sizes of logs."""
     rows = []
     for t, target in enumerate(targets):
         for h, kind in enumerate(READERS[:2]):
-            ratio = _rmse_ratios(results, cells, t, h, "sips", "iips")
+            ratio = _rmse_ratios(results, at, t, h, "sips", "iips")
             mean = scores[t, kind, "sips"].rmse / scores[t, kind, "iips"].rmse
             better = int(np.count_nonzero(ratio > 1.0))
             said = f"RMSE of `sips` is {mean:.1f} times that of `iips`; larger on {better} of {len(ratio)} seeds"
@@ -107,11 +106,11 @@ def claims_table(results: Sequence[SeedResult], scores: Scores, cells: int, targ
     return markdown_table(["target", "claim", "found", "holds"], rows)
 
 
-def _rmse_ratios(results: Sequence[SeedResult], cells: int, t: int, h: int, one: str, other: str) -> Doubles:
+def _rmse_ratios(results: Sequence[SeedSummary], at: int, t: int, h: int, one: str, other: str) -> Doubles:
     """RMSE of one estimator over that of another, at each seed, (S,)."""
     e = [tuple(STUDIED).index(name) for name in (one, other)]
-    errors = [result.estimates(cells)[t, h, e] - result.truth[1 + t, h] for result in results]
-    found: Doubles = np.array([np.sqrt(np.square(a).mean() / np.square(b).mean()) for a, b in errors])
+    square = np.stack([result.mean_square[t, h, e, at] for result in results])
+    found: Doubles = np.sqrt(square[:, 0] / square[:, 1])
     return found
 
 

@@ -302,9 +302,9 @@ def test_a_study_says_in_its_table_what_was_reused(
             return "| table |\n"
 
     monkeypatch.setattr(vars(study)["importlib"], "import_module", lambda name: Table)
-    study.main(["index", "--out", str(tmp_path)])
+    study.main(["index", "--out", str(tmp_path), "--rows", str(tmp_path / "rows")])
     assert "Note" not in (tmp_path / "index" / "table.md").read_text()
-    study.main(["index", "--out", str(tmp_path), "--reuse"])
+    study.main(["index", "--out", str(tmp_path), "--rows", str(tmp_path / "rows"), "--reuse"])
     note = "Note: one.json is of other code (changed since: a): taken (--reuse)."
     assert (tmp_path / "index" / "table.md").read_text().endswith(f"| table |\n\n{note}\n")
     assert "feedgym study: one.json is of other code" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Bias, coverage and slope of the study of off-policy estimates, against plain sums; what passes and what fails."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,16 @@ import pytest
 from feedgym.env.arrays import Doubles
 from feedgym.experiments.studies.known_truth.ope_draws import READERS
 from feedgym.experiments.studies.known_truth.ope_replications import STUDIED, SeedResult
-from feedgym.experiments.studies.known_truth.ope_scores import Score, bias, covers, rmse, scores, slope, slope_error
+from feedgym.experiments.studies.known_truth.ope_scores import (
+    Score,
+    SeedSummary,
+    bias,
+    covers,
+    scores,
+    slope,
+    slope_error,
+    summary,
+)
 
 
 def made_up(error: Doubles, low: Doubles, high: Doubles) -> SeedResult:
@@ -38,7 +48,10 @@ def test_scores_against_plain_sums() -> None:
     rng = np.random.default_rng(3)
     errors = rng.normal(0.1, 1.0, size=(3, 8))
     low, high = np.array([1.0, 2.1, 2.0, 1.0]), np.array([3.0, 3.0, 2.5, 1.9])  # covers: yes, no, yes, no
-    score = scores([made_up(error, low, high) for error in errors], 2, (1, 2, 4))[0, "cascade", "iips"]
+    sizes = (1, 2, 4)
+    made = [summary(made_up(error, low, high), sizes).as_json() for error in errors]
+    found = scores([SeedSummary.from_json(json.loads(json.dumps(one))) for one in made], 2, sizes)
+    score = found[0, "cascade", "iips"]
     logs = [np.mean(e[i : i + 2]) for e in errors for i in range(0, 8, 2)]
     assert score.bias == pytest.approx(np.mean(logs))
     assert score.distance == pytest.approx(np.mean(logs) / (np.std(logs, ddof=1) / np.sqrt(12)))
@@ -56,20 +69,22 @@ def test_slopes() -> None:
     sizes = (1000.0, 5000.0, 100_000.0)
     assert slope(sizes, [3.0 * n**-0.5 for n in sizes]) == pytest.approx(-0.5)
     assert slope(sizes, [0.2, 0.2, 0.2]) == pytest.approx(0.0)
-    same = [np.full((4, 2), n**-0.5) for n in sizes]
+    same = np.tile([1.0 / n for n in sizes], (4, 1))
     assert slope_error(sizes, same) == pytest.approx(0.0, abs=1e-12)
-    assert np.isnan(slope_error(sizes, [error[:1] for error in same]))
+    assert np.isnan(slope_error(sizes, same[:1]))
     # A mean's standard error, where the slope is all but linear in the squared errors.
     rng = np.random.default_rng(0)
-    noisy = [one * (1.0 + 0.01 * rng.normal(size=(4, 2))) for one in same]
-    slopes = [slope(sizes, [rmse(error[s]) for error in noisy]) for s in range(4)]
+    noisy = same * (1.0 + 0.01 * rng.normal(size=(4, 3)))
+    slopes = [slope(sizes, np.sqrt(of_seed)) for of_seed in noisy]
     assert slope_error(sizes, noisy) == pytest.approx(np.std(slopes, ddof=1) / 2.0, rel=0.02)
 
 
 def test_bias_and_coverage_count() -> None:
-    assert bias(np.array([[1.0, 2.0], [3.0, 2.0]])) == pytest.approx((2.0, 2.0 / (np.sqrt(2 / 3) / 2)))
-    with pytest.raises(ValueError, match="errors"):
-        bias(np.array([1.0]))
+    errors = np.array([[1.0, 2.0], [3.0, 2.0]])
+    found = bias(errors.mean(axis=1), np.square(errors).mean(axis=1), 2)
+    assert found == pytest.approx((2.0, 2.0 / (np.sqrt(2 / 3) / 2)))
+    with pytest.raises(ValueError, match="logs"):
+        bias(np.array([1.0]), np.array([1.0]), 1)
     ends = np.array([1.0, 2.0, 2.1, np.nan]), np.array([1.9, 2.0, 3.0, 3.0])
     assert covers(*ends, np.array(2.0)).tolist() == [False, True, False, False]
 

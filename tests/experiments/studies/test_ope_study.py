@@ -29,7 +29,7 @@ from feedgym.experiments.studies.known_truth.ope_replications import (
     replicate,
     replication,
 )
-from feedgym.experiments.studies.known_truth.ope_scores import RIGHT_FOR, scores
+from feedgym.experiments.studies.known_truth.ope_scores import RIGHT_FOR, scores, summary
 from feedgym.experiments.studies.known_truth.ope_states import LOGGER, Frozen, States, StatesConfig, logged_states
 from helpers.plain.mixture import all_slates, plackett_luce_prefixes, uniform_prefixes
 from helpers.plain.policy import plain_prefixes
@@ -243,7 +243,7 @@ def test_every_estimator_that_ships_is_studied() -> None:
 
 
 def test_the_check_finds_the_wrong_estimator_and_passes_the_right_ones(small: SeedResult) -> None:
-    found = scores([small], SMALL.cells, (1, 5))
+    found = scores([summary(small, (1, 5))], SMALL.cells, (1, 5))
     assert small.count.sum() == pytest.approx(60_000, rel=0.05)
     for kind in ("article", "position"):
         assert "bias" in found[0, kind, WRONG].failures()
@@ -272,7 +272,8 @@ def test_the_study_writes_tables_and_picture_and_goes_on(
     monkeypatch.setattr(ope, "CONFIG", SMALL)
     monkeypatch.setattr(ope, "SEEDS", (0, 1))
     monkeypatch.setattr(ope, "SIZES", (1, 5, 50))
-    study.main(["ope", "--out", str(tmp_path)])
+    command = ["ope", "--out", str(tmp_path), "--rows", str(tmp_path / "rows")]
+    study.main(command)
     text = (tmp_path / "ope" / "table.md").read_text()
     assert text.startswith("Command: `feedgym study ope`")
     assert "120 replications" in text
@@ -283,9 +284,9 @@ def test_the_study_writes_tables_and_picture_and_goes_on(
     line = next(line for line in text.splitlines() if line.startswith("| near | single slot ratios"))
     assert line.endswith("| yes |")
     assert (tmp_path / "ope" / "errors.png").stat().st_size > 10_000
-    study.main(["ope", "--out", str(tmp_path)])
+    study.main(command)
     assert calls == [0, 1]
     assert (tmp_path / "ope" / "table.md").read_text() == text
     monkeypatch.setattr(ope, "CONFIG", dataclasses.replace(SMALL, bootstrap=99))
-    study.main(["ope", "--out", str(tmp_path)])
+    study.main(command)
     assert calls == [0, 1, 0, 1]  # other settings are other results
