@@ -1,25 +1,28 @@
 """Study: does learning from returns pay, when, and why (docs/mathematics.md 3.6).
 
-28 days of ``vivid``. All settings were chosen on seeds 100 to 102 and frozen before these seeds were run: those of
-``AGENTS``, and for dwell regression the sharpness that was best there over 28 days (1, as the two others have).
-Two controls: without the future term in learning, and in a world without delayed effects. Beside ``reinforce``
-stands the prototype's single-slot ratio, which is biased (docs/mathematics.md 3.2).
+21 days of ``vivid``. Agents that ship are named by their defaults, whatever these are when the study is run: settings
+are chosen on other seeds and frozen, with everything here, before these seeds are run. Two controls: without the future
+term in learning, and in a world without delayed effects. Beside ``reinforce`` stands the prototype's single-slot ratio,
+which is biased (docs/mathematics.md 3.2).
 """
 
 from pathlib import Path
 
 from feedgym.env.readers import NewsReader, NewsReaderConfig
 from feedgym.experiments.compare import CompareConfig
-from feedgym.experiments.studies.study import Part
+from feedgym.experiments.studies.study import Part, shipped, shipped_claims
 
-SEEDS = (300, 301, 302, 303, 304, 305, 306, 307)
-READERS, DAYS = 2000, 28.0
-REGRESSION = "regression:sharpness=1.0"
+SEEDS = (7200, 7201, 7202, 7203, 7204, 7205)
+READERS, DAYS = 1000, 21.0
+REGRESSION = "regression-dwell"
 SINGLE_SLOT = "feedgym.experiments.studies.single_slot.REINFORCE"
 NO_FUTURE = "reinforce:use_future=False"
 LTV_NO_FUTURE = "ltv:use_future=False"
 NO_DELAYED_EFFECTS = NewsReader(NewsReaderConfig(delayed_effects=False))
 """Readers of ``vivid`` whom nothing that is served brings back sooner, or drives away."""
+RETURNS = ("reinforce", "ltv", "return")
+"""Who learns from what readers bring later."""
+DAILY = tuple((agent, REGRESSION) for agent in shipped(*RETURNS))
 
 
 def parts(out: Path) -> tuple[Part, ...]:
@@ -28,29 +31,31 @@ def parts(out: Path) -> tuple[Part, ...]:
         Part(
             title="vivid",
             config=CompareConfig(
-                agents=("recent", REGRESSION, "reinforce", NO_FUTURE, SINGLE_SLOT, "ltv", LTV_NO_FUTURE),
+                agents=shipped("recent", REGRESSION, *RETURNS, NO_FUTURE, SINGLE_SLOT, LTV_NO_FUTURE),
                 out=out / "vivid",
                 seeds=SEEDS,
                 readers=READERS,
                 days=DAYS,
                 log=False,
             ),
-            claims=(
+            claims=shipped_claims(
                 ("reinforce", REGRESSION, "REINFORCE beats dwell regression"),
                 ("ltv", REGRESSION, "long-term-value regression beats dwell regression"),
-                ("ltv", "reinforce", "it beats REINFORCE"),
+                ("return", REGRESSION, "the model of returns beats dwell regression"),
+                ("ltv", "reinforce", "long-term-value regression beats REINFORCE"),
+                ("return", "ltv", "the model of returns beats long-term-value regression"),
                 ("reinforce", NO_FUTURE, "REINFORCE: the future term is what helps"),
                 (NO_FUTURE, REGRESSION, "REINFORCE without a future term still beats dwell regression"),
                 ("ltv", LTV_NO_FUTURE, "long-term value: the future term is what helps"),
                 ("reinforce", SINGLE_SLOT, "the inclusion estimator beats the biased single-slot ratio"),
                 (SINGLE_SLOT, REGRESSION, "even the single-slot ratio beats dwell regression"),
             ),
-            daily=(("reinforce", REGRESSION), ("ltv", REGRESSION)),
+            daily=DAILY,
         ),
         Part(
             title="without delayed effects",
             config=CompareConfig(
-                agents=(REGRESSION, "reinforce", "ltv"),
+                agents=shipped(REGRESSION, *RETURNS),
                 reader_model="feedgym.experiments.studies.long_term:NO_DELAYED_EFFECTS",
                 out=out / "without-delayed-effects",
                 seeds=SEEDS,
@@ -58,10 +63,11 @@ def parts(out: Path) -> tuple[Part, ...]:
                 days=DAYS,
                 log=False,
             ),
-            claims=(
+            claims=shipped_claims(
                 ("reinforce", REGRESSION, "REINFORCE beats dwell regression where nothing is delayed"),
                 ("ltv", REGRESSION, "long-term-value regression does where nothing is delayed"),
+                ("return", REGRESSION, "the model of returns does where nothing is delayed"),
             ),
-            daily=(("reinforce", REGRESSION), ("ltv", REGRESSION)),
+            daily=DAILY,
         ),
     )

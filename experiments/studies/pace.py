@@ -1,7 +1,8 @@
 """About how long a run takes, so that a study can say so before it starts.
 
 From short runs on one core of a rented machine: 3 days, 500 and 2,000 readers on ``vivid``, 1,000 on ``measured``, with
-the agents of the table on seed 101. Readers leave and learners' logs grow, so take it for half to twice of what comes.
+the agents of the table on seed 101; and 28 days with 1,000 readers, on which the pace of learners was corrected. Take
+it for half to twice of what comes.
 """
 
 from collections.abc import Mapping
@@ -23,10 +24,10 @@ class Pace:
     """For each day of 1,000 readers."""
 
 
-BASELINE, ORACLE, LEARNER = Pace(0.2, 0.15), Pace(0.3, 0.65), Pace(0.8, 1.6)
+BASELINE, ORACLE, LEARNER = Pace(0.2, 0.15), Pace(0.3, 0.65), Pace(0.8, 2.3)
 PACES: Mapping[str, Pace] = {
-    "regression": Pace(1.0, 0.5),
-    "regression-dwell": Pace(1.0, 0.5),
+    "regression": Pace(1.0, 0.6),
+    "regression-dwell": Pace(1.0, 0.6),
     "regression-click": Pace(1.0, 0.9),
     "contrastive": Pace(0.6, 0.4),
     "contrastive-uniform": Pace(0.6, 0.6),

@@ -21,7 +21,7 @@ from feedgym.experiments.studies.freshness.staleness_tables import cost_table, h
 from feedgym.experiments.studies.units import Unit, run_units, size_words
 
 COST_READERS = 5_000
-COST_SEED = 650
+COST_SEED = 7800
 COST_MINUTES = 5.0
 """Of one core, for each world, about (see ``pace.py``)."""
 

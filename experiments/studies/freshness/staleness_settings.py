@@ -1,7 +1,7 @@
 """Settings of the study ``staleness``: one clock at a time around real time, the serving modes, cheap baselines.
 
-No setting was tuned: clocks stand on a grid, everything else is as ``feedgym train`` has it. Frozen before the seeds
-were run. Time is in hours.
+No setting was tuned: clocks stand on a grid, everything else is as it ships when the study is run. The seeds are fresh,
+and were frozen with all settings before they were run. Time is in hours.
 """
 
 from collections.abc import Iterator
@@ -11,18 +11,18 @@ from pathlib import Path
 from feedgym.agents.registry import parse_agent
 from feedgym.experiments.compare import CompareConfig
 
-SEEDS = (650, 651, 652, 653, 654)
+SEEDS = (7800, 7801, 7802, 7803, 7804)
 WORLDS = ("vivid", "measured")
-READERS, DAYS = 2000, 7.0
+READERS, DAYS = 1000, 7.0
 WARM_DAYS = 3
 """The model that is trained least often, every 72 hours, serves from then on: later days are shown apart."""
 
 AGENT, OTHER = "regression-dwell", "reinforce"
 CLOCKS = {
-    "item_refresh_hours": (0.5, 1.0, 3.0, 6.0, 24.0),
+    "item_refresh_hours": (0.5, 1.0, 6.0, 24.0),
     "reader_refresh_hours": (1.0, 6.0, 24.0),
-    "feature_lag_hours": (0.5, 1.0, 6.0),
-    "train_every_hours": (1.0, 3.0, 24.0, 72.0),
+    "feature_lag_hours": (0.5, 6.0),
+    "train_every_hours": (1.0, 24.0, 72.0),
 }
 """Real time has 0, 0, 0 and 6."""
 CLOCK_NAMES = {
@@ -80,6 +80,8 @@ def _settings() -> Iterator[Setting]:
     yield own("mode", "realtime")
     yield own("mode", "streaming", serving="streaming")
     yield own("mode", "batch", serving="batch")
+    # A list ahead has five slates by default, for later pages; with one, these repeat the first.
+    yield own("mode", "batch of 1 slate", serving="batch", list_depth=1)
     # Between real time and batch: the same clocks, slates at request; slates ahead, more often.
     yield own("mode", "daily vectors", **_both_clocks(24.0), train_every_hours=24.0)
     for hours in (6.0, 1.0):

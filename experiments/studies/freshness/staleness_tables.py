@@ -29,6 +29,7 @@ PAIRS = (
     ("items 24 h", "training 24 h", "articles a day late, both trained daily"),
     ("daily vectors", "items 24 h", "then readers' vectors daily too"),
     ("batch", "daily vectors", "then slates drawn ahead too"),
+    ("batch", "batch of 1 slate", "lists of five slates, not of one"),
     ("batch 6 h", "batch", "drawn every 6 hours, not every 24"),
     ("batch 1 h", "batch 6 h", "drawn every hour, not every 6"),
     ("realtime", "batch 1 h", "at request, not every hour"),

@@ -2,9 +2,10 @@
 
 Policies by popularity with a tenth of exploration wrote the logs, in ``vivid``. From the same log each estimator learns
 the same plain policy (the towers are the policy) from immediate rewards, with the shipped baseline and weights capped
-at e^3, and is deployed, frozen, on the days after the log. The size is that of the population: a quarter, once, and
-four times as many readers. Every size takes about the same number of steps, so that what differs is what the log says.
-Steps were chosen on seeds 100 to 102; all else is as shipped. Frozen before these seeds ran.
+at e^3, and is deployed, frozen, on the days after the log. The size is that of the population: 250 readers, and sixteen
+times as many. Every size takes about the same number of steps, so that what differs is what the log says.
+Steps were chosen on seeds 100 to 102; all else is as it ships when the study is run. These seeds are fresh, and were
+frozen with all settings before they were run.
 """
 
 import dataclasses
@@ -16,10 +17,10 @@ from feedgym.experiments.studies.from_logs.logged_learning import Job, Learned, 
 from feedgym.experiments.studies.from_logs.logged_tables import difference_cells, mean_cells, plot_by_size
 from feedgym.experiments.studies.units import Unit
 
-SEEDS = (630, 631, 632, 633, 634, 635, 636, 637)
+SEEDS = (7600, 7601, 7602, 7603, 7604)
 LOGGER = "popular:epsilon=0.1,sharpness=1.0"
 ESTIMATORS = ("inclusion", "marginal", "prefix", "joint", "chen", "none")
-READERS = (250, 1000, 4000)
+READERS = (250, 4000)
 PASSES_AT_1000 = 20.0
 OTHERS = ("none", "inclusion")
 """What every estimator is compared with."""

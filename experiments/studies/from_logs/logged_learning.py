@@ -44,8 +44,9 @@ if TYPE_CHECKING:
 POWERS = (1, 3, 5)
 """Caps are e to these; the published one is e^3, and e^5 did harm online (Chen et al., WSDM 2019, 4.4)."""
 MOST_WORKERS = 2
-MINUTES, MINUTES_A_THOUSAND = 0.1, 0.1
-"""Of one core that an agent takes: at least, and for each day of 1,000 readers; about (see ``pace.py``)."""
+MINUTES, MARGINAL_MINUTES = 0.25, 3.5
+"""Of one core that an agent takes, about, whatever the size (see ``pace.py``): the steps are as many. The second where
+chances of positions are learned from, whose gradient is an integral."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +148,6 @@ def _log_of(job: Job) -> LogConfig:
 def _unit(agent: str, job: Job) -> Unit:
     sizes, label = job.sizes, parse_agent(agent).label
     logged = without_code(_log_of(job).run_config().settings())
-    thousands = sizes.readers * (sizes.log_days + sizes.deploy_days) / 1000
     return Unit(
         group=f"log of {job.logger}: {label}",
         seed=job.seed,
@@ -155,7 +155,7 @@ def _unit(agent: str, job: Job) -> Unit:
         path=job.out / f"{file_name(label)}.json",
         settings={**dataclasses.asdict(sizes), "agent": label, "log": logged},
         code=code_with(__name__),
-        minutes=MINUTES + thousands * MINUTES_A_THOUSAND,
+        minutes=MARGINAL_MINUTES if "estimator=marginal" in agent else MINUTES,
     )
 
 

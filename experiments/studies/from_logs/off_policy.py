@@ -5,7 +5,8 @@ Two loggers on ``vivid``: by popularity, and the same with the articles of the l
 and deployed, frozen, on the days after the log. Only immediate rewards are learned from, so that nothing but the
 correction differs. ``plain``: the towers are the policy, as in Chen et al. (WSDM 2019); with the shipped baseline and,
 as in that paper, without one. ``residual``: the agent ``reinforce`` over its dwell regression.
-Steps (``passes``) and readers were chosen on seeds 100 to 102; all else is as shipped. Frozen before these seeds ran.
+Steps (``passes``) and readers were chosen on seeds 100 to 102; all else is as it ships when the study is run. These
+seeds are fresh, and were frozen with all settings before they were run.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from feedgym.experiments.studies.from_logs.logged_learning import POWERS, Job, L
 from feedgym.experiments.studies.from_logs.logged_tables import difference_cells, mean_cells, plot_differences
 from feedgym.experiments.studies.units import Unit
 
-SEEDS = (620, 621, 622, 623, 624, 625, 626, 627)
+SEEDS = (7500, 7501, 7502, 7503, 7504, 7505)
 SIZES = Sizes(readers=1000, log_days=2, deploy_days=2)
 LOGGERS = {"popular": "popular:epsilon=0.1,sharpness=1.0", "sponsored": "sponsored:epsilon=0.1"}
 PLAIN = "mode=plain,passes=20.0"

@@ -29,7 +29,7 @@ from feedgym.experiments.studies.known_truth.ope_report import (
 from feedgym.experiments.studies.known_truth.ope_scores import SeedSummary, scores, summary
 from feedgym.experiments.studies.units import Unit
 
-SEEDS = (610, 611, 612, 613, 614, 615, 616, 617, 618, 619)
+SEEDS = (7400, 7401, 7402, 7403, 7404, 7405, 7406, 7407, 7408, 7409)
 CONFIG = ReplicationConfig()
 MADE_BY = tuple(
     f"feedgym.experiments.studies.known_truth.ope_{name}" for name in ("draws", "replications", "scores", "states")

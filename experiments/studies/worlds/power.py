@@ -6,7 +6,8 @@ seeds. What of the variance is luck of readers falls with their number P, what i
     var(D) = a + b / P            (two sizes give a and b; what comes out below 0 is 0)
 
 Seeds are those at which a two-sided paired t-test at 5 % has a power of 80 %.
-A pilot's variances are themselves estimates: with 6 seeds, to a factor of .4 to 6 (95 %).
+A pilot's variances are themselves estimates: with 6 seeds, to a factor of .4 to 6 (95 %). Agents have their shipped
+defaults, whatever these are when the study is run; these seeds are fresh, and were frozen with all settings before.
 """
 
 import dataclasses
@@ -27,12 +28,12 @@ from feedgym.experiments.compare import run as compare
 from feedgym.experiments.reports import Run, paired_difference, ranking_markdown, t_quantile
 from feedgym.experiments.studies.units import Unit, run_units
 
-SEEDS = (400, 401, 402, 403, 404, 405)
-SIZES = (1000, 4000)
-DAYS = 28
-AGENTS = ("recent", "popular", "regression:sharpness=1.0", "ltv")
+SEEDS = (7300, 7301, 7302, 7303, 7304, 7305)
+SIZES = (400, 1200)
+DAYS = 21
+AGENTS = ("recent", "popular", "regression-dwell", "ltv")
 """Least to most expected of them, on ``vivid``."""
-PAIRS = (*pairwise(AGENTS), ("recent", "regression:sharpness=1.0"), ("recent", "ltv"))
+PAIRS = (*pairwise(AGENTS), ("recent", "regression-dwell"), ("recent", "ltv"))
 LEVEL, POWER, MOST_SEEDS = 0.05, 0.8, 1000
 
 

@@ -175,12 +175,12 @@ def test_the_jobs_of_off_policy(tmp_path: Path) -> None:
     assert {"off_policy", "estimators"} <= set(TABLES)
     jobs = off_policy.jobs(tmp_path)
     assert [(job.logger.split(":")[0], job.seed) for job in jobs[:3]] == [
-        ("popular", 620),
-        ("sponsored", 620),
-        ("popular", 621),
+        ("popular", off_policy.SEEDS[0]),
+        ("sponsored", off_policy.SEEDS[0]),
+        ("popular", off_policy.SEEDS[1]),
     ]
-    assert {job.seed for job in jobs} == set(range(620, 628))
-    assert len({job.out for job in jobs}) == 16
+    assert {job.seed for job in jobs} == set(off_policy.SEEDS)
+    assert len({job.out for job in jobs}) == len(jobs) == 2 * len(off_policy.SEEDS)
     assert len({parse_agent(agent).label for agent in jobs[0].agents}) == len(jobs[0].agents) == 11
     for title, cap in off_policy.SETTINGS:
         settings = dict(parse_agent(off_policy._agent(title, cap)).settings)
@@ -197,7 +197,7 @@ def test_the_jobs_of_off_policy(tmp_path: Path) -> None:
 def test_the_jobs_of_estimators(tmp_path: Path) -> None:
     jobs = estimators.jobs(tmp_path)
     assert {job.seed for job in jobs} == set(estimators.SEEDS)
-    assert len({job.out for job in jobs}) == len(jobs) == 3 * len(estimators.SEEDS)
+    assert len({job.out for job in jobs}) == len(jobs) == len(estimators.READERS) * len(estimators.SEEDS)
     for job in jobs[:3]:
         plans = [dict(parse_agent(agent).settings) for agent in job.agents]
         assert [plan.get("estimator", "inclusion") for plan in plans] == list(estimators.ESTIMATORS)
@@ -231,7 +231,9 @@ def fake_results(reward: Callable[[str, str, int], float]) -> off_policy.Results
     }
 
 
-def test_tables_of_off_policy() -> None:
+def test_tables_of_off_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(off_policy, "SEEDS", tuple(range(620, 628)))
+
     def reward(logger: str, agent: str, seed: int) -> float:
         if "estimator=none" in agent:
             return 1.0 + 0.1 * (seed - 620)
@@ -278,6 +280,8 @@ def test_tables_and_picture_of_estimators(tmp_path: Path, monkeypatch: pytest.Mo
         }
 
     monkeypatch.setattr(estimators, "run_jobs", done)
+    monkeypatch.setattr(estimators, "SEEDS", tuple(range(630, 638)))
+    monkeypatch.setattr(estimators, "READERS", (250, 1000, 4000))
     made = estimators.run(tmp_path)
     # inclusion is first and none last of six: 5 apart at every size and seed.
     assert "| inclusion | 1,000 | +5.000 [+5.000, +5.000] | -251 | 8 of 8 | yes |" in made

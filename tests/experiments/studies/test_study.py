@@ -58,14 +58,14 @@ def test_a_study_writes_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     from feedgym.experiments.studies.worlds import real_articles
 
     def small(out: Path) -> CompareConfig:
-        agents = ("random", "recent", "popular", "regression")
+        agents = ("random", "recent", "popular", "regression-dwell", "ltv")
         return CompareConfig(agents=agents, seeds=(0, 1), readers=40, days=1.0, out=out, log=False, workers=1)
 
     monkeypatch.setattr(real_articles, "config", small)
     study.main(["real_articles", "--out", str(tmp_path), "--rows", str(tmp_path / "rows")])
     table = (tmp_path / "real_articles" / "table.md").read_text()
     assert "feedgym study real_articles" in table
-    assert table.count("dwell regression beats") == 3
+    assert table.count("| dwell regression beats") == 3
     with pytest.raises(SystemExit, match="needs one of learning, real_articles"):
         study.main(["nonsense"])
 
