@@ -46,7 +46,10 @@ POLICIES: Mapping[str, Frozen] = {
     "retrained": Frozen(learns=DWELL, hours=60.0, serves=DWELL),
     "far": Frozen(learns=CLICK, hours=48.0, serves=CLICK),
 }
-"""The logger, and the targets: its own towers that explore less; its towers half a day later; another model."""
+"""The logger, and the targets: its own towers that explore less; its towers half a day later; another model. Towers are
+as they ship, sharpness is not: it says how near ``near`` is. From a logger at 2.5 to a target at 1.6, weights of whole
+slates are worth 5 % of 1,000 visits and 1.5 % of 20,000 (seed 101): a tail so heavy that 95 % intervals of ``sips``
+cover in about three of four logs, of whatever size. From 1 to 1.6 it is 18 %, and they cover as they should."""
 
 
 @dataclass(frozen=True, kw_only=True)
