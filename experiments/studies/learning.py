@@ -11,7 +11,6 @@ to win, and how much of it takes lists of readers' own.
 from pathlib import Path
 
 from feedgym.experiments.compare import CompareConfig
-from feedgym.experiments.studies.study import shipped, shipped_claims
 
 SEEDS = (7100, 7101, 7102, 7103, 7104)
 READERS, DAYS = 2000, 14.0
@@ -21,7 +20,7 @@ IN_BATCH = f"contrastive:{TEXTBOOK},propensity_cap=None"
 UNIFORM = f"contrastive-uniform:{TEXTBOOK},propensity_cap=None"
 WEIGHED = f"contrastive-uniform:{TEXTBOOK},propensity_cap=300.0"
 BY_MINUTES = f"{WEIGHED},dwell_weight=True"
-AGENTS = shipped(
+AGENTS = (
     *("random", "recent", "popular"),
     *("linear", "regression-dwell", "regression-click", "contrastive", "contrastive-uniform", "ltv", "return"),
     *(IN_BATCH, UNIFORM, WEIGHED, BY_MINUTES),
@@ -34,7 +33,7 @@ def config(out: Path) -> CompareConfig:
     return CompareConfig(agents=AGENTS, seeds=SEEDS, days=DAYS, readers=READERS, out=out, log=False)
 
 
-CLAIMS = shipped_claims(
+CLAIMS = (
     ("regression-dwell", "random", "dwell regression beats random"),
     ("regression-dwell", "popular", "dwell regression beats popular"),
     ("regression-dwell", "recent", "dwell regression beats recent"),

@@ -1,6 +1,6 @@
 """About how long a run takes, so that a study can say so before it starts.
 
-From short runs on one core of a rented machine: 3 days, 500 and 2,000 readers on ``vivid``, 1,000 on ``measured``, with
+From short runs on one core of a rented machine: 3 or 6 days, 500 to 2,000 readers on ``vivid`` and ``measured``, with
 the agents of the table on seed 101; and 28 days with 1,000 readers, on which the pace of learners was corrected. Take
 it for half to twice of what comes.
 """
@@ -29,6 +29,9 @@ PACES: Mapping[str, Pace] = {
     "regression": Pace(1.0, 0.6),
     "regression-dwell": Pace(1.0, 0.6),
     "regression-click": Pace(1.0, 0.9),
+    "linear": Pace(0.6, 0.7),
+    "one-list-now": Pace(0.8, 0.8),
+    "one-list-planning": Pace(0.8, 0.8),
     "contrastive": Pace(0.6, 0.4),
     "contrastive-uniform": Pace(0.6, 0.6),
 }

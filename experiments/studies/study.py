@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from feedgym.agents import parse_agent
-from feedgym.agents.registry import AGENTS
 from feedgym.env.arrays import Doubles
 from feedgym.env.checks import require
 from feedgym.experiments.cli import parsed, stopping
@@ -72,16 +71,6 @@ class StudyConfig:
     """Only print what would be done, what is done already, and about how long the rest takes."""
     reuse: bool = False
     """Take finished runs and results of other code as they are, instead of doing them anew; the table says so."""
-
-
-def shipped(*agents: str) -> tuple[str, ...]:
-    """Of these agents, maybe with settings, those that FeedGym has: a study may wait for one that is still to come."""
-    return tuple(agent for agent in agents if "." in (name := agent.partition(":")[0]) or name in AGENTS)
-
-
-def shipped_claims(*claims: tuple[str, str, str]) -> Claims:
-    """Of these claims, those whose agents are both there."""
-    return tuple(claim for claim in claims if len(shipped(*claim[:2])) == 2)
 
 
 def claims_markdown(runs: Sequence[Run], claims: Claims) -> str:

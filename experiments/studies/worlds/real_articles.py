@@ -9,7 +9,6 @@ These seeds are fresh, and were frozen with all settings before they were run.
 from pathlib import Path
 
 from feedgym.experiments.compare import CompareConfig
-from feedgym.experiments.studies.study import shipped, shipped_claims
 
 ARTICLES = Path(__file__).parents[2] / "data" / "ebnerd_articles.csv.gz"
 SEEDS = (7150, 7151, 7152, 7153, 7154)
@@ -20,7 +19,7 @@ DWELL = "regression-dwell"
 def config(out: Path) -> CompareConfig:
     """The comparison."""
     return CompareConfig(
-        agents=shipped("random", "recent", "popular", DWELL, "ltv", "return"),
+        agents=("random", "recent", "popular", DWELL, "ltv", "return"),
         seeds=SEEDS,
         readers=READERS,
         articles=ARTICLES,
@@ -29,7 +28,7 @@ def config(out: Path) -> CompareConfig:
     )
 
 
-CLAIMS = shipped_claims(
+CLAIMS = (
     (DWELL, "random", "dwell regression beats random"),
     (DWELL, "popular", "dwell regression beats popular"),
     (DWELL, "recent", "dwell regression beats recent"),

@@ -58,7 +58,7 @@ def test_a_study_writes_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     from feedgym.experiments.studies.worlds import real_articles
 
     def small(out: Path) -> CompareConfig:
-        agents = ("random", "recent", "popular", "regression-dwell", "ltv")
+        agents = ("random", "recent", "popular", "regression-dwell", "ltv", "return")
         return CompareConfig(agents=agents, seeds=(0, 1), readers=40, days=1.0, out=out, log=False, workers=1)
 
     monkeypatch.setattr(real_articles, "config", small)
