@@ -92,7 +92,7 @@ def _settings() -> Iterator[Setting]:
             yield replace(own(group, f"{group} {hours:g} h", **{clock: hours}), hours=hours)
     for name in ("recent", "popular"):
         yield Setting(group="baseline", name=name, agent=name, reference=AGENT)
-    for mode in ("realtime", "streaming", "batch"):
+    for mode in ("realtime", "batch"):
         agent = _with(OTHER, **({} if mode == "realtime" else {"serving": mode}))
         yield Setting(group=OTHER, name=f"{OTHER} {mode}", agent=agent, reference=OTHER)
 
