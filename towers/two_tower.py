@@ -21,9 +21,9 @@ from feedgym.towers.columns.content_channel import ContentChannel
 from feedgym.towers.columns.wide_part import AGE_TAUS_HOURS, WidePart
 from feedgym.towers.config import HISTORY_COLUMNS, TwoTowerConfig
 from feedgym.towers.decays.protocol import elapsed
-from feedgym.towers.encoders import FeedForward, make_history_encoder
+from feedgym.towers.encoders import FeedForward
 from feedgym.towers.encoders.id_bags import IdBags
-from feedgym.towers.encoders.item_tower import item_outputs, make_item_tower
+from feedgym.towers.encoders.of_config import item_outputs, make_encoder, make_item_tower, make_user_tower
 from feedgym.towers.features import ItemFeatures, Standardise, start_outputs
 from feedgym.towers.interface import AgelessItems, Normalisations, UserOutput
 from feedgym.towers.prediction import PREDICTIONS
@@ -54,47 +54,24 @@ class TwoTower(nn.Module):
         self._encoded_dim = self._decay_end if c.share == "item_encoder" else c.dim
         self.item_features = ItemFeatures(c.item, generator)
         self.item_tower = make_item_tower(c, c.dim + len(item_start), generator, gain)
-        self.history_features: ItemFeatures | None = None
-        self.history_tower: FeedForward | None = None
-        if c.share == "none":
-            self.history_features = ItemFeatures(c.item, generator)
-        if c.share != "item_encoder":
-            self.history_tower = FeedForward(c.item.out_dim, (), c.dim, generator, gain)
+        own, apart = c.share == "none", c.share != "item_encoder"
+        self.history_features = ItemFeatures(c.item, generator) if own else None
+        self.history_tower = FeedForward(c.item.out_dim, (), c.dim, generator, gain) if apart else None
         columns = HISTORY_COLUMNS if c.history_columns else 0
-        self.history = make_history_encoder(
-            c.encoder,
-            self._encoded_dim + columns,
-            c.dim,
-            generator=generator,
-            heads=c.heads,
-            layers=c.layers,
-            max_length=c.history_length,
-            dropout=c.dropout,
-        )
+        self.history = make_encoder(c, self._encoded_dim + columns, generator)
         # In units of the initial article vectors: else the history would whisper beside the standardised columns.
         self._history_scale = 1 / gain
         self.reader_features = Standardise(c.reader_numeric)
         shared = None if c.share == "none" else self.item_features
         self.id_bags = None if c.id_feature is None else IdBags.of_feature(c.id_feature, c.item, shared, generator)
         bags = 0 if self.id_bags is None else self.id_bags.out_dim
-        self.user_tower = FeedForward(
-            self.history.out_dim + c.reader_numeric + bags,
-            c.widths,
-            c.dim + len(user_start),
-            generator,
-            gain,
-            dropout=c.dropout,
-            layer_norm=c.layer_norm,
-            residual=c.residual,
-        )
+        width = self.history.out_dim + c.reader_numeric + bags
+        self.user_tower = make_user_tower(c, width, c.dim + len(user_start), generator, gain)
         self.prediction = PREDICTIONS[c.retrieval_prediction]()
-        self.reranker = None
-        if c.reranker is not None:
-            self.reranker = RERANKERS[c.reranker](c.dim, c.num_positions, generator)
-        start_outputs(self.item_tower.last, item_start)
-        if self.wide is not None:
-            # The towers learn what the wide part leaves: of that they know nothing yet.
-            start_outputs(self.item_tower.last, (0.0,) * c.dim + (*item_start,))
+        self.reranker = None if c.reranker is None else RERANKERS[c.reranker](c.dim, c.num_positions, generator)
+        # The towers learn what a wide part leaves: of that they know nothing yet.
+        nothing = (0.0,) * c.dim if c.wide_part else ()
+        start_outputs(self.item_tower.last, (*nothing, *item_start))
         start_outputs(self.user_tower.last, user_start)
         self.eval()
 
@@ -122,6 +99,13 @@ class TwoTower(nn.Module):
     def _trust(self) -> Tensor | None:
         """What the towers count; None: in full."""
         return None if self.training or self.wide is None else self.wide.trust
+
+    @property
+    def level(self) -> Tensor:
+        """What all scores have in common."""
+        own: Tensor = self.prediction.global_bias
+        own = own if self._trust is None else own * self._trust
+        return own if self.wide is None else own + self.wide.level
 
     @property
     def vector_dim(self) -> int:
@@ -169,8 +153,8 @@ class TwoTower(nn.Module):
 
     @torch.no_grad()
     def shift(self, by: Tensor | float) -> None:
-        """Add a number to the global bias."""
-        self.prediction.global_bias.add_(by)
+        """Add a number to all scores."""
+        (self.prediction.global_bias if self.wide is None else self.wide.level).add_(by)
 
     def embed_items(
         self, numeric: Tensor, categorical: Tensor, age_hours: Tensor | None = None
@@ -247,8 +231,9 @@ class TwoTower(nn.Module):
         return UserOutput(torch.cat([user.vector, match], dim=1), user.decay)
 
     def without_age(self, item: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> AgelessItems:
-        """Of v (N, ``item_dim``) all but the decay parameters, (N, ``vector_dim``), and b (N,)."""
-        return AgelessItems(np.hstack([item[:, : self.config.dim], item[:, self._decay_end :]]), bias)
+        """Of v (N, ``item_dim``) all but the decay parameters, weighed by trust, (N, ``vector_dim``), and b (N,)."""
+        counts = np.float32(1.0 if self.wide is None else float(self.wide.trust))
+        return AgelessItems(np.hstack([counts * item[:, : self.config.dim], item[:, self._decay_end :]]), bias)
 
     def encoder_input(self, vectors: Tensor, mask: Tensor, columns: Tensor | None) -> Tensor:
         """What the history encoder is given: vectors in units of its other inputs, and the clicks' columns."""
@@ -306,7 +291,7 @@ class TwoTower(nn.Module):
         fading = self.decay.score(user.decay, decay, age_hours)
         if self._trust is not None:
             # The bias is shared with the wide part, and has been weighed.
-            own = (bias if bias.shape == score.shape else bias[None]) + self.prediction.global_bias
+            own = bias if bias.shape == score.shape else bias[None]
             score, fading = own + self._trust * (score - own), self._trust * fading
         score = score + fading
         if self.wide is not None:
@@ -394,9 +379,8 @@ class TwoTower(nn.Module):
 
     def constant(self, user: UserOutput, now: Hours, t_ref: float) -> Tensor:
         """``score`` less u' . v', the same for all articles of a reader: float32 (B,)."""
-        level = self.prediction.global_bias if self.wide is None else self.prediction.global_bias + self.wide.level
         fading = self.decay.constant(user.decay, now, t_ref)
-        return level + (fading if self._trust is None else fading * self._trust)
+        return self.level + (fading if self._trust is None else fading * self._trust)
 
     def parameter_counts(self) -> dict[str, int]:
         """Number of trained parameters of each part, and their ``total``."""

@@ -14,18 +14,15 @@ def through_link(score: Doubles, learner: Learner, model: Towers, slate_size: in
     """Chances of a click once examined, where clicks are what is learned; minutes of logarithms; else the scores.
 
     Args:
-        score: what retrieval searches by, any shape. It lacks the global bias, which is added here, and with a linear
-            age decay a number that is alike for all articles of a reader, which is left out.
+        score: what retrieval searches by, any shape. It lacks what all scores have in common, which is added here, and
+            with a linear age decay a number that is alike for all articles of a reader, which is left out.
         learner: who trains the towers.
         model: the towers.
         slate_size: K.
     """
     if not isinstance(model, TwoTower):
         return score
-    level = model.prediction.global_bias.detach().double()
-    if model.wide is not None:
-        level = level + model.wide.level.double()
-    logits = torch.from_numpy(score) + level
+    logits = torch.from_numpy(score) + model.level.detach().double()
     if isinstance(learner, Logarithmic) and learner.logarithmic:
         foretold: Doubles = logits.clamp(max=_LARGEST_LOG).exp().numpy()
         return foretold

@@ -122,8 +122,10 @@ class WidePart(nn.Module):
     def worth(self, standard: Tensor, categorical: Tensor, longer: Tensor | float = 0.0) -> Tensor:
         """Log of the minutes that an opening is worth, what it brings later included; float32 (N,), no gradient.
 
-        ``longer``: what is added to the log minutes of each article, (N,).
+        0 while no learner has set it. ``longer``: what is added to the log minutes of each article, (N,).
         """
+        if float(self.worth_floor) == 0:
+            return torch.zeros(len(standard))
         minutes = self.worth_log[0] + self._weighed(self.worth_log[1:], standard, categorical) + longer
         minutes = minutes.clamp(-20, 20).exp()
         more = self.worth_more[0] + self._weighed(self.worth_more[1:], standard, categorical)

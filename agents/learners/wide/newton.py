@@ -117,12 +117,9 @@ def fit_share(offset: Doubles, column: Doubles, target: Doubles, link: Link, pri
         The share.
     """
     share = 0.0
-    spread = max(float(np.square(target - target.mean()).mean()), 1e-12)
+    dispersion = _dispersion(float(target.mean()), float(target.var()), link)
     for _ in range(_STEPS):
         mean, slope = _mean_of(offset + share * column, link)
-        dispersion = {"identity": spread, "logit": 1.0, "log": max(spread / max(float(target.mean()), 1e-12), 1.0)}[
-            link
-        ]
         information = float((slope * column**2).sum()) / dispersion + prior
         step = (float(((target - mean) * column).sum()) / dispersion - prior * share) / information
         before, share = share, min(max(share + step, 0.0), 1.0)
