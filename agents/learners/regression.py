@@ -118,13 +118,15 @@ class RegressionLearner:
         if self._wide is not None:
             task = self.tasks[0][0]
             value = targets(task, learning.replay.whole(), self._next)
-            # A loss in the logarithm takes what positions do off; the others know of no position.
+            # A loss in the logarithm takes what positions do off, one of what was examined is meant for the top; the
+            # others know of no position.
+            average = not self.logarithmic and self.config.examination is None
             later = None
             if self._planning is not None:
                 model = learning.model.models[0]
                 assert isinstance(model, TwoTower)
                 later = self._planning.later(learning, model, now)
-            self._wide.fit(learning, value, average_position=not self.logarithmic, later=later)
+            self._wide.fit(learning, value, average_position=average, later=later)
 
     def loss(self, learning: Learning[Towers], rng: np.random.Generator) -> Tensor | None:
         """Loss over the impressions of a batch of visits; entries that showed nothing weigh nothing."""
@@ -216,8 +218,9 @@ class RegressionLearner:
             centre_clicks(learning, theta)
 
     def metrics(self) -> dict[str, float]:
-        """What the planning has found since the last call, if there is any."""
-        return {} if self._planning is None else self._planning.metrics()
+        """What the towers may count beside a wide part, and what the planning has found since the last call."""
+        trust = {} if self._wide is None else self._wide.metrics()
+        return trust if self._planning is None else trust | self._planning.metrics()
 
     def snapshot(self) -> Arrays:
         """Scales of the tasks, the examination, and the fits of the wide part."""

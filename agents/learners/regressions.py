@@ -57,7 +57,8 @@ class Regression:
     examination: bool | None = None
     """True: it needs the chances that positions are seen. False: it has no use for them. None: either."""
     predicts: bool = True
-    """Scores are the task's own: log-odds, minutes, their logarithm. False: their order alone says something."""
+    """Scores are the task's own: log-odds, minutes. False: their order alone says something, or they are the logarithm
+    of a mean, which nobody who asks for log-odds or minutes may take for either."""
     link: Callable[[Task], Link] | None = None
     """Of the mean to the score, by task: the wide part's weights are fitted to it. None: they are trained with the
     towers."""
@@ -136,8 +137,8 @@ def _examined(i: Impressions) -> Tensor:
 REGRESSIONS: dict[str, Regression] = {
     "pointwise": Regression(_pointwise, thinned=CLICK_TASKS, link=lambda task: _LINKS[task]),
     "ips": Regression(_ips, tasks=CLICK_TASKS, examination=True, link=lambda task: "logit"),
-    "poisson": Regression(_poisson, link=lambda task: "log"),
-    "hurdle": Regression(_hurdle, tasks=("dwell",), link=lambda task: "log", hurdle=True),
+    "poisson": Regression(_poisson, predicts=False, link=lambda task: "log"),
+    "hurdle": Regression(_hurdle, tasks=("dwell",), predicts=False, link=lambda task: "log", hurdle=True),
     "slate_softmax": Regression(_slate(slate_softmax_loss), examination=False, predicts=False),
     "slate_bpr": Regression(_slate(slate_bpr_loss), examination=False, predicts=False),
     "huber": Regression(_huber, tasks=("dwell",), predicts=False),

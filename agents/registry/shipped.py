@@ -93,6 +93,18 @@ def needs_wide_part(*made: Any) -> None:
     require(fits, "wide_part", made[-1].towers.wide_part, f"True with loss={loss}")
 
 
+def one_stage_of_what_fits(*made: Any) -> None:
+    """Both: of learners with a regression inside them."""
+    one_stage(*made)
+    needs_wide_part(*made)
+
+
+def of_wide_part(*made: Any) -> None:
+    """Refuse, for a learner that has nothing else, to be without a wide part, or with a second stage."""
+    one_stage(*made)
+    require(made[-1].towers.wide_part, "wide_part", False, "True: this agent is nothing else")
+
+
 def _regression(description: str, **defaults: Any) -> AgentKind:
     return learned_kind(
         description,
@@ -175,6 +187,7 @@ LEARNED = {
         lambda *c: learners.LinearLearner(*c),
         RegressionConfig,
         defaults=_LINEAR,
+        check=of_wide_part,
     ),
     "regression": _regression("two towers, MSE on dwell minutes (target=click: BCE on clicks)", **_MSE),
     "regression-dwell": _regression("two towers, dwell minutes in two parts: opened or not, and how long", **_DWELL),
@@ -193,14 +206,14 @@ LEARNED = {
         lambda *c: learners.ReinforceLearner(*c),
         *(ReinforceConfig, FutureConfig, RegressionConfig),
         defaults=_DWELL,
-        check=one_stage,
+        check=one_stage_of_what_fits,
     ),
     "direct": learned_kind(
         "dwell regression corrected towards what a reward model expects",
         lambda *c: learners.DirectLearner(*c),
         *(DirectConfig, FutureConfig, RegressionConfig),
         defaults={**_DWELL, "sharpness": 16.0},
-        check=one_stage,
+        check=one_stage_of_what_fits,
     ),
     "ltv": learned_kind(
         "two regressions: minutes now, and what an opened article changes later",

@@ -59,6 +59,9 @@ def set_reward(candidates: Candidates, reward: Tensor, slate_size: int) -> Tenso
     return total
 
 
+_REWARDS = "a loss of single impressions: orders alone, or logarithms, are no rewards"
+
+
 class DirectLearner:
     """A correction that climbs the expected reward of a model, beside the regression that is most of that model.
 
@@ -76,7 +79,7 @@ class DirectLearner:
         one = len(tasks) == 1 and tasks[0][0] in ("dwell", "click")
         require(one, "target", regression.target, "'dwell' or 'click': what the reward model predicts")
         predicts = REGRESSIONS[regression.loss].predicts
-        require(predicts, "loss", regression.loss, "a loss of single impressions: orders alone are no rewards")
+        require(predicts, "loss", regression.loss, _REWARDS)
         self.config = config
         self.policy = ReplayedPolicy(config.as_reinforce, future)
         """Logits, and the visits to learn for."""
@@ -185,8 +188,8 @@ class DirectLearner:
         self.policy.after_backward()
 
     def metrics(self) -> dict[str, float]:
-        """Means over the steps since the last call."""
-        return self.policy.averages.take()
+        """Means over the steps since the last call, and what the regression has to tell."""
+        return self.policy.averages.take() | self._regression.metrics()
 
     def snapshot(self) -> Arrays:
         """Policy, the regression's own parts, and the later model."""

@@ -194,8 +194,8 @@ class ReinforceLearner:
         self.policy.after_backward()
 
     def metrics(self) -> dict[str, float]:
-        """Means over the steps since the last call."""
-        return self.policy.averages.take()
+        """Means over the steps since the last call, and what the regression has to tell."""
+        return self.policy.averages.take() | self._regression.metrics()
 
     def snapshot(self) -> Arrays:
         """Ring, value head, correction, the regression's own parts, and what the curves have not seen yet."""

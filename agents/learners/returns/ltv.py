@@ -105,8 +105,11 @@ class LtvLearner:
         return target
 
     def metrics(self) -> dict[str, float]:
-        """Means over the steps since the last call."""
-        return self._averages.take()
+        """Means over the steps since the last call, and what the towers of both models may count."""
+        metrics = self._averages.take()
+        for wide, name in zip(self._wide, ("towers/trust", "towers/trust_later"), strict=False):
+            metrics |= wide.metrics(name)
+        return metrics
 
     def snapshot(self) -> Arrays:
         """The value head, the fits of the wide parts, and what the curves have not seen yet."""

@@ -54,15 +54,23 @@ class _ById:
     def __init__(self, article_id: Ints, value: Floats) -> None:
         self._id, self._value = article_id, value
 
-    def snapshot(self) -> Arrays:
-        """Ids and numbers."""
-        return {"id": self._id.copy(), "value": self._value.copy()}
+    def has(self, article_id: Ints) -> Bools:
+        """Which of these are among them."""
+        has: Bools = self._id[self._place(article_id)] == article_id
+        return has
 
     def of(self, article_id: Ints) -> Floats:
         """Of articles, any shape; 0 of those that are not among them, such as -1."""
-        place = np.minimum(np.searchsorted(self._id, article_id), len(self._id) - 1)
-        value: Floats = np.where(self._id[place] == article_id, self._value[place], np.float32(0.0))
+        value: Floats = np.where(self.has(article_id), self._value[self._place(article_id)], np.float32(0.0))
         return value
+
+    def _place(self, article_id: Ints) -> Ints:
+        place: Ints = np.minimum(np.searchsorted(self._id, article_id), len(self._id) - 1)
+        return place
+
+    def arrays(self) -> Arrays:
+        """Ids and numbers."""
+        return {"id": self._id.copy(), "value": self._value.copy()}
 
 
 class WideFitter:
@@ -86,6 +94,8 @@ class WideFitter:
         self._known = 0
         self.effect: Floats | None = None
         """What each position adds to a score, float32 (K,): 0 on top."""
+        self.share: float | None = None
+        """What the towers may count since the latest fit, in [0, 1]; None before the first."""
 
     def freeze(self, model: TwoTower) -> None:
         """Take the wide part, and a content channel's scales, from the optimiser; the towers count for nothing yet."""
@@ -121,7 +131,8 @@ class WideFitter:
         self.effect = fit.position[place].astype(np.float32)
         if average_position:
             model.wide.level.add_(float(fit.position[seen.position].mean()))
-        model.wide.trust.fill_(self._trust.share(self._link))
+        self.share = self._trust.share(self._link)
+        model.wide.trust.fill_(self.share)
         own = fit.effect.astype(np.float32)
         if self._hurdle:
             if later is not None:
@@ -136,6 +147,10 @@ class WideFitter:
             own = own + worth - model.wide.worth(standard, categorical).numpy()
         if self._effects:
             learning.store.effect[seen.article_id] = own
+
+    def metrics(self, name: str = "towers/trust") -> dict[str, float]:
+        """What the towers may count, once that is known."""
+        return {} if self.share is None else {name: self.share}
 
     def worth(self, article_id: Ints) -> Floats:
         """Log of what articles are worth once opened, any shape: the part of their scores that is not of openings."""
@@ -190,10 +205,20 @@ class WideFitter:
         if not scores:
             return
         shown: Bools = batch.article_id >= 0
-        offset: Doubles = scores[0] - self.worth(batch.article_id)
+        offset: Doubles = scores[0]
+        if self._hurdle:
+            offset = offset - self._worth_in(model, learning.store, batch.article_id)
         if self.effect is not None and not average_position:
             offset = offset + self.effect
         self._trust.add(offset[shown], (scores[1] - scores[0])[shown], target[slots][shown])
+
+    def _worth_in(self, model: TwoTower, store: ItemStore, article_id: Ints) -> Floats:
+        """Log of the worth that is in the scores of articles, any shape; also of those published since the latest fit."""
+        assert model.wide is not None
+        ids = np.unique(article_id[article_id >= 0])
+        by_columns: Floats = model.wide.worth(*self._features(store, model, ids)).numpy()
+        known = by_columns if self._worth is None else np.where(self._worth.has(ids), self._worth.of(ids), by_columns)
+        return _ById(ids, known).of(article_id)
 
     def _score(self, model: Towers, slates: EmbeddedSlates) -> Tensor:
         if isinstance(model, SummedTowers):
@@ -246,9 +271,10 @@ class WideFitter:
             arrays |= nest(
                 f"fits/{name}", {key: np.asarray(value).copy() for key, value in vars(fit).items() if key != "effect"}
             )
-        if self._worth is not None:
-            arrays |= nest("worth", self._worth.snapshot())
-        return arrays if self.effect is None else arrays | {"effect": self.effect.copy()}
+        if self.effect is not None and self.share is not None:
+            arrays |= {"effect": self.effect.copy(), "share": np.asarray(self.share)}
+        # What is new is judged by the scores that the latest fit gave.
+        return arrays if self._worth is None else arrays | nest("worth", self._worth.arrays())
 
     def restore(self, snapshot: Arrays) -> None:
         """Go on from a snapshot."""
@@ -267,6 +293,7 @@ class WideFitter:
                 variance=float(part["variance"]),
             )
         self.effect = snapshot["effect"].copy() if "effect" in snapshot else None
+        self.share = float(snapshot["share"]) if "share" in snapshot else None
         worth = unnest("worth", snapshot)
         self._worth = _ById(worth["id"], worth["value"]) if worth else None
         self._evidence = Evidence()

@@ -12,7 +12,10 @@ from feedgym.agents.agent import Site
 from feedgym.agents.learners.learner import Parts, require_one_stage
 from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.regression import RegressionLearner
+from feedgym.agents.learners.regressions import REGRESSIONS
+from feedgym.agents.learners.settings import RegressionConfig
 from feedgym.agents.slate_policy import PolicyConfig
+from feedgym.env.checks import require
 from feedgym.towers.config import TwoTowerConfig
 from feedgym.towers.interface import Towers
 from feedgym.towers.two_tower import TwoTower
@@ -20,6 +23,12 @@ from feedgym.towers.two_tower import TwoTower
 
 class LinearLearner(RegressionLearner):
     """Fits the wide part at each training, and takes no step."""
+
+    def __init__(self, config: RegressionConfig) -> None:
+        fitted = [name for name, loss in REGRESSIONS.items() if loss.link is not None]
+        allowed = f"one of {', '.join(fitted)}: a linear model is fitted to it"
+        require(config.loss in fitted, "loss", config.loss, allowed)
+        super().__init__(config)
 
     def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> Parts:
         """Towers whose outputs are nought for good."""

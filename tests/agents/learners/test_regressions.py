@@ -1,6 +1,7 @@
 """The table of regression losses: what each entry computes, what it fits, and that one line adds another."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,11 +14,14 @@ from feedgym.agents.learners.tasks import TASKS, Task
 from feedgym.env import Feed, FeedConfig
 from feedgym.experiments.commands.agents import settings_text
 from helpers.inside import learner_of
+from helpers.towers import minimise
 
 SCORE = torch.tensor([[0.0, 1.0, -1.0], [2.0, 0.5, 0.0]])
 MINUTES = torch.tensor([[0.5, 4.0, 0.0], [0.0, 0.0, 9.0]])
 SHOWN = torch.tensor([[True, True, True], [True, True, False]])
 THETA = torch.tensor([1.0, 0.8, 0.5])
+WORTH = torch.tensor([[0.3, 1.2, 0.0], [-0.4, 0.0, 9.0]])
+EFFECT = torch.tensor([0.0, -0.3, -0.8])
 
 
 def impressions(task: Task, *, positions: bool = False, rate: float = 1.0) -> Impressions:
@@ -29,6 +33,8 @@ def impressions(task: Task, *, positions: bool = False, rate: float = 1.0) -> Im
         log_examination=THETA.log() if positions else None,
         negative_keep_rate=rate,
         ips_clip=1.5,
+        clicked=MINUTES > 0,
+        worth=WORTH,
     )
 
 
@@ -71,6 +77,60 @@ def test_values_against_plain_numbers() -> None:
     assert value_of("ips", impressions("click", positions=True)) != value_of("ips", impressions("click"))
 
 
+def test_losses_in_the_logarithm_against_plain_numbers() -> None:
+    """Of minutes, of clicks, and of clicks less the worth of what was opened; positions are taken off once."""
+
+    def plain(task: Task, *, worth: bool = False, at: torch.Tensor | None = None) -> float:
+        """Mean of ``exp(s) - y s`` over what was shown."""
+        target, total = impressions(task).target, 0.0
+        for b in range(2):
+            for k in range(3):
+                if not SHOWN[b, k]:
+                    continue
+                s = SCORE[b, k].item() - (WORTH[b, k].item() if worth else 0.0)
+                s += 0.0 if at is None else at[k].item()
+                total += math.exp(s) - (float(MINUTES[b, k] > 0) if worth else target[b, k].item()) * s
+        return total / 5
+
+    for task in ("dwell", "click"):
+        given = impressions(task)
+        assert value_of("poisson", given) == pytest.approx(plain(task))
+        effect = replace(given, effect=EFFECT)
+        assert value_of("poisson", effect) == pytest.approx(plain(task, at=EFFECT))
+        # What positions are known to do is taken off, and not what was found of them as well.
+        known = impressions(task, positions=True)
+        assert value_of("poisson", known) == pytest.approx(plain(task, at=THETA.log()))
+        assert value_of("poisson", replace(known, effect=EFFECT)) == value_of("poisson", known)
+    assert value_of("hurdle", impressions("dwell")) == pytest.approx(plain("dwell", worth=True))
+    found = replace(impressions("dwell"), effect=EFFECT)
+    assert value_of("hurdle", found) == pytest.approx(plain("dwell", worth=True, at=EFFECT))
+    # A wild score where nothing was shown is no infinity.
+    wild = replace(impressions("dwell"), score=torch.where(SHOWN, SCORE, 500.0))
+    assert value_of("poisson", wild) == value_of("poisson", impressions("dwell"))
+
+
+def test_their_optimum_is_the_logarithm_of_the_mean() -> None:
+    """One number for all: minutes, or chances of opening times worth. Squared error has the mean itself."""
+    shown = torch.ones(400, 3, dtype=torch.bool)
+    minutes = torch.rand(400, 3, generator=torch.Generator().manual_seed(1)) * 8 - 5
+    given = replace(
+        impressions("dwell"),
+        target=minutes.clamp(min=0),
+        clicked=minutes > 0,
+        shown=shown,
+        worth=torch.full((400, 3), 0.7),
+    )
+
+    def best(name: str) -> float:
+        loss = REGRESSIONS[name].loss
+        number = minimise(lambda s: loss(replace(given, score=s.expand(400, 3))), (1,))  # type: ignore[arg-type, return-value]
+        return float(number)
+
+    assert best("poisson") == pytest.approx(math.log(given.target.mean()), abs=1e-5)
+    assert best("hurdle") == pytest.approx(math.log((minutes > 0).float().mean()) + 0.7, abs=1e-5)
+    assert best("pointwise") == pytest.approx(float(given.target.mean()), abs=1e-5)
+
+
 def test_one_great_read_pulls_less_with_huber() -> None:
     def pull(name: str) -> float:
         score = SCORE.clone().requires_grad_()
@@ -108,8 +168,12 @@ def test_a_loss_trains_what_it_fits_and_refuses_the_rest(name: str, task: Task) 
         ("regression-click:loss=ips", "examination: got None, needs a chance, or 'learned', with loss=ips"),
         ("regression:loss=huber,negative_keep_rate=.5", "negative_keep_rate: got 0.5, needs 1, but with a loss that"),
         ("regression-click:loss=ips,examination=.5,negative_keep_rate=.5", "of clicks, loss=pointwise"),
-        ("regression-click:loss=mae", "loss: got 'mae', needs one of pointwise, ips, slate_softmax, slate_bpr, huber"),
+        (
+            "regression-click:loss=mae",
+            "loss: got 'mae', needs one of pointwise, ips, poisson, hurdle, slate_",
+        ),
         ("direct:loss=huber", "loss: got 'huber', needs a loss of single impressions"),
+        ("direct:loss=poisson", "loss: got 'poisson', needs a loss of single impressions: orders alone, or logarithms"),
     ],
 )
 def test_a_loss_where_it_does_not_fit_is_refused_where_it_is_named(settings: str, message: str) -> None:
@@ -125,7 +189,7 @@ def test_one_line_adds_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
         return ((i.score - i.target).abs() * i.shown).sum() / i.shown.sum()
 
     monkeypatch.setitem(REGRESSIONS, "absolute", Regression(absolute, tasks=("dwell",)))
-    assert "One of pointwise, ips, slate_softmax, slate_bpr, huber, absolute" in " ".join(
+    assert "One of pointwise, ips, poisson, hurdle, slate_softmax, slate_bpr, huber, absolute" in " ".join(
         settings_text("regression").split()
     )
     with pytest.raises(ValueError, match="needs dwell with loss=absolute"):
