@@ -66,6 +66,8 @@ def learner(agent_text: str, site: Any) -> TwoTowerAgent:
     ("agent_text", "world"),
     [
         ("regression-dwell:content_channel=True", "vivid"),
+        ("regression-dwell:loss=hurdle,wide_part=True,content_channel=True,max_steps=3", "vivid"),
+        ("linear", "measured"),
         ("contrastive:propensity_cap=None", "measured"),
         ("reinforce", "vivid"),
         ("reinforce:estimator=marginal,max_steps=3", "vivid"),
