@@ -1,6 +1,5 @@
 """What the wide part finds of a given truth: openings and minutes apart, ages, positions, and what towers add."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 
 from feedgym.agents.learners import LinearLearner, RegressionConfig, RegressionLearner
 from feedgym.agents.learners.wide import fitter
+from feedgym.agents.learners.wide.newton import Rows
 from feedgym.env.arrays import Doubles
 from helpers.planted import PlantedLog, Shown
 
@@ -104,7 +104,7 @@ def test_opens_by_age_are_those_of_the_log() -> None:
 
 
 def test_what_the_top_does_is_not_taken_for_the_article(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Articles of one kind stand on top by an editor's will, and the top is opened twice as often for no other reason."""
+    """An editor puts articles of one kind on top, which is opened twice as often for no reason of theirs."""
 
     def top_twice(shown: Shown) -> Doubles:
         return np.broadcast_to(-2.2 + np.log(2.0) * (shown.position == 0), shown.age.shape)
@@ -118,11 +118,9 @@ def test_what_the_top_does_is_not_taken_for_the_article(monkeypatch: pytest.Monk
     assert abs(weight) < 0.06
     np.testing.assert_allclose(effect, np.log([1.0, 0.5, 0.5, 0.5]), atol=0.12)
 
-    def blind(**columns: Any) -> Any:
-        return ROWS(**(columns | {"position": np.zeros_like(columns["position"]), "num_positions": 1}))
+    def blind(**columns: Any) -> Rows:
+        return Rows(**(columns | {"position": np.zeros_like(columns["position"]), "num_positions": 1}))
 
-    ROWS = fitter.Rows
-    assert {field.name for field in dataclasses.fields(ROWS)} >= {"position", "num_positions"}
     monkeypatch.setattr(fitter, "Rows", blind)
     assert weights()[0] > 0.15
 
