@@ -14,7 +14,7 @@ from feedgym.agents.serving import ItemStore
 from feedgym.agents.slate_policy import PolicyConfig
 from feedgym.agents.two_tower.optimiser import make_optimiser
 from feedgym.agents.two_tower.settings import OptimiserConfig
-from feedgym.env.arrays import Doubles, Floats, Ints
+from feedgym.env.arrays import Bools, Doubles, Floats, Ints
 from feedgym.towers import TwoTowerConfig
 from feedgym.towers.features import CategoryConfig, ItemFeaturesConfig
 from helpers.draws import seeded
@@ -30,6 +30,8 @@ ITEM = ItemFeaturesConfig(
 class Shown:
     """What a truth may depend on, of n visits with K positions."""
 
+    article: Ints
+    """(n, K)"""
     plain: Doubles
     """Columns that are no text, of mean 0 and deviation 1: (n, K, ``PLAIN``)."""
     topic: Ints
@@ -53,6 +55,7 @@ class PlantedLog:
         opens: log of the chance that each is opened.
         minutes: mean minutes once opened.
         order: of each shown article, a number: those of a slate stand by falling order; None: as they are drawn.
+        keeps: which articles may still be shown at an age in hours, both (n, K); None: all. Others leave a gap.
     """
 
     def __init__(
@@ -62,13 +65,15 @@ class PlantedLog:
         minutes: Truth = lambda shown: np.ones(shown.age.shape),
         order: Truth | None = None,
         *,
+        keeps: Callable[[Ints, Doubles], Bools] | None = None,
         articles: int = 200,
         size: int = 4,
         capacity: int = 20_000,
         seed: int = 0,
         **towers: Any,
     ) -> None:
-        self.learner, self.opens, self.minutes, self._order, self.size = learner, opens, minutes, order, size
+        self.learner, self.opens, self.minutes, self.size = learner, opens, minutes, size
+        self._order, self._keeps = order, keeps
         self.rng = np.random.default_rng(seed)
         sizes: dict[str, Any] = {"widths": (16,), "dim": 8, "wide_part": True, "age_decay": "none"}
         config = TwoTowerConfig(item=ITEM, reader_numeric=READER, history_length=LENGTH, **(sizes | towers))
@@ -109,6 +114,9 @@ class PlantedLog:
             article = np.take_along_axis(article, by_order, axis=1)
         shown = self.shown(article, now, reader)
         clicks = rng.random(shape) < np.exp(self.opens(shown))
+        if self._keeps is not None:
+            kept = self._keeps(article, shown.age)
+            article, clicks = np.where(kept, article, -1), clicks & kept
         minutes = np.where(clicks, self.minutes(shown) * rng.exponential(size=shape), 0.0)
         history = first[:, None] + (rng.random((count, LENGTH)) * (last - first)[:, None]).astype(np.int64)
         batch = VisitBatch(
@@ -130,6 +138,7 @@ class PlantedLog:
         """What the truth sees of slates."""
         store = self.learning.store
         return Shown(
+            article=article,
             plain=store.numeric[article][..., TEXT:].astype(np.float64),
             topic=store.categorical[article, 0],
             age=now[:, None] - store.published_hours[article],

@@ -213,7 +213,7 @@ class WideFitter:
         self._trust.add(offset[shown], (scores[1] - scores[0])[shown], target[slots][shown])
 
     def _worth_in(self, model: TwoTower, store: ItemStore, article_id: Ints) -> Floats:
-        """Log of the worth that is in the scores of articles, any shape; also of those published since the latest fit."""
+        """Log of the worth that is in articles' scores, any shape; also of those published since the latest fit."""
         assert model.wide is not None
         ids = np.unique(article_id[article_id >= 0])
         by_columns: Floats = model.wide.worth(*self._features(store, model, ids)).numpy()

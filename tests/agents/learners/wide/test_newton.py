@@ -1,6 +1,7 @@
 """The linear fit without its design: a dense Newton written out here, planted weights, a grid of shares."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,8 +34,9 @@ def made(
     own: int = 2,
     size: int = 3,
     spread: float = 0.4,
+    effects: float = 0.0,
 ) -> tuple[Rows, Fit]:
-    """Rows whose targets are drawn by planted weights of this spread."""
+    """Rows whose targets are drawn by planted weights of this spread, and effects of articles of that one."""
     rng = np.random.default_rng(seed)
     level = {"identity": 2.0, "logit": -0.5, "log": -0.5}[link]
     truth = Fit(
@@ -42,6 +44,8 @@ def made(
         spread * rng.standard_normal(columns),
         spread * rng.standard_normal(own),
         np.concatenate([[0.0], spread * rng.standard_normal(size - 1)]),
+        effects * np.random.default_rng([seed, 1]).standard_normal(articles),
+        effects**2,
     )
     rows = Rows(
         article=rng.integers(0, articles, num),
@@ -61,23 +65,34 @@ def design(rows: Rows) -> Doubles:
     return np.hstack([np.ones((len(rows.target), 1)), rows.z[rows.article], rows.own.T, position])
 
 
+def one_hot(rows: Rows) -> Doubles:
+    """A column for each article."""
+    return np.eye(len(rows.z))[rows.article]
+
+
+def unit_of(rows: Rows, link: Link) -> float:
+    """What a weight of one on the scale of a logarithm does to a mean."""
+    return float(max(abs(rows.target.mean()), 0.1 * rows.target.std())) if link == "identity" else 1.0
+
+
 def penalty(rows: Rows, link: Link) -> tuple[float, Doubles]:
     """Dispersion and ridge of a fit, as mathematics 6.11 says."""
     mean, spread = rows.target.mean(), rows.target.var()
-    dispersion, unit = 1.0, 1.0
+    dispersion = 1.0
     if spread > 0:
         dispersion = {"identity": spread, "logit": 1.0, "log": max(spread / mean, 1.0)}[link]
-    if link == "identity":
-        unit = max(abs(mean), 0.1 * spread**0.5)
-    ridge = np.full(design(rows).shape[1], RIDGE / unit**2)
+    ridge = np.full(design(rows).shape[1], RIDGE / unit_of(rows, link) ** 2)
     ridge[0] *= 1e-9
     return dispersion, ridge
 
 
-def plain(rows: Rows, link: Link) -> Doubles:
-    """Newton on the whole design."""
+def plain(rows: Rows, link: Link, variance: float = 0.0) -> tuple[Doubles, Doubles]:
+    """Newton on the whole design, with a column for each article where effects vary: weights, and the Hessian."""
     x, y = design(rows), rows.target
     dispersion, ridge = penalty(rows, link)
+    if variance:
+        x = np.hstack([x, one_hot(rows)])
+        ridge = np.append(ridge, np.full(len(rows.z), 1.0 / (variance * unit_of(rows, link) ** 2)))
     weights = np.zeros(x.shape[1])
     level = y.mean()
     weights[0] = level if link == "identity" else np.log(level) if link == "log" else np.log(level / (1 - level))
@@ -86,14 +101,14 @@ def plain(rows: Rows, link: Link) -> Doubles:
         slope = {"identity": np.ones_like(mean), "logit": mean * (1 - mean), "log": mean}[link]
         hessian = x.T @ (slope[:, None] * x) / dispersion + np.diag(ridge)
         weights = weights + np.linalg.solve(hessian, x.T @ (y - mean) / dispersion - ridge * weights)
-    return weights
+    return weights, hessian
 
 
 def flat(fit: Fit) -> Doubles:
     return np.concatenate([[fit.level], fit.article, fit.own, fit.position[1:]])
 
 
-CASES = {
+CASES: dict[str, dict[str, Any]] = {
     "all": {},
     "no positions": {"size": 1},
     "no columns of rows": {"own": 0},
@@ -108,11 +123,42 @@ CASES = {
 def test_it_is_the_dense_fit(case: str, link: Link) -> None:
     rows, _ = made(link, seed=3, **CASES[case])
     assert link == "identity" or 0 < rows.target.mean() < {"logit": 1.0}.get(link, np.inf)
-    fit, wanted = fit_rows(rows, link), plain(rows, link)
+    fit, (wanted, _) = fit_rows(rows, link), plain(rows, link)
     assert fit.position[0] == 0
     np.testing.assert_allclose(flat(fit), wanted, atol=2e-5)
     np.testing.assert_allclose(fit.scores(rows), design(rows) @ wanted, atol=2e-4)
     assert np.abs(wanted[1:]).max(initial=0) > 0.05
+
+
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("case", ["all", "no positions", "no columns of rows", "no columns of articles"])
+def test_effects_of_articles_are_the_dense_fit_at_the_variance_found(case: str, link: Link) -> None:
+    """And that variance is where EM stands still: the mean of what effects are, squared, and how far they are known."""
+    rows, _ = made(link, seed=3, num=2000, effects=0.5, **CASES[case])
+    fit = fit_rows(rows, link, effects=True)
+    wanted, hessian = plain(rows, link, fit.variance)
+    found = np.concatenate([flat(fit), fit.effect])
+    np.testing.assert_allclose(found, wanted, atol=5e-3)
+    assert np.abs(fit.effect).max() > 0.2
+    known = np.diag(hessian)[-len(rows.z) :]
+    again = float((fit.effect**2 + 1.0 / known).mean()) / unit_of(rows, link) ** 2
+    assert again == pytest.approx(fit.variance, rel=0.02)
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_the_variance_of_effects_is_found(link: Link) -> None:
+    """With enough rows of enough articles; where there are none, next to none is found, and columns keep theirs."""
+    size: dict[str, Any] = {"num": 30_000, "articles": 300, "spread": 0.2}
+    for effects in (0.0, 0.3, 0.6):
+        rows, truth = made(link, seed=2, effects=effects, **size)
+        fit = fit_rows(rows, link, effects=True)
+        found = fit.variance * unit_of(rows, link) ** 2
+        if effects:
+            assert found == pytest.approx(truth.effect.var(), rel=0.25)
+            assert np.corrcoef(fit.effect, truth.effect)[0, 1] > 0.7
+        else:
+            assert found < 0.01
+            np.testing.assert_allclose(flat(fit), flat(fit_rows(rows, link)), atol=0.02)
 
 
 @pytest.mark.parametrize("link", LINKS)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from feedgym.agents.learners import LinearLearner, RegressionConfig, RegressionLearner
 from feedgym.agents.learners.wide import fitter
@@ -101,6 +102,25 @@ def test_opens_by_age_are_those_of_the_log() -> None:
     errors = misses(alone, lambda score: 1 / (1 + np.exp(-score)))
     assert np.abs(errors).max() > 5
     assert np.sqrt(np.mean(errors**2)) > 3
+
+
+def test_what_is_shown_for_long_because_it_is_good_does_not_pass_for_what_is_good_though_old() -> None:
+    """An editor keeps the better ones on show. Age does nothing here, and without effects of articles seems to help."""
+    good = np.random.default_rng(1).standard_normal(200)
+    ages = {}
+    for effects in (True, False):
+        log = PlantedLog(
+            RegressionLearner(RegressionConfig(target="click", loss="poisson")),
+            lambda shown: np.minimum(-1.8 + 0.5 * good[shown.article], -0.1),
+            keeps=lambda article, age: (age < 24) | (good[article] > 0.5),
+            article_effects=effects,
+        )
+        log.train(6000)
+        wide = log.model.wide
+        young, old = wide.aged(torch.tensor([2.0, 60.0])).tolist()
+        ages[effects] = old - young
+    assert abs(ages[True]) < 0.5 * ages[False]
+    assert ages[False] > 0.3
 
 
 def test_what_the_top_does_is_not_taken_for_the_article(monkeypatch: pytest.MonkeyPatch) -> None:
