@@ -20,7 +20,7 @@ RIDGE = 3.0
 FIRST_VARIANCE = 0.1
 """Of articles' own effects, on the scale of a logarithm, before anything is known."""
 _LEAST_VARIANCE = 1e-4
-_STEPS = 25
+_STEPS, _EM_STEPS = 25, 200
 _LARGEST = 30.0
 
 
@@ -250,9 +250,15 @@ class _Model:
         """EM's variance of the effects; by how much, relative to itself, it moved."""
         if self.variance == 0:
             return 0.0
-        before, e = self.variance, len(self._ridge)
-        seen = float((weights[e:] ** 2 + 1.0 / self._bends).mean()) / self._unit**2
-        self.variance = max(seen, _LEAST_VARIANCE)
+        before, e, unit = self.variance, len(self._ridge), self._unit**2
+        known, pull = self._bends - 1.0 / self._spread, self._bends * weights[e:]
+        # To the end, with all other weights held: a step of Newton costs as much as thousands of these.
+        for _ in range(_EM_STEPS):
+            bends = known + 1.0 / self._spread
+            seen = max(float(((pull / bends) ** 2 + 1.0 / bends).mean()) / unit, _LEAST_VARIANCE)
+            moved, self.variance = abs(seen / self.variance - 1.0), seen
+            if moved < 1e-4:
+                break
         return abs(self.variance / before - 1.0)
 
     def _by_cell(self, values: Doubles) -> Doubles:
