@@ -174,7 +174,7 @@ class TwoTower(nn.Module):
         vector, bias = output[:, :-1], output[:, -1]
         if self.wide is not None:
             bias = bias if self._trust is None else bias * self._trust
-            bias = bias + self.wide.articles(features[:, : self.config.item.num_numeric], categorical)
+            bias = bias + self.wide.articles(features[:, : self.config.item.num_numeric].detach(), categorical)
         if self.channel is not None:
             vector = torch.cat([vector, self.channel.articles(numeric, categorical)], dim=1)
         return vector, bias

@@ -59,6 +59,10 @@ class WidePart(nn.Module):
         self.register_buffer("worth_log", torch.zeros(1 + self.width))
         self.register_buffer("worth_more", torch.zeros(1 + self.width))
         self.register_buffer("worth_floor", torch.zeros(()))
+        self._rates: Tensor
+        self._amplitudes: Tensor
+        self.register_buffer("_rates", torch.tensor([-1.0 / tau for tau in AGE_TAUS_HOURS]), persistent=False)
+        self.register_buffer("_amplitudes", torch.tensor(AGE_AMPLITUDES), persistent=False)
 
     @property
     def width(self) -> int:
@@ -114,10 +118,12 @@ class WidePart(nn.Module):
 
     def articles(self, standard: Tensor, categorical: Tensor) -> Tensor:
         """What is added to the bias of articles, float32 (N,): ``w . z`` and worth. Arguments as of :meth:`columns`."""
-        bias = self._weighed(self.article, standard, categorical)
-        if float(self.worth_floor) > 0:
-            bias = bias + self.worth(standard, categorical)
-        return bias
+        if float(self.worth_floor) == 0:
+            return self._weighed(self.article[:, None], standard, categorical)[:, 0]
+        # All three at once: each look-up costs as much as its sums.
+        weights = torch.stack([self.article, self.worth_log[1:], self.worth_more[1:]], dim=1)
+        bias, log_minutes, more = self._weighed(weights, standard, categorical).unbind(dim=1)
+        return bias + self._log_worth(log_minutes, more)
 
     def worth(self, standard: Tensor, categorical: Tensor, longer: Tensor | float = 0.0) -> Tensor:
         """Log of the minutes that an opening is worth, what it brings later included; float32 (N,), no gradient.
@@ -126,17 +132,24 @@ class WidePart(nn.Module):
         """
         if float(self.worth_floor) == 0:
             return torch.zeros(len(standard))
-        minutes = self.worth_log[0] + self._weighed(self.worth_log[1:], standard, categorical) + longer
-        minutes = minutes.clamp(-20, 20).exp()
-        more = self.worth_more[0] + self._weighed(self.worth_more[1:], standard, categorical)
-        return torch.maximum(minutes + more, self.worth_floor).log()
+        weights = torch.stack([self.worth_log[1:], self.worth_more[1:]], dim=1)
+        log_minutes, more = self._weighed(weights, standard, categorical).unbind(dim=1)
+        return self._log_worth(log_minutes + longer, more)
 
-    def _weighed(self, weight: Tensor, standard: Tensor, categorical: Tensor) -> Tensor:
-        # By lookup: the product with columns that are 0 but for one would cost as many times more.
-        total = (standard[:, self._text : self._end] * weight[: self._plain]).sum(dim=1)
+    def _log_worth(self, log_minutes: Tensor, more: Tensor) -> Tensor:
+        minutes = (log_minutes + self.worth_log[0]).clamp(-20, 20).exp()
+        return torch.maximum(minutes + more + self.worth_more[0], self.worth_floor).log()
+
+    def _weighed(self, weights: Tensor, standard: Tensor, categorical: Tensor) -> Tensor:
+        """Columns of articles times weights (A, W): (N, W)."""
+        # By lookup: the product with columns that are 0 but for one would cost as many times more. Ids are not checked
+        # again: whoever embeds articles has.
+        total = standard[:, self._text : self._end] @ weights[: self._plain]
         start = self._plain
         for place, category in self._categories:
-            total = total + weight[start : start + category.size][rows_of(categorical[:, place], category)]
+            rows = categorical[:, place]
+            rows = rows_of(rows, category) if category.hashed else rows
+            total = total + weights[start : start + category.size].index_select(0, rows)
             start += category.size
         return total
 
@@ -148,10 +161,8 @@ class WidePart(nn.Module):
 
     def aged(self, age: Tensor) -> Tensor:
         """Level, and what age in hours adds, in the shape of ``age``."""
-        total = self.level.expand(age.shape)
-        for k, (tau, amplitude) in enumerate(zip(AGE_TAUS_HOURS, AGE_AMPLITUDES, strict=True)):
-            total = torch.addcmul(total, torch.exp(age / -tau), self.age[k] * amplitude)
-        return total
+        fading = torch.exp(age[..., None] * self._rates)
+        return self.level + (fading * (self.age * self._amplitudes)).sum(dim=-1)
 
     @staticmethod
     def item_columns(publish_time: Tensor, t_ref: float) -> Tensor:
@@ -160,8 +171,7 @@ class WidePart(nn.Module):
 
     def user_columns(self, now: Tensor) -> Tensor:
         """Columns of u': hours since ``t_ref``, float64 (B,) or () -> float32 (B, E) or (1, E)."""
-        amplitude = torch.tensor(AGE_AMPLITUDES)
-        return _powers(-now.reshape(-1)) * (self.age * amplitude)
+        return _powers(-now.reshape(-1)) * (self.age * self._amplitudes)
 
 
 def _powers(hours: Tensor) -> Tensor:

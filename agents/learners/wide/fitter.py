@@ -52,25 +52,19 @@ class _ById:
     """
 
     def __init__(self, article_id: Ints, value: Floats) -> None:
-        self._id, self._value = article_id, value
-
-    def has(self, article_id: Ints) -> Bools:
-        """Which of these are among them."""
-        has: Bools = self._id[self._place(article_id)] == article_id
-        return has
+        self.article_id = article_id
+        # One for each id, since every step asks; last a 0, for -1 and for what is beyond.
+        self._table: Floats = np.zeros(int(article_id[-1]) + 2, dtype=np.float32)
+        self._table[article_id] = value
 
     def of(self, article_id: Ints) -> Floats:
         """Of articles, any shape; 0 of those that are not among them, such as -1."""
-        value: Floats = np.where(self.has(article_id), self._value[self._place(article_id)], np.float32(0.0))
+        value: Floats = self._table[np.minimum(article_id, len(self._table) - 1)]
         return value
-
-    def _place(self, article_id: Ints) -> Ints:
-        place: Ints = np.minimum(np.searchsorted(self._id, article_id), len(self._id) - 1)
-        return place
 
     def arrays(self) -> Arrays:
         """Ids and numbers."""
-        return {"id": self._id.copy(), "value": self._value.copy()}
+        return {"id": self.article_id.copy(), "value": self.of(self.article_id)}
 
 
 class WideFitter:
@@ -216,9 +210,10 @@ class WideFitter:
         """Log of the worth that is in articles' scores, any shape; also of those published since the latest fit."""
         assert model.wide is not None
         ids = np.unique(article_id[article_id >= 0])
-        by_columns: Floats = model.wide.worth(*self._features(store, model, ids)).numpy()
-        known = by_columns if self._worth is None else np.where(self._worth.has(ids), self._worth.of(ids), by_columns)
-        return _ById(ids, known).of(article_id)
+        worth: Floats = model.wide.worth(*self._features(store, model, ids)).numpy()
+        if self._worth is not None:
+            worth = np.where(np.isin(ids, self._worth.article_id), self._worth.of(ids), worth)
+        return _ById(ids, worth).of(article_id)
 
     def _score(self, model: Towers, slates: EmbeddedSlates) -> Tensor:
         if isinstance(model, SummedTowers):
