@@ -62,7 +62,7 @@ class _ById:
         value: Floats = self._table[np.minimum(article_id, len(self._table) - 1)]
         return value
 
-    def arrays(self) -> Arrays:
+    def snapshot(self) -> Arrays:
         """Ids and numbers."""
         return {"id": self.article_id.copy(), "value": self.of(self.article_id)}
 
@@ -269,7 +269,7 @@ class WideFitter:
         if self.effect is not None and self.share is not None:
             arrays |= {"effect": self.effect.copy(), "share": np.asarray(self.share)}
         # What is new is judged by the scores that the latest fit gave.
-        return arrays if self._worth is None else arrays | nest("worth", self._worth.arrays())
+        return arrays if self._worth is None else arrays | nest("worth", self._worth.snapshot())
 
     def restore(self, snapshot: Arrays) -> None:
         """Go on from a snapshot."""
