@@ -11,7 +11,7 @@ from feedgym.agents.learners import RegressionConfig, RegressionLearner
 from feedgym.agents.learners.wide.evidence import Evidence
 from feedgym.env.arrays import Doubles, Ints
 from helpers.draws import seeded
-from helpers.planted import OLDEST, PlantedLog
+from helpers.logs.planted import OLDEST, PlantedLog
 
 
 def made(**towers: Any) -> PlantedLog:

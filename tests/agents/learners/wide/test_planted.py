@@ -10,7 +10,7 @@ from feedgym.agents.learners import LinearLearner, RegressionConfig, RegressionL
 from feedgym.agents.learners.wide import fitter
 from feedgym.agents.learners.wide.newton import Rows
 from feedgym.env.arrays import Doubles
-from helpers.planted import PlantedLog, Shown
+from helpers.logs.planted import PlantedLog, Shown
 
 HURDLE = RegressionConfig(target="dwell", loss="hurdle")
 AGE_HOURS = 20.0
