@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     )
     from feedgym.agents.learners.learning import Learning
     from feedgym.agents.learners.regression import RegressionLearner
-    from feedgym.agents.learners.regressions import REGRESSIONS, Impressions, Regression
+    from feedgym.agents.learners.regressions import LARGEST_LOG, REGRESSIONS, Impressions, Regression
     from feedgym.agents.learners.replay import Replay, VisitBatch
     from feedgym.agents.learners.returns.ltv import LtvLearner
     from feedgym.agents.learners.returns.planning import Planning
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ADVANTAGES",
     "ESTIMATORS",
+    "LARGEST_LOG",
     "REGRESSIONS",
     "Beginning",
     "ContrastiveConfig",
@@ -141,6 +142,7 @@ __getattr__ = late_names(
         "new_rows": "learner",
         "Learning": "learning",
         "RegressionLearner": "regression",
+        "LARGEST_LOG": "regressions",
         "REGRESSIONS": "regressions",
         "Impressions": "regressions",
         "Regression": "regressions",

@@ -15,7 +15,7 @@ from feedgym.agents.learners.wide.newton import Link
 from feedgym.towers.losses import bce_loss, ips_bce_loss, mse_loss, slate_bpr_loss, slate_softmax_loss
 
 _LINKS: dict[Task, Link] = {"dwell": "identity", "click": "logit", "subscription": "logit", "next": "logit"}
-_LARGEST_LOG = 12.0
+LARGEST_LOG = 12.0
 """Of scores in the logarithm: no article is worth more minutes than a hundred days have."""
 
 
@@ -57,8 +57,7 @@ class Regression:
     examination: bool | None = None
     """True: it needs the chances that positions are seen. False: it has no use for them. None: either."""
     predicts: bool = True
-    """Scores are the task's own: log-odds, minutes. False: their order alone says something, or they are the logarithm
-    of a mean, which nobody who asks for log-odds or minutes may take for either."""
+    """Scores are the task's own: log-odds, minutes, their logarithm. False: their order alone says something."""
     link: Callable[[Task], Link] | None = None
     """Of the mean to the score, by task: the wide part's weights are fitted to it. None: they are trained with the
     towers."""
@@ -110,7 +109,7 @@ def _log_loss(i: Impressions, score: Tensor, target: Tensor) -> Tensor:
     if i.effect is not None and i.log_examination is None:
         seen = seen + i.effect
     # A wild score of a position without an article would be infinite: nought times that is no number.
-    error = F.poisson_nll_loss(seen.clamp(max=_LARGEST_LOG), target, log_input=True, full=False, reduction="none")
+    error = F.poisson_nll_loss(seen.clamp(max=LARGEST_LOG), target, log_input=True, full=False, reduction="none")
     return (weight * error).sum() / weight.sum()
 
 
@@ -137,8 +136,8 @@ def _examined(i: Impressions) -> Tensor:
 REGRESSIONS: dict[str, Regression] = {
     "pointwise": Regression(_pointwise, thinned=CLICK_TASKS, link=lambda task: _LINKS[task]),
     "ips": Regression(_ips, tasks=CLICK_TASKS, examination=True, link=lambda task: "logit"),
-    "poisson": Regression(_poisson, predicts=False, link=lambda task: "log"),
-    "hurdle": Regression(_hurdle, tasks=("dwell",), predicts=False, link=lambda task: "log", hurdle=True),
+    "poisson": Regression(_poisson, link=lambda task: "log"),
+    "hurdle": Regression(_hurdle, tasks=("dwell",), link=lambda task: "log", hurdle=True),
     "slate_softmax": Regression(_slate(slate_softmax_loss), examination=False, predicts=False),
     "slate_bpr": Regression(_slate(slate_bpr_loss), examination=False, predicts=False),
     "huber": Regression(_huber, tasks=("dwell",), predicts=False),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from feedgym.agents.learners import Foretelling
+from feedgym.agents.learners import LARGEST_LOG, Foretelling, Logarithmic
 from feedgym.agents.logged.learning import Progress, learn_from_log
 from feedgym.agents.logged.site import LoggedSite
 from feedgym.agents.ope import ModelValues, mixed_expectation
@@ -134,6 +134,8 @@ def predictions(agent: TwoTowerAgent, visits: Visits, live: Ints) -> Doubles:
     users = model.augment_users(user, visits.now, agent.store.t_ref).numpy()
     constant = model.constant(user, visits.now, agent.store.t_ref).double().numpy()
     score: Doubles = np.einsum("ne,me->nm", users, agent.store.augmented[live]).astype(np.float64) + constant[:, None]
+    if isinstance(agent.learner, Logarithmic) and agent.learner.logarithmic:
+        return np.exp(np.minimum(score, LARGEST_LOG))
     return 1.0 / (1.0 + np.exp(-np.clip(score, -500, 500))) if foretold_by(agent) == "click" else score
 
 

@@ -2,12 +2,10 @@
 
 import torch
 
-from feedgym.agents.learners import Foretelling, Learner, Logarithmic
+from feedgym.agents.learners import LARGEST_LOG, Foretelling, Learner, Logarithmic
 from feedgym.env.arrays import Doubles
 from feedgym.towers.interface import Towers
 from feedgym.towers.two_tower import TwoTower
-
-_LARGEST_LOG = 12.0
 
 
 def through_link(score: Doubles, learner: Learner, model: Towers, slate_size: int) -> Doubles:
@@ -24,7 +22,7 @@ def through_link(score: Doubles, learner: Learner, model: Towers, slate_size: in
         return score
     logits = torch.from_numpy(score) + model.level.detach().double()
     if isinstance(learner, Logarithmic) and learner.logarithmic:
-        foretold: Doubles = logits.clamp(max=_LARGEST_LOG).exp().numpy()
+        foretold: Doubles = logits.clamp(max=LARGEST_LOG).exp().numpy()
         return foretold
     if isinstance(learner, Foretelling) and learner.click_examination(slate_size) is not None:
         chance: Doubles = torch.sigmoid(logits).numpy()

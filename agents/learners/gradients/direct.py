@@ -24,7 +24,7 @@ from feedgym.agents.learners.gradients.replayed_policy import ReplayedPolicy, ca
 from feedgym.agents.learners.learner import Parts, Trained, require_one_stage
 from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.regression import RegressionLearner
-from feedgym.agents.learners.regressions import REGRESSIONS
+from feedgym.agents.learners.regressions import LARGEST_LOG, REGRESSIONS
 from feedgym.agents.learners.settings import DirectConfig, FutureConfig, RegressionConfig
 from feedgym.agents.learners.tasks import parse_tasks
 from feedgym.agents.serving import Acted
@@ -59,9 +59,6 @@ def set_reward(candidates: Candidates, reward: Tensor, slate_size: int) -> Tenso
     return total
 
 
-_REWARDS = "a loss of single impressions: orders alone, or logarithms, are no rewards"
-
-
 class DirectLearner:
     """A correction that climbs the expected reward of a model, beside the regression that is most of that model.
 
@@ -79,7 +76,7 @@ class DirectLearner:
         one = len(tasks) == 1 and tasks[0][0] in ("dwell", "click")
         require(one, "target", regression.target, "'dwell' or 'click': what the reward model predicts")
         predicts = REGRESSIONS[regression.loss].predicts
-        require(predicts, "loss", regression.loss, _REWARDS)
+        require(predicts, "loss", regression.loss, "a loss of single impressions: orders alone are no rewards")
         self.config = config
         self.policy = ReplayedPolicy(config.as_reinforce, future)
         """Logits, and the visits to learn for."""
@@ -171,7 +168,11 @@ class DirectLearner:
         with torch.no_grad():
             score = self.policy.scores(learning, rows).double()
         model.train(training)
-        reward = self._worth * (torch.sigmoid(score) if self._task == "click" else score)
+        if self._regression.logarithmic:
+            score = score.clamp(max=LARGEST_LOG).exp()
+        elif self._task == "click":
+            score = torch.sigmoid(score)
+        reward = self._worth * score
         if self._later is None:
             return reward, 0.0
         unique, place = unique_ids(np.maximum(candidate_ids(rows), 0))

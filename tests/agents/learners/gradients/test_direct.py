@@ -182,9 +182,10 @@ def test_only_correction_and_later_model_learn_from_it() -> None:
         assert all(p.grad is not None and bool(p.grad.abs().max() > 0) for p in module.parameters())
 
 
-def test_rewards_are_the_regressions_and_the_later_models() -> None:
-    """Of what was shown at the last visits: a plain pass, article by article."""
-    agent, feed = started(sharpness=1.0, dropout=0.3)
+@pytest.mark.parametrize("loss", ["hurdle", "pointwise"])
+def test_rewards_are_the_regressions_and_the_later_models(loss: str) -> None:
+    """Of what was shown at the last visits: a plain pass, article by article; minutes, also of logarithms."""
+    agent, feed = started(sharpness=1.0, dropout=0.3, loss=loss)
     drive(agent, feed, until=20.0)
     learner, learning, seen = learner_of(agent), learning_of(agent), {}
     original = learner.rewards
@@ -208,6 +209,7 @@ def test_rewards_are_the_regressions_and_the_later_models() -> None:
                 vector, bias = learning.items(article)
                 age = learning.ages(article[None], batch["now"][i : i + 1])
                 now = agent.model.score(user, vector[None], bias[None], age)
+                now = now.exp() if loss == "hurdle" else now
                 later = learner._later.articles(*learning.features(article))[0, 0] * learner.policy.future.sd[1]
                 assert float(seen["reward"][i, c]) == pytest.approx(float(now) + float(later), rel=1e-4, abs=1e-5)
     assert float(seen["fit"].detach()) > 0.1  # ones are asked for, and nothing like them has been learned
@@ -271,8 +273,8 @@ def test_curves() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"target": "click"}, "target: got 'click', needs a task that the site's reward pays for"),
-        ({"target": "dwell+click"}, "target: got 'dwell.click', needs 'dwell' or 'click'"),
+        ({"target": "click", "loss": "pointwise"}, "target: got 'click', needs a task that the site's reward pays for"),
+        ({"target": "dwell+click", "loss": "pointwise"}, "target: got 'dwell.click', needs 'dwell' or 'click'"),
         ({"loss": "slate_softmax"}, "loss: got 'slate_softmax'"),
         ({"history_columns": True}, "history_columns, author_buckets"),
         ({"kl": -1.0}, "kl: got -1"),
@@ -286,7 +288,7 @@ def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:
 
 def test_clicks_can_be_the_reward() -> None:
     site = FeedConfig(num_readers=100, days=1.0, slate_size=4, reward=RewardConfig(click=2.0, dwell_minutes=0.0))
-    agent, feed = started(site=site, target="click", use_future=False, max_steps=4)
+    agent, feed = started(site=site, target="click", loss="pointwise", use_future=False, max_steps=4)
     drive(agent, feed, until=14.0)
     learner, seen = learner_of(agent), {}
     original = learner.rewards
