@@ -31,13 +31,13 @@ def start(text: str) -> tuple[Any, Feed]:
 FITTED = (
     "regression-dwell:loss=hurdle,content_channel=True",
     "regression-dwell:loss=poisson,share=none,encoder=nrms",
-    "regression-dwell:site_counters=True,age_decay=linear",
+    "regression-dwell:loss=pointwise,site_counters=True,age_decay=linear",
     "regression-click:prediction=logistic,serving=streaming",
     "regression-click:loss=ips,examination=0.8,prediction=cosine",
     "ltv:content_channel=True",
-    "reinforce:policy_visits=100",
+    "reinforce:policy_visits=100,loss=pointwise",
     "reinforce:policy_visits=100,loss=hurdle",
-    "direct:policy_visits=100",
+    "direct:policy_visits=100,loss=hurdle",
     "linear",
     "linear:content_channel=True,serving=streaming",
 )
@@ -146,8 +146,8 @@ def test_it_has_a_group_of_the_optimiser_only_where_that_trains_it() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("regression-dwell:loss=hurdle", "wide_part: got False, needs True with loss=hurdle"),
-        ("reinforce:loss=hurdle", "wide_part: got False, needs True with loss=hurdle"),
+        ("regression-dwell:loss=hurdle,wide_part=False", "wide_part: got False, needs True with loss=hurdle"),
+        ("reinforce:loss=hurdle,wide_part=False", "wide_part: got False, needs True with loss=hurdle"),
         ("regression-click:loss=hurdle,wide_part=True", "target: got 'click', needs dwell with loss=hurdle, not click"),
         ("linear:wide_part=False", "wide_part: got False, needs True: this agent is nothing else"),
         ("linear:loss=huber", "loss: got 'huber', needs one of pointwise, ips, poisson, hurdle: a linear model"),
