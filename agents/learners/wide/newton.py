@@ -20,7 +20,7 @@ RIDGE = 3.0
 FIRST_VARIANCE = 0.1
 """Of articles' own effects, on the scale of a logarithm, before anything is known."""
 _LEAST_VARIANCE = 1e-4
-_STEPS, _EM_STEPS = 25, 200
+_STEPS, _EM_STEPS = 25, 25
 _LARGEST = 30.0
 
 
@@ -126,6 +126,12 @@ def fit_share(offset: Doubles, column: Doubles, target: Doubles, link: Link, pri
         if abs(share - before) < 1e-6:
             break
     return share
+
+
+def _em(variance: float, known: Doubles, pull: Doubles, unit: float) -> float:
+    """A step of EM: the mean square of the effects, and of what is not known of them."""
+    bends = known + 1.0 / (variance * unit)
+    return max(float(((pull / bends) ** 2 + 1.0 / bends).mean()) / unit, _LEAST_VARIANCE)
 
 
 def _dispersion(mean: float, spread: float, link: Link) -> float:
@@ -252,12 +258,19 @@ class _Model:
             return 0.0
         before, e, unit = self.variance, len(self._ridge), self._unit**2
         known, pull = self._bends - 1.0 / self._spread, self._bends * weights[e:]
-        # To the end, with all other weights held: a step of Newton costs as much as thousands of these.
+        # With all other weights held, as a step of Newton costs as much as hundreds of these; but not far from them:
+        # where effects have barely begun to move, the end of EM is none at all, and it would not come back.
         for _ in range(_EM_STEPS):
-            bends = known + 1.0 / self._spread
-            seen = max(float(((pull / bends) ** 2 + 1.0 / bends).mean()) / unit, _LEAST_VARIANCE)
-            moved, self.variance = abs(seen / self.variance - 1.0), seen
-            if moved < 1e-4:
+            once = _em(self.variance, known, pull, unit)
+            twice = _em(once, known, pull, unit)
+            bent = twice - 2.0 * once + self.variance
+            # EM alone creeps; what its steps tend to, by how they shrink (Steffensen), within what is near.
+            last = self.variance
+            leap = last - (once - last) ** 2 / bent if bent != 0.0 else twice
+            if (leap - last) * (once - last) <= 0.0:
+                leap = twice  # steps that grow tend to nothing yet
+            self.variance = min(max(leap, 0.5 * twice, before / 3.0, _LEAST_VARIANCE), 2.0 * twice, 3.0 * before)
+            if abs(twice / last - 1.0) < 1e-4:
                 break
         return abs(self.variance / before - 1.0)
 
