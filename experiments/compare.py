@@ -33,7 +33,9 @@ from feedgym.experiments.runs import (
 
 BASELINE, ORACLE, LEARNING = 1.0, 2.0, 4.0
 """About how long a run takes, by kind of agent."""
-DEMO_AGENTS = tuple(name for name in AGENTS if name not in ("regression", "sponsored", *SYSTEMS))
+# A second name, a logger for studies, and agents that would make the demo longer than some six minutes.
+_NOT_IN_DEMO = ("regression", "sponsored", "linear", "return", "one-list-now", "one-list-planning", *SYSTEMS)
+DEMO_AGENTS = tuple(name for name in AGENTS if name not in _NOT_IN_DEMO)
 
 
 @dataclass(frozen=True, kw_only=True)

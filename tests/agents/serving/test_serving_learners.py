@@ -58,7 +58,8 @@ def test_serves_learns_and_resumes(option: str, mode: str) -> None:
     assert agent.policy_version == {"streaming": 4, "batch": 3}[mode]
     found = agent.metrics()
     assert all(np.isfinite(value) for value in found.values())
-    assert found["loss"] != 0
+    # The linear model is fitted: it takes no step.
+    assert ("loss" not in found) if option == "linear" else found["loss"] != 0
     if mode == "streaming":
         assert found["serving/slates_per_1000_visits"] == 1000.0
     assert found["serving/reader_embeddings_per_1000_visits"] <= found["serving/slates_per_1000_visits"]
