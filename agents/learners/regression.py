@@ -165,9 +165,10 @@ class RegressionLearner:
         """Loss of one task on slates (B, K); None where none of them has anything to say."""
         if not bool(shown.any()):
             return None
-        wide, worth, effect = self._wide, None, None
+        loss, wide = REGRESSIONS[self.config.loss], self._wide
+        worth = effect = None
         if wide is not None:
-            worth = torch.from_numpy(wide.worth(batch.article_id))
+            worth = torch.from_numpy(wide.worth(batch.article_id)) if loss.hurdle else None
             # The second stage is told the position.
             effect = None if wide.effect is None or stage > 0 else torch.from_numpy(wide.effect)
         impressions = Impressions(
@@ -182,7 +183,7 @@ class RegressionLearner:
             effect=effect,
             worth=worth,
         )
-        return REGRESSIONS[self.config.loss].loss(impressions)
+        return loss.loss(impressions)
 
     def _log_examination(self, num_positions: int) -> Tensor | None:
         """Log theta of each position, (K,); None where positions are ignored."""

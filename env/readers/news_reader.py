@@ -305,7 +305,7 @@ class NewsReader:
         c = self.config
         quality = archive.column("quality")[article_id].astype(np.float64)
         clickbait = archive.column("clickbait")[article_id].astype(np.float64)
-        value = np.tanh(c.value_quality * quality - c.value_clickbait * clickbait + 0.15 * math.log(2.0))
+        value = _session_value(c.value_quality * quality - c.value_clickbait * clickbait, 1)
         pull: Doubles = self._kappa * (value - c.value_nothing)
         return pull
 
@@ -340,7 +340,7 @@ class NewsReader:
         value = np.full(n, c.value_nothing, dtype=np.float32)
         some = np.flatnonzero(count)
         clicks = count[some]
-        value[some] = np.tanh(total[some] / clicks + 0.15 * np.log1p(clicks))
+        value[some] = _session_value(total[some] / clicks, clicks)
         trust = reader["trust"] * (1.0 - c.trust_step) + c.trust_step * value
         reader["value"] = value
         if self._has_sessions:
@@ -370,3 +370,9 @@ class NewsReader:
         chance = -np.expm1(np.float32(-c.subscribe_hazard) * np.exp(trust) * satisfying)
         subscribed: Bools = (noise.uniform("subscribe") < chance) & ~subscriber
         return subscribed
+
+
+def _session_value(worth: Doubles, clicks: Ints | int) -> Doubles:
+    """Value of sessions that opened so many articles, of so much worth on average."""
+    value: Doubles = np.tanh(worth + 0.15 * np.log1p(clicks))
+    return value
