@@ -185,7 +185,7 @@ def test_only_correction_and_later_model_learn_from_it() -> None:
 @pytest.mark.parametrize("loss", ["hurdle", "pointwise"])
 def test_rewards_are_the_regressions_and_the_later_models(loss: str) -> None:
     """Of what was shown at the last visits: a plain pass, article by article; minutes, also of logarithms."""
-    agent, feed = started(sharpness=1.0, dropout=0.3, loss=loss, wide_part=loss == "hurdle")
+    agent, feed = started(sharpness=1.0, dropout=0.3, loss=loss)
     drive(agent, feed, until=20.0)
     learner, learning, seen = learner_of(agent), learning_of(agent), {}
     original = learner.rewards
