@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ P = torch.tensor(
 """What three equally frequent readers click of six articles."""
 Q = P.mean(dim=0)
 READERS, ARTICLES = P.shape
+DEEP_ALONE: dict[str, Any] = {"wide_part": False, "content_channel": False}
+"""Settings of an agent whose scores are those of the deep towers, with nothing beside them."""
 
 
 def lively(module: M, seed: int = 8) -> M:

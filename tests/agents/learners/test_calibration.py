@@ -16,6 +16,7 @@ from feedgym.env import Feed, NewsReader, NewsReaderConfig
 from feedgym.env.arrays import Doubles, Ints
 from feedgym.env.config import FeedConfig, NewsroomConfig
 from helpers.inside import replay_of
+from helpers.towers import DEEP_ALONE
 
 EXAMINATION = 0.85
 """The readers' own."""
@@ -35,7 +36,7 @@ def logged() -> Any:
     )
     readers = NewsReader(NewsReaderConfig(base_log_odds=1.0, examination=EXAMINATION))
     feed = Feed(config, readers, seed=11)
-    agent = make_agent("regression-click", epsilon=1.0, train_every_hours=1000.0).start(feed)
+    agent = make_agent("regression-click", epsilon=1.0, train_every_hours=1000.0, **DEEP_ALONE).start(feed)
     while not feed.done:
         agent.learn(feed.serve(agent.act(feed.visits, feed.catalogue).article_id))
     return agent

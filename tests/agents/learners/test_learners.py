@@ -22,6 +22,7 @@ from helpers.draws import Recorder
 from helpers.driving import drive
 from helpers.inside import learner_of, learning_of, replay_of
 from helpers.readers import plain_readers
+from helpers.towers import DEEP_ALONE
 
 SITE = FeedConfig(num_readers=150, days=9.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=60))
 
@@ -40,7 +41,7 @@ def agents() -> dict[str, Any]:
         feed = Feed(SITE, seed=2)
         # Random slates: more articles are clicked than a policy would show. The ring has wrapped.
         kind = name.removesuffix("-exponential")
-        agent: Any = make_agent(kind, epsilon=1.0, max_steps=5, **settings).start(feed)
+        agent: Any = make_agent(kind, epsilon=1.0, max_steps=5, **DEEP_ALONE, **settings).start(feed)
         drive(agent, feed, until=30.0)
         if name != "regression":
             # Nor are all articles as likely as each other under a policy that has learned.

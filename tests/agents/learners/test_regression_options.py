@@ -17,6 +17,7 @@ from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig, Newsroom
 from helpers.draws import Recorder
 from helpers.driving import drive
 from helpers.inside import learner_of, learning_of, replay_of
+from helpers.towers import DEEP_ALONE
 
 SIZE = 4
 SITE = FeedConfig(num_readers=150, days=3.0, slate_size=SIZE, newsroom=NewsroomConfig(articles_per_day=60))
@@ -30,7 +31,7 @@ def agents() -> dict[str, Any]:
     for prediction in ("dot", "logistic"):
         feed = Feed(SITE, NewsReader(NewsReaderConfig(base_log_odds=-0.5)), seed=2)
         settings: dict[str, Any] = {"prediction": prediction, "epsilon": 1.0, "max_steps": 5, "age_decay": "linear"}
-        agent: Any = make_agent("regression-click", **settings).start(feed)
+        agent: Any = make_agent("regression-click", **DEEP_ALONE, **settings).start(feed)
         drive(agent, feed, until=30.0)
         if prediction == "logistic":
             generator = torch.Generator().manual_seed(3)
@@ -210,7 +211,7 @@ class Planted:
 
     def __init__(self) -> None:
         feed = Feed(SITE, seed=5)
-        agent: Any = make_agent("regression-click", **SMALL).start(feed)
+        agent: Any = make_agent("regression-click", **DEEP_ALONE, **SMALL).start(feed)
         self.agent = agent
         self.agent.act(feed.visits, feed.catalogue)
         self.start = self.agent.model.to_arrays()

@@ -18,6 +18,7 @@ from feedgym.env.readers.protocol import Outcome, SlateView
 from feedgym.towers.encoders import BERT4Rec, GRU4Rec
 from helpers.driving import drive
 from helpers.inside import learner_of, learning_of, replay_of
+from helpers.towers import DEEP_ALONE
 
 NEWSROOM = NewsroomConfig(articles_per_day=60)
 SITE = FeedConfig(num_readers=60, days=3.0, slate_size=5, history_length=6, newsroom=NEWSROOM)
@@ -35,7 +36,7 @@ def agents() -> dict[str, Any]:
     made = {}
     for name, settings in SETTINGS.items():
         feed = Feed(SITE, NewsReader(NewsReaderConfig(base_log_odds=0.5)), seed=2)
-        agent: Any = make_agent("contrastive", epsilon=1.0, max_steps=4, dim=8, widths=(16,), **settings).start(feed)
+        agent: Any = make_agent("contrastive", epsilon=1.0, max_steps=4, dim=8, widths=(16,), **DEEP_ALONE, **settings).start(feed)
         drive(agent, feed, until=30.0)
         made[name] = agent
     return made

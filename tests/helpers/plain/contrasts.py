@@ -15,6 +15,7 @@ from feedgym.env.arrays import nest
 from feedgym.towers.negatives import Memory, NegativeContext, Negatives
 from helpers.draws import Recorder
 from helpers.inside import acted_of, learner_of, learning_of, replay_of
+from helpers.towers import DEEP_ALONE
 
 SITE = FeedConfig(num_readers=150, days=9.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=60))
 
@@ -37,7 +38,7 @@ def logged_agent() -> Logged:
     feed = Feed(SITE, NewsReader(NewsReaderConfig(base_log_odds=-0.5, subscribe_hazard=0.05)), seed=2)
     settings: dict[str, Any] = {"negatives": "hard", "epsilon": 1.0, "shortlist_size": 12, "max_steps": 5}
     settings["propensity_cap"] = 10.0  # its replay keeps the chances
-    agent: Any = make_agent("contrastive", replay_visits=200, **settings).start(feed)
+    agent: Any = make_agent("contrastive", replay_visits=200, **DEEP_ALONE, **settings).start(feed)
     shortlists = []
     while feed.now < HOURS:
         served = agent.act(feed.visits, feed.catalogue)

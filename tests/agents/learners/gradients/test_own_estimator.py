@@ -89,7 +89,7 @@ def test_credits_by_hand() -> None:
 def test_scales_of_further_tasks_learn_beside_the_policy() -> None:
     """The prior's own parts are trained and resumed with it."""
     feed = Feed(SITE, seed=2)
-    text = f"reinforce:{SMALL},target=dwell+0.5*click,sharpness=1.0"
+    text = f"reinforce:{SMALL},target=dwell+0.5*click,loss=pointwise,sharpness=1.0"
     agent: Any = parse_agent(text).start(feed)
     drive(agent, feed, until=26.0)
     arrays = agent.snapshot()

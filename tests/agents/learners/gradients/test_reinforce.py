@@ -48,7 +48,7 @@ def both(agent: Any, batch: dict[str, Any]) -> tuple[Candidates, Candidates]:
 
 def test_serves_the_prior_plus_the_correction() -> None:
     for correction in ("linear", "mlp"):
-        agent, feed = started(correction=correction)
+        agent, feed = started(correction=correction, sharpness=1.0)
         drive(agent, feed, until=30.0)
         slates = agent.act(feed.visits, feed.catalogue)
         acted = acted_of(agent)
@@ -180,7 +180,7 @@ def test_curves_get_what_the_issue_names() -> None:
     assert 0 < metrics["shortlist_mass"] <= 1 + 1e-9
     assert 0 < metrics["effective_sample_share"] <= 1
     assert metrics["kl_to_prior"] > 0
-    assert agent.metrics() == {}
+    assert agent.metrics().keys() == {"towers/trust"}  # which is as it is, and no mean of what came since
 
 
 @pytest.mark.parametrize(
