@@ -93,6 +93,7 @@ class Training:
         settings: dict[str, Any] = {"widths": tuple(widths), "dim": dim, "batch_clicks": batch}
         # The textbook's loss, as the plain version has it.
         settings |= {"task": "click", "propensity_cap": None, "negatives_live": False, "train_every_hours": 1e9}
+        settings |= {"wide_part": False, "content_channel": False}
         agent: Any = make_agent("contrastive", **settings, replay_visits=2 * visits).start(feed)
         self.agent = agent
         while agent._replay.total < visits and not feed.done:

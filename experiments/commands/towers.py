@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from feedgym.towers import Towers
 
+_BIG = (100, 101)
+"""Numbers of ids from which the size at any other follows. With 64 or less an id has a column in the wide part, too."""
 UBER = (
     "share=none: a table for each use of an id: the item tower's, the one for the vector of a click, and one each for "
     "whom the reader clicked, read, and clicked last. Shared, all five are one table. So the factor tends to 5, the "
@@ -105,9 +107,9 @@ def id_costs(plan: AgentPlan, feed: Feed, num_ids: int) -> list[IdCost]:
     width = int(settings["author_dim"])
     costs = []
     for share in get_args(Share):
-        one, two = (_size(plan, feed, share, rows) for rows in (1, 2))
+        one, two = (_size(plan, feed, share, rows) for rows in _BIG)
         per_id = two - one
-        costs.append(IdCost(share, per_id // width, per_id * num_ids, one + per_id * (num_ids - 1)))
+        costs.append(IdCost(share, per_id // width, per_id * num_ids, one + per_id * (num_ids - _BIG[0])))
     return costs
 
 

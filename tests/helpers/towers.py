@@ -24,6 +24,8 @@ Q = P.mean(dim=0)
 READERS, ARTICLES = P.shape
 DEEP_ALONE: dict[str, Any] = {"wide_part": False, "content_channel": False}
 """Settings of an agent whose scores are those of the deep towers, with nothing beside them."""
+POINTWISE: dict[str, Any] = {**DEEP_ALONE, "loss": "pointwise"}
+"""The same of agents whose regression has a loss that asks for a wide part."""
 
 
 def lively(module: M, seed: int = 8) -> M:

@@ -36,7 +36,9 @@ def agents() -> dict[str, Any]:
     made = {}
     for name, settings in SETTINGS.items():
         feed = Feed(SITE, NewsReader(NewsReaderConfig(base_log_odds=0.5)), seed=2)
-        agent: Any = make_agent("contrastive", epsilon=1.0, max_steps=4, dim=8, widths=(16,), **DEEP_ALONE, **settings).start(feed)
+        agent: Any = make_agent(
+            "contrastive", epsilon=1.0, max_steps=4, dim=8, widths=(16,), **DEEP_ALONE, **settings
+        ).start(feed)
         drive(agent, feed, until=30.0)
         made[name] = agent
     return made

@@ -22,7 +22,10 @@ from feedgym.experiments.offline import simulated_run
 from feedgym.experiments.runs.drive import make_drive
 from feedgym.experiments.runs.run_config import RunConfig
 
-AGENT = "regression-dwell:max_steps=20,train_every_hours=12.0"
+AGENT = (
+    "regression-dwell:max_steps=20,train_every_hours=12.0,"
+    "wide_part=False,content_channel=False,loss=pointwise,sharpness=1.0"
+)
 SETTINGS: dict[str, Any] = {"readers": 80, "days": 2.0, "tick_hours": 1.0, "seed": 5}
 
 

@@ -38,7 +38,7 @@ def test_a_day_of_live_articles_only(name: str) -> None:
     if name in LEARNED:
         assert run[-1][0].policy_version == 3  # at hours 6, 12 and 18
         assert np.isfinite(agent.metrics()["loss"])
-        assert agent.metrics() == {}
+        assert agent.metrics().keys() <= {"towers/trust", "towers/trust_later"}  # states; the rest are means since
 
 
 def check_share_explored(name: str, run: list[Served]) -> None:

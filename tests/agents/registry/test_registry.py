@@ -63,14 +63,15 @@ def test_settings_reach_the_agent() -> None:
     agent: Any = parse_agent("regression:target=click,widths=(8,4),epsilon=.5,dim=3,replay_visits=7").start(feed)
     assert agent.config == TwoTowerAgentConfig(
         policy=dataclasses.replace(agent.config.policy, epsilon=0.5),
-        towers=TowersConfig(widths=(8, 4), dim=3),
+        towers=TowersConfig(widths=(8, 4), dim=3, wide_part=True, content_channel=True),
         optimiser=OptimiserConfig(replay_visits=7),
     )
-    assert agent.config.policy.sharpness == 1.0  # this name's own default, not PolicyConfig's
+    assert agent.config.policy.sharpness == 8.0  # this name's own default, not PolicyConfig's
     assert learner_of(agent).config == RegressionConfig(target="click")
     dwell: Any = make_agent("regression-dwell").start(feed)
     plain: Any = make_agent("regression").start(feed)
-    assert (dwell.config, learner_of(dwell).config) == (plain.config, learner_of(plain).config)
+    assert dwell.config == plain.config
+    assert (learner_of(dwell).config.loss, learner_of(plain).config.loss) == ("hurdle", "pointwise")
     uniform: Any = make_agent("contrastive-uniform").start(feed)
     assert (learner_of(uniform).config.negatives, learner_of(uniform).config.num_negatives) == ("mixed", 256)
     assert uniform.config.towers.age_decay == "linear"

@@ -14,6 +14,7 @@ from feedgym.agents.serving.histories import click_columns, click_vectors, embed
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from helpers.driving import drive
 from helpers.inside import acted_of, learner_of, learning_of, replay_of
+from helpers.towers import DEEP_ALONE
 
 SITE = FeedConfig(num_readers=250, days=2.0, tick_hours=0.5, slate_size=8, newsroom=NewsroomConfig(articles_per_day=60))
 Made = tuple[Any, Feed]
@@ -28,7 +29,7 @@ def made() -> Callable[..., Made]:
         key = f"{name}{until}{sorted(settings.items())}"
         if key not in cache:
             feed = Feed(SITE, seed=4)
-            agent: Any = make_agent(name, max_steps=3, **settings).start(feed)
+            agent: Any = make_agent(name, max_steps=3, **(DEEP_ALONE | settings)).start(feed)
             drive(agent, feed, until=until)
             while (feed.visits.history_id[:, 0] >= 0).sum() < 3:
                 assert not feed.done
@@ -302,7 +303,9 @@ def test_training_sees_articles_at_their_ages_of_the_impression(made: Callable[.
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"example_age": True}, {"age_in_item_tower": True}, {"share": "none"}], ids=str
+    "settings",
+    [{}, {"example_age": True}, {"age_in_item_tower": True}, {"share": "none"}, {"wide_part": True}],
+    ids=str,
 )
 def test_predicted_clicks_are_right_on_average_as_served(settings: dict[str, Any], made: Callable[..., Made]) -> None:
     """Examples of age 0, and articles at their ages of the impression: as readers met them."""

@@ -14,10 +14,11 @@ from feedgym.agents.slate_policy.served import Served
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from helpers.chances import Joint, p_value
 from helpers.driving import crowd, drive
+from helpers.towers import DEEP_ALONE
 
 NEWSROOM = NewsroomConfig(articles_per_day=14, max_age_hours=16.0, num_topics=4)
 SITE = FeedConfig(num_readers=60, days=3.0, tick_hours=0.5, slate_size=3, newsroom=NEWSROOM)
-SMALL: dict[str, Any] = {"widths": (8,), "dim": 4, "max_steps": 5, "shortlist_size": 4, "sharpness": 1.0}
+SMALL: dict[str, Any] = {"widths": (8,), "dim": 4, "max_steps": 5, "shortlist_size": 4, "sharpness": 1.0, **DEEP_ALONE}
 MODES: dict[str, dict[str, Any]] = {
     "realtime": {},
     "streaming": {"item_refresh_hours": 3.0, "reader_refresh_hours": 2.0, "feature_lag_hours": 1.0},

@@ -27,6 +27,12 @@ NO_STATE = (
     "_learner._has_before",
     "_learner._next",
     "_learner._regression._next",
+    *(f"_learner.{where}._evidence" for where in ("_wide", "_wide.0", "_wide.1", "_regression._wide")),
+    *(
+        f"_learner.{where}._fits.{part}.effect"
+        for where in ("_wide", "_wide.0", "_wide.1", "_regression._wide")
+        for part in ("score", "minutes")
+    ),
     "_learner._slot_reward",
     "_learner.policy._steps",
     "_learner.policy.mean_reward",

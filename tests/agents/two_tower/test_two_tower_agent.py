@@ -15,6 +15,7 @@ from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.feed.catalogue import Catalogue
 from feedgym.env.feed.visits import Visits
 from helpers.driving import crowd, drive
+from helpers.towers import DEEP_ALONE
 
 SITE = FeedConfig(num_readers=150, days=3.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
 SIZE = 25
@@ -58,7 +59,9 @@ def test_serves_the_full_computation(name: str, decay: str, monkeypatch: pytest.
     serve = vars(drawing)["serve"]
     monkeypatch.setattr(drawing, "serve", lambda *args, **more: seen.append(args[2].shortlist) or serve(*args, **more))
     feed = Feed(SITE, seed=7)
-    plan = make_agent(name, age_decay=decay, shortlist_size=SIZE, sharpness=2.0, temperature=0.8, max_steps=30)
+    plan = make_agent(
+        name, age_decay=decay, shortlist_size=SIZE, sharpness=2.0, temperature=0.8, max_steps=30, **DEEP_ALONE
+    )
     agent: Any = plan.start(feed)
     checked = 0
     # Before any training, just after one (hours 6 and 12), hours after the last refresh, and on the third day.
@@ -98,7 +101,9 @@ def test_serves_the_full_computation(name: str, decay: str, monkeypatch: pytest.
 def trained() -> tuple[Any, Feed]:
     """An agent after two trainings, at a moment with visits. Copy before use: it acts once a tick."""
     feed = Feed(SITE, seed=8)
-    agent = make_agent("regression-click", shortlist_size=10, sharpness=1.0, max_steps=20, epsilon=0.1).start(feed)
+    agent = make_agent(
+        "regression-click", shortlist_size=10, sharpness=1.0, max_steps=20, epsilon=0.1, **DEEP_ALONE
+    ).start(feed)
     drive(agent, feed, until=16.0)
     while len(feed.visits) < 2:
         drive(agent, feed, until=feed.now + 0.1)
@@ -126,7 +131,7 @@ def test_slots_follow_their_stated_propensities(trained: tuple[Any, Feed]) -> No
 
 def test_greedy_serves_the_best_of_the_full_computation() -> None:
     feed = Feed(SITE, seed=9)
-    agent: Any = make_agent("contrastive", sharpness=8.0, greedy=True, max_steps=20).start(feed)
+    agent: Any = make_agent("contrastive", sharpness=8.0, greedy=True, max_steps=20, **DEEP_ALONE).start(feed)
     drive(agent, feed, until=13.0)
     while len(feed.visits) < 2:
         drive(agent, feed, until=feed.now + 0.1)

@@ -353,6 +353,6 @@ def test_only_a_trained_click_regression_predicts_and_predicts_as_its_towers_do(
                 column = np.array([[place[int(a)] for a in slate] for slate in served.article_id])
                 rest = np.log(chance / (1 - chance)) - np.take_along_axis(score, column, axis=1)
                 assert np.ptp(rest, axis=1).max() < 1e-4
-                assert rest.mean() == pytest.approx(float(one.model.prediction.global_bias.detach()), abs=1e-4)
+                assert rest.mean() == pytest.approx(float(one.model.level.detach()), abs=1e-4)
             one.learn(feed.serve(served.article_id))
         assert one.policy_version > 0

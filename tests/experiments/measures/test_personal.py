@@ -260,7 +260,7 @@ def test_scores_on_another_scale_are_held_against_the_truth_on_its_own() -> None
 
 
 def test_click_regressions_scores_go_through_their_sigmoid_and_minutes_do_not() -> None:
-    for name, through in (("regression-click", True), ("regression-dwell", False), ("contrastive", False)):
+    for name, through in (("regression-click", True), ("regression", False), ("contrastive", False)):
         feed = site(readers=60)
         agent: Any = make_agent(name).start(feed)
         is_linked = isinstance(agent, Linked)
