@@ -21,6 +21,9 @@ from feedgym.towers.two_tower import TwoTower
 
 LEAST_MINUTES = 0.05
 """Share of the mean minutes of an opened article that any is worth: less would bury it in the logarithm for good."""
+FADING = (0.0, 1.0, 0.0)
+"""Weights of the age columns until somebody has opened something: newest first, as far as sharpness goes. Random slates
+would teach a little more of old articles, and cost the first day."""
 _VISITS = 2_048
 """New visits that the towers are judged by in a training, the latest."""
 
@@ -92,11 +95,16 @@ class WideFitter:
         """What the towers may count since the latest fit, in [0, 1]; None before the first."""
 
     def freeze(self, model: TwoTower) -> None:
-        """Take the wide part, and a content channel's scales, from the optimiser; the towers count for nothing yet."""
+        """Take the wide part, and a content channel's scales, from the optimiser; the towers count for nothing yet.
+
+        Nothing is known but that news fades.
+        """
         assert model.wide is not None
         for part in (*model.wides, *model.channels):
             part.requires_grad_(False)
         model.wide.trust.zero_()
+        with torch.no_grad():
+            model.wide.age.copy_(torch.tensor(FADING))
 
     @torch.no_grad()
     def fit(
@@ -120,6 +128,8 @@ class WideFitter:
         clicked: Bools = replay.column("clicks")
         target = (clicked if self._hurdle else value).astype(np.float64)
         self._judge(learning, model, target, average_position=average_position)
+        if not clicked.any():
+            return  # all weights 0 would say that nothing fades
         fit = self._set(model, seen, target[seen.slot, seen.position])
         place = np.minimum(np.arange(clicked.shape[1]), len(fit.position) - 1)
         self.effect = fit.position[place].astype(np.float32)

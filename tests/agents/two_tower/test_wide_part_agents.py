@@ -9,7 +9,7 @@ import torch
 from feedgym.agents import parse_agent
 from feedgym.agents.two_tower.optimiser import make_optimiser
 from feedgym.agents.two_tower.settings import OptimiserConfig
-from feedgym.env import Feed, FeedConfig, NewsroomConfig
+from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig, NewsroomConfig
 from helpers.driving import drive
 from helpers.inside import learner_of, learning_of, replay_of
 from helpers.resuming import check_resuming
@@ -157,3 +157,21 @@ def test_it_has_a_group_of_the_optimiser_only_where_that_trains_it() -> None:
 def test_what_does_not_fit_is_refused_where_it_is_named(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_agent(text)
+
+
+@pytest.mark.parametrize("name", ["regression", "regression-dwell", "regression-click", "linear", "ltv", "direct"])
+def test_until_somebody_opens_something_the_newest_are_shown(name: str) -> None:
+    """Trainings on nothing but refusals included: all weights at 0 would go on showing what nobody wants."""
+    feed = Feed(SITE, NewsReader(NewsReaderConfig(base_log_odds=-50.0)), seed=5)
+    agent: Any = parse_agent(f"{name}:max_steps=2,epsilon=0.0,train_every_hours=3.0").start(feed)
+    younger: list[bool] = []
+    while not feed.done:
+        served = agent.act(feed.visits, feed.catalogue)
+        age = feed.now - feed.catalogue.archive.column("published_hours")[served.article_id]
+        younger += (age < np.median(feed.catalogue.age_hours)).ravel().tolist()
+        outcome = feed.serve(served.article_id)
+        assert not outcome.clicks.any()
+        agent.learn(outcome)
+    assert agent.policy_version > 2
+    assert len(younger) > 300
+    assert np.mean(younger) > 0.95
