@@ -10,7 +10,7 @@ from feedgym.env.late_names import late_names
 
 if TYPE_CHECKING:
     from feedgym.env.check_reader import ReaderProblem, ReaderReport, check_reader_model
-    from feedgym.env.config import FeedConfig, HalfLifeClass, NewsroomConfig, RewardConfig
+    from feedgym.env.config import FeedConfig, HalfLifeClass, NewsroomConfig, OrganicConfig, RewardConfig
     from feedgym.env.faces import NewsFeedEnv, NewsFeedVectorEnv
     from feedgym.env.feed import Feed, ServedOutcome
     from feedgym.env.log import read_impressions, write_impressions
@@ -31,6 +31,7 @@ __all__ = [
     "NewsReader",
     "NewsReaderConfig",
     "NewsroomConfig",
+    "OrganicConfig",
     "Outcome",
     "ReaderModel",
     "ReaderProblem",
@@ -47,7 +48,7 @@ __all__ = [
 
 _HOMES = {
     "check_reader": ("ReaderProblem", "ReaderReport", "check_reader_model"),
-    "config": ("FeedConfig", "HalfLifeClass", "NewsroomConfig", "RewardConfig"),
+    "config": ("FeedConfig", "HalfLifeClass", "NewsroomConfig", "OrganicConfig", "RewardConfig"),
     "faces": ("NewsFeedEnv", "NewsFeedVectorEnv"),
     "feed": ("Feed", "ServedOutcome"),
     "log": ("read_impressions", "write_impressions"),

@@ -187,6 +187,85 @@ MOST_NEWCOMERS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
+class Channel:
+    """A way from elsewhere straight to an article. Weights are those of log-odds (docs/mathematics.md 9.5)."""
+
+    name: str
+    """Such as ``search``."""
+    share: float
+    """Share of the opens from elsewhere that come this way."""
+    appeal: float
+    """Weight of the article's own appeal, the same for all readers: 1 is as on a slate."""
+    buzz: float
+    """Standard deviation of what makes an article big or small on this channel, whatever its appeal."""
+    taste: float
+    """Weight of the match of reader and article: 1 is as on a slate, 0 shows everybody the same."""
+    aging: float
+    """How fast articles go out of date here: 1 is as on a slate, below 1 older ones are found."""
+
+    def __post_init__(self) -> None:
+        """Check."""
+        require(bool(self.name), "name", self.name, "a name")
+        require(0.0 <= self.share <= 1.0, "share", self.share, "between 0 and 1")
+        for name in ("appeal", "buzz", "taste", "aging"):
+            value = getattr(self, name)
+            require(math.isfinite(value) and value >= 0, name, value, "a finite number >= 0")
+
+
+CHANNELS = (
+    Channel(name="search", share=0.35, appeal=0.5, buzz=0.5, taste=1.5, aging=0.5),
+    Channel(name="push", share=0.15, appeal=1.5, buzz=1.0, taste=0.0, aging=2.0),
+    Channel(name="social", share=0.2, appeal=1.0, buzz=1.5, taste=0.5, aging=1.0),
+    Channel(name="front_page", share=0.3, appeal=1.0, buzz=0.5, taste=0.25, aging=1.5),
+)
+"""Where readers come from besides the slates. Search goes by taste and finds older articles; push messages are few,
+fresh and the same for all; social networks make some articles big whatever they are; the front page is made by editors.
+"""
+MOST_ORGANIC = 0.9
+"""Share of opens from elsewhere, at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrganicConfig:
+    """Opens from elsewhere: articles that readers come to without a slate. Their number and moments are exogenous."""
+
+    share: float = 0.0
+    """Share of all opens that come from elsewhere, where slates are as good as those of ``recent``; 0: none do.
+
+    So many come, at moments that nothing served can change, that it is this share beside ``reference_opens_per_day``.
+    An agent who wins more opens than that has a smaller share of organic ones, and one who wins fewer a larger one.
+    """
+    reference_opens_per_day: float = 1.3
+    """Opens from slates of the agent ``recent``, per day of a reader who is there."""
+    reward: float = 0.0
+    """What an open from elsewhere pays, in times of what a click of as many minutes pays; 0: no agent has earned it."""
+    channels: tuple[Channel, ...] = CHANNELS
+    """Where they come from; their shares sum to 1."""
+    noticed: int = 8
+    """Articles that a channel brings to a reader's notice each time, of which one is opened."""
+    day_profile: tuple[float, ...] = SINE_DAY
+    """Relative number of such opens in each hour of the day."""
+
+    def __post_init__(self) -> None:
+        """Check once."""
+        require(0.0 <= self.share <= MOST_ORGANIC, "share", self.share, f"between 0 and {MOST_ORGANIC:g}")
+        opens = self.reference_opens_per_day
+        require(math.isfinite(opens) and opens > 0, "reference_opens_per_day", opens, "> 0 and finite")
+        require(math.isfinite(self.reward), "reward", self.reward, "a finite weight")
+        shares = sum(channel.share for channel in self.channels)
+        require(abs(shares - 1.0) < 1e-9, "channels", shares, "shares that sum to 1")
+        names = [channel.name for channel in self.channels]
+        require(len(set(names)) == len(names), "channels", names, "each name once")
+        require(1 <= self.noticed <= 64, "noticed", self.noticed, "between 1 and 64")
+        check_profile("day_profile", self.day_profile)
+
+    @property
+    def opens_per_day(self) -> float:
+        """Mean opens from elsewhere, per day of a reader who is there."""
+        return self.reference_opens_per_day * self.share / (1.0 - self.share)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FeedConfig:
     """The simulated site: its readers, its clock, its slates. The defaults are the world ``vivid``."""
 
@@ -215,6 +294,8 @@ class FeedConfig:
     """What is published; ignored where the Feed gets a newsroom of its own, such as ``ReplayNewsroom``."""
     modules: ModuleConfig | None = None
     """Publish editions of modules that show the newsroom's articles, instead of the articles; None: articles."""
+    organic: OrganicConfig = field(default_factory=OrganicConfig)
+    """What readers open without a slate, coming from elsewhere; nothing by default."""
     strict: bool = False
     """Raise on a slate entry that is repeated, expired, unpublished or absent, instead of showing nothing."""
 
@@ -232,6 +313,8 @@ class FeedConfig:
         require(math.isfinite(self.days) and self.days > 0, "days", self.days, "> 0")
         modules = self.modules
         require(modules is None or isinstance(modules, ModuleConfig), "modules", modules, "a ModuleConfig, or None")
+        both = modules is not None and self.organic.share > 0
+        require(not both, "organic.share", self.organic.share, "0 with modules: what is opened elsewhere are articles")
         require(self.slate_size >= 1, "slate_size", self.slate_size, ">= 1")
         require(
             self.history_length >= self.slate_size,

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from feedgym.env.config import MEASURED_DAY, EventConfig, FeedConfig, HalfLifeClass, NewsroomConfig
+from feedgym.env.config import MEASURED_DAY, EventConfig, FeedConfig, HalfLifeClass, NewsroomConfig, OrganicConfig
 from feedgym.env.readers import Device, NewsReaderConfig
 
 
@@ -42,6 +42,7 @@ MEASURED = Preset(
             spread=0.37 * 4.0,  # .37 in each of 16 dimensions
             events=EventConfig(per_day=1.0 / 8.0),
         ),
+        organic=OrganicConfig(reference_opens_per_day=1.05, day_profile=MEASURED_DAY),
     ),
     reader=NewsReaderConfig(
         base_log_odds=-2.4,

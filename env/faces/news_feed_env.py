@@ -32,7 +32,7 @@ from feedgym.env.faces.observables import (
     reader_space,
     world_centers,
 )
-from feedgym.env.feed import Catalogue, Feed, ServedOutcome
+from feedgym.env.feed import Catalogue, Feed, Opens, ServedOutcome
 from feedgym.env.newsroom import Newsroom
 from feedgym.env.readers import NewsReader, ReaderModel
 
@@ -68,7 +68,9 @@ class NewsFeedEnv(Env[Observation, Action]):
     ``info``: ``article_id`` (K,) int64, ``clicks`` (K,) bool, ``dwell_minutes`` (K,) float32 and ``subscribed`` of
     the slate just served (-1 and nothing after ``reset``); ``hours_since_last_visit`` (0 before the first visit),
     ``time_hours`` and ``visit`` (visits before this one) of the moment that the observation shows.
-    At the horizon that gap is an unfinished one.
+    At the horizon that gap is an unfinished one. Where readers also come from elsewhere (``config.organic``), so are
+    ``organic_article_id``, ``organic_channel`` (an index of ``channel_names``), ``organic_minutes`` and
+    ``organic_hours``, (m,) each: what was opened without a slate since the step before, maybe nothing.
 
     ``reset(seed=s)`` is the world of ``Feed(seed=s)``; without a seed each episode draws a new world. A reader whose
     first visit lies beyond the horizon (late enrolment) has an episode without a visit, as in the Feed: the
@@ -133,8 +135,10 @@ class NewsFeedEnv(Env[Observation, Action]):
         highs = {"reader": reader_high, "clock": ones[:2], "candidates": np.tile(high, c), "mask": ones[:c]}
         self.action_space = action_space(action, len(self.article_names), c, self.config.slate_size)
         self.observation_space = observation_space(obs, lows, highs)
+        self.channel_names = tuple(channel.name for channel in self.config.organic.channels)
+        """Where the reader comes from besides the slates, where she does."""
         self._feed: Feed | None = None
-        self._ended = False
+        self._ended, self._opened = False, list[Opens]()
 
     @property
     def feed(self) -> Feed:
@@ -177,7 +181,7 @@ class NewsFeedEnv(Env[Observation, Action]):
         world = int(self.np_random.integers(2**31)) if seed is None else seed
         self._feed = Feed(self.config, self.reader_model, world, newsroom=self._newsroom)
         self._reader = ReaderTable(self._feed)
-        self._ended = False
+        self._ended, self._opened = False, []
         self._jump()
         return self._observation(), self._info(None, None)
 
@@ -236,21 +240,26 @@ class NewsFeedEnv(Env[Observation, Action]):
             self._ended = True
             return self._observation(), 0.0, False, True, self._info(None, None)
         rows = feed.visits.rows
-        outcome = feed.serve(slate[None])
+        outcome, self._opened = feed.serve(slate[None]), []
         self._reader.record(rows, outcome.clicks)
         terminated = bool(outcome.left[0])
         if not terminated:
             self._jump()
+        # Opened since the visit, and paid with it, if it is paid at all.
+        reward = float(outcome.reward[0]) + sum(float(opens.reward[0]) for opens in self._opened)
         truncated = feed.done and not terminated
         self._ended = terminated or truncated
         info = self._info(slate.astype(np.int64), outcome)
-        return self._observation(), float(outcome.reward[0]), terminated, truncated, info
+        return self._observation(), reward, terminated, truncated, info
 
     def _jump(self) -> None:
         """Let ticks without a visit pass."""
         # 1.7 ms a step of the default site, 2.7 ms when these 40 ticks or so were served one by one. Most of the
         # rest is the newsroom, whose articles come and go at every tick.
-        self.feed.skip_empty_ticks()
+        first = self.feed.visits.opens
+        passed = self.feed.skip_empty_ticks()
+        self._opened = [*([] if first is None else [first]), *passed]
+        self._reader.record_opens(self._opened)
         self._reader.open_tick()
 
     @property
@@ -285,4 +294,10 @@ class NewsFeedEnv(Env[Observation, Action]):
             info["clicks"][:] = outcome.clicks[0]
             info["dwell_minutes"][:] = outcome.dwell_minutes[0]
             info["subscribed"] = bool(outcome.subscribed[0])
+        if self.config.organic.share > 0:
+            opened = self._opened
+            info["organic_article_id"] = np.array([opens.article_id[0] for opens in opened], dtype=np.int64)
+            info["organic_channel"] = np.array([opens.channel[0] for opens in opened], dtype=np.int64)
+            info["organic_minutes"] = np.array([opens.dwell_minutes[0] for opens in opened], dtype=np.float32)
+            info["organic_hours"] = np.array([opens.now for opens in opened], dtype=np.float64)
         return info

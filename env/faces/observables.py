@@ -5,7 +5,7 @@ see: text, topic, age, counters, clicks. Counts and times go through ``x / (x + 
 Shapes: m articles, n readers, P readers of the site, L clicks of history, D article columns, F reader columns.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from feedgym.env.arrays import Bools, Doubles, Floats, Ints
 from feedgym.env.config import FeedConfig
-from feedgym.env.feed import Catalogue, Feed
+from feedgym.env.feed import Catalogue, Feed, Opens
 from feedgym.env.newsroom import Newsroom, topic_centers
 from feedgym.env.readers import Observing, ReaderModel, World, WorldAware
 
@@ -143,7 +143,8 @@ class ReaderTable:
 
     Columns: ``liked_text_*`` and ``liked_topic_*``, means over the latest L clicks weighted by minutes read;
     ``minutes`` per click of those; ``clicks`` and ``visits`` so far; ``gap``, hours since the last visit;
-    what the reader model's ``observe`` adds, as it was at the latest visit. All 0 before the first visit.
+    what the reader model's ``observe`` adds, as it was at the latest visit. All 0 before the first visit, but for
+    what was opened from elsewhere, which counts among the clicks.
 
     Args:
         feed: the site.
@@ -159,10 +160,17 @@ class ReaderTable:
         self.open_tick()
 
     def open_tick(self) -> None:
-        """Take in what the readers of a new visit batch show of themselves."""
+        """Take in what the readers of a new visit batch show of themselves, and what was opened from elsewhere."""
         visits = self._feed.visits
+        if visits.opens is not None:
+            self._record_taste(visits.opens.rows)
         if visits.features.shape[1]:
             self._table[visits.rows, self._own] = np.clip(visits.features, -BOUND, BOUND)
+
+    def record_opens(self, opens: Sequence[Opens]) -> None:
+        """Take in what was opened from elsewhere at ticks that were passed over."""
+        for one in opens:
+            self._record_taste(one.rows)
 
     def record(self, rows: Ints, clicks: Bools) -> None:
         """Take in a served tick: the readers at ``rows`` (n,) and their ``clicks`` (n, K)."""

@@ -17,7 +17,7 @@ from feedgym.env.arrays import AnyArray, Bools, Floats, Ints
 from feedgym.env.checks import require
 from feedgym.env.config import FeedConfig
 from feedgym.env.faces.observables import ReaderTable, clock_columns, reader_space, world_centers
-from feedgym.env.feed import Catalogue, Feed, ServedOutcome, Visits, most_readers
+from feedgym.env.feed import Catalogue, Feed, Opens, ServedOutcome, Visits, most_readers
 from feedgym.env.newsroom import Newsroom
 from feedgym.env.readers import NewsReader, ReaderModel
 
@@ -25,6 +25,7 @@ Info = dict[str, Any]
 Observation = dict[str, AnyArray]
 MAX_ARTICLE_ID = 2**31 - 2
 """Largest id that an action can hold: Gymnasium's ``Box`` overflows at int64's own maximum."""
+_ORGANIC = ("organic_article_id", "organic_channel", "organic_minutes")
 
 
 class NewsFeedVectorEnv(VectorEnv[Observation, Ints, AnyArray]):
@@ -45,6 +46,11 @@ class NewsFeedVectorEnv(VectorEnv[Observation, Ints, AnyArray]):
     float32 and ``subscribed`` (P,) bool of the slates just served (-1 and nothing for absent readers);
     ``hours_since_last_visit`` (P,) float64 (0 before the first visit), ``time_hours`` (P,) and ``visit`` (P,) int64,
     the visits before now. As everywhere in Gymnasium, ``_name`` (P,) bool says for which rows ``name`` holds.
+
+    Where readers also come from elsewhere (``config.organic``), ``info`` has ``organic_article_id`` (P,) int64,
+    ``organic_channel`` (P,) int64, an index of ``channel_names``, and ``organic_minutes`` (P,) float32: what readers
+    opened without a slate when the present tick began; -1, -1 and 0 where nothing. What it pays, if anything, is in the
+    rewards of the step that shows it.
 
     Args:
         num_envs: P, readers at hour 0, and nobody joins; ``make_vec`` passes its own default 1. None: the readers of
@@ -85,6 +91,8 @@ class NewsFeedVectorEnv(VectorEnv[Observation, Ints, AnyArray]):
                 "present": spaces.Box(0, 1, (), np.int8),
             }
         )
+        self.channel_names = tuple(channel.name for channel in self.config.organic.channels)
+        """Where readers come from besides the slates, where they do."""
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._feed: Feed | None = None
@@ -149,6 +157,9 @@ class NewsFeedVectorEnv(VectorEnv[Observation, Ints, AnyArray]):
         rewards: Floats = np.zeros(self.num_envs, dtype=np.float32)
         terminated: Bools = np.zeros(self.num_envs, dtype=np.bool_)
         rewards[rows], terminated[rows] = outcome.reward, outcome.left
+        if feed.visits.opens is not None:
+            # What is opened when the next tick begins is seen now, and paid now, if it is paid at all.
+            rewards[feed.visits.opens.rows] += feed.visits.opens.reward
         truncated = np.full(self.num_envs, feed.done)
         if feed.done:
             truncated[: len(feed.has_left)] = ~feed.has_left
@@ -178,6 +189,18 @@ class NewsFeedVectorEnv(VectorEnv[Observation, Ints, AnyArray]):
             info["article_id"][rows] = served
             for name in ("clicks", "dwell_minutes", "subscribed"):
                 info[name][rows] = getattr(outcome, name)
-        everyone = ("hours_since_last_visit", "time_hours", "visit")
+        everyone = ("hours_since_last_visit", "time_hours", "visit", *_ORGANIC)
+        if self.config.organic.share > 0:
+            info |= self._organic(feed.visits.opens)
         masks = {f"_{n}": np.ones(p, dtype=np.bool_) if n in everyone else was_here.copy() for n in info}
         return info | masks
+
+    def _organic(self, opens: Opens | None) -> Info:
+        """What was opened from elsewhere when this tick began."""
+        p = self.num_envs
+        nothing = (np.full(p, -1, dtype=np.int64), np.full(p, -1, dtype=np.int64), np.zeros(p, dtype=np.float32))
+        info: Info = dict(zip(_ORGANIC, nothing, strict=True))
+        if opens is not None:
+            for name, values in zip(_ORGANIC, (opens.article_id, opens.channel, opens.dwell_minutes), strict=True):
+                info[name][opens.rows] = values
+        return info

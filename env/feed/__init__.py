@@ -6,12 +6,13 @@ May import ``readers``, ``newsroom`` and what is below them.
 from feedgym.env.feed.arrivals import most_readers
 from feedgym.env.feed.catalogue import Catalogue
 from feedgym.env.feed.feed import Feed, ServedOutcome
-from feedgym.env.feed.visits import SESSION_HOURS, ReaderRecords, Visits, valid_entries, visit_ids
+from feedgym.env.feed.visits import SESSION_HOURS, Opens, ReaderRecords, Visits, valid_entries, visit_ids
 
 __all__ = [
     "SESSION_HOURS",
     "Catalogue",
     "Feed",
+    "Opens",
     "ReaderRecords",
     "ServedOutcome",
     "Visits",

@@ -47,6 +47,7 @@ class Catalogue:
         self._clicks: Ints = np.zeros(0, dtype=np.int64)
         self._dwell_minutes: Doubles = np.zeros(0)
         self._impressions: Ints = np.zeros(0, dtype=np.int64)
+        self._opens: Ints = np.zeros(0, dtype=np.int64)
         self._pending: list[Ints] = []
         self._num_pending = 0
 
@@ -107,11 +108,16 @@ class Catalogue:
         return self.now - self.published_hours_of(self.article_id)
 
     def clicks_of(self, article_id: Ints) -> Ints:
-        """Clicks so far on any published articles (m,), int64 (m,)."""
+        """Clicks on slates so far, on any published articles (m,), int64 (m,)."""
         return self._clicks[article_id]
 
+    def opens_of(self, article_id: Ints) -> Ints:
+        """Opens from elsewhere so far, without a slate, of any published articles (m,), int64 (m,)."""
+        opens: Ints = self._opens[article_id] if len(self._opens) else np.zeros(len(article_id), dtype=np.int64)
+        return opens
+
     def dwell_minutes_of(self, article_id: Ints) -> Doubles:
-        """Minutes read so far of any published articles (m,), float64 (m,)."""
+        """Minutes read so far after those clicks, of any published articles (m,), float64 (m,)."""
         return self._dwell_minutes[article_id]
 
     def impressions_of(self, article_id: Ints) -> Ints:
@@ -170,7 +176,8 @@ class Catalogue:
         """Columns as long as the archive's."""
         more = len(self.archive.is_live) - len(self._clicks)
         if more > 0:
-            for name in ("_slot_of", "_expiry_tick", *_COUNTERS):
+            opens = ("_opens",) if len(self._opens) else ()
+            for name in ("_slot_of", "_expiry_tick", *_COUNTERS, *opens):
                 old = getattr(self, name)
                 setattr(self, name, np.concatenate([old, np.zeros(more, old.dtype)]))
 
@@ -209,6 +216,12 @@ class Catalogue:
         if self._num_pending >= 8 * len(self._impressions):
             self._count_pending()
 
+    def count_opens(self, article_id: Ints) -> None:
+        """Count opens from elsewhere (m,). They stand apart: what slates showed says how often they are clicked."""
+        if len(self._opens) < len(self._clicks):
+            self._opens = np.concatenate([self._opens, np.zeros(len(self._clicks) - len(self._opens), np.int64)])
+        np.add.at(self._opens, article_id, 1)
+
     def _count_pending(self) -> None:
         if self._pending:
             shown = np.concatenate([ids.ravel() for ids in self._pending])
@@ -221,6 +234,8 @@ class Catalogue:
         self._count_pending()
         planned = self.archive.planned
         arrays = nest("archive", self.archive.snapshot()) | copied(self, _KEPT)
+        if len(self._opens):
+            arrays |= copied(self, ("_opens",), planned)
         return arrays | copied(self, _COUNTERS, planned) | {"slots": self.article_id.copy()}
 
     def restore(self, arrays: Arrays, tick: int, now: float) -> None:
@@ -241,5 +256,8 @@ class Catalogue:
         coming = np.arange(self.archive.published, planned, dtype=np.int64)
         self._foresee(np.concatenate([live, coming]), tick)
         put_back(self, _COUNTERS, arrays, room=capacity)
+        self._opens = np.zeros(0, dtype=np.int64)
+        if "opens" in arrays:
+            put_back(self, ("_opens",), arrays, room=capacity)
         self._pending.clear()
         self._num_pending = 0

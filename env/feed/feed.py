@@ -14,6 +14,7 @@ from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, c
 from feedgym.env.checks import require
 from feedgym.env.config import FeedConfig
 from feedgym.env.feed.catalogue import Catalogue
+from feedgym.env.feed.elsewhere import Elsewhere, Opens
 from feedgym.env.feed.population import Population, checked_hours
 from feedgym.env.feed.visits import ReaderRecords, Visits, valid_entries
 from feedgym.env.newsroom import Eventful, ModuleNewsroom, Newsroom, SyntheticNewsroom
@@ -91,6 +92,7 @@ class Feed:
         """Slate entries so far that showed nothing."""
         self.population = Population(self.config, model, self.seed, self.records)
         """Everybody who has joined, latent: states, who comes when, who is there."""
+        self._elsewhere = Elsewhere(self.config, model, self.seed) if self.config.organic.share > 0 else None
         self.visits: Visits
         """Who asks for a slate at this tick."""
         self._open_tick()
@@ -126,6 +128,11 @@ class Feed:
     def has_left(self) -> Bools:
         """(P,), latent: left for good, of all who have joined."""
         return self.population.has_left
+
+    @property
+    def num_opens(self) -> int:
+        """Opens from elsewhere so far, those of this tick among them."""
+        return 0 if self._elsewhere is None else self._elsewhere.num_opens
 
     def serve(self, slates: Ints) -> ServedOutcome:
         """Show the slates, let readers respond, end the tick.
@@ -165,19 +172,23 @@ class Feed:
         self._open_tick()
         return outcome
 
-    def skip_empty_ticks(self) -> None:
+    def skip_empty_ticks(self) -> list[Opens]:
         """Let ticks without a visit pass, up to the next visit or the horizon: the bytes of serving (0, K) at each.
 
-        ``catalogue.arrived`` and ``departed`` are those of the tick at which it stops.
+        ``catalogue.arrived`` and ``departed`` are those of the tick at which it stops. Returns what was opened from
+        elsewhere meanwhile, at the ticks after this one.
         """
         rows, last = self.visits.rows, self.config.num_ticks
+        passed: list[Opens] = []
         if len(rows) or self.done:
-            return
-        self.visits.stale = True
+            return passed
+        self.visits.stale, opens = True, None
         while len(rows) == 0 and self.tick < last:
             self.tick += 1
-            rows = self._due()
-        self.visits = self._visits_of(rows)
+            rows, opens = self._due(), self._open_elsewhere()
+            passed += [] if opens is None else [opens]
+        self.visits = self._visits_of(rows, opens)
+        return passed
 
     def snapshot(self) -> Arrays:
         """The complete state as plain arrays, to be saved with ``np.savez`` and given to :meth:`restore`."""
@@ -185,6 +196,8 @@ class Feed:
         arrays |= copied(self, _KEPT)
         arrays |= nest("catalogue", self.catalogue.snapshot())
         arrays |= nest("records", self.records.snapshot(self.population.num_rows))
+        if self._elsewhere is not None:
+            arrays |= nest("elsewhere", self._elsewhere.snapshot(self.tick))
         return arrays | self.population.snapshot()
 
     def restore(self, snapshot: Arrays) -> None:
@@ -192,16 +205,24 @@ class Feed:
         for name, value in self._identity().items():
             seen = snapshot[name].item() if name in snapshot else None
             require(seen == value, f"snapshot[{name!r}]", seen, f"{value}, as this Feed has")
+        both = "opens_per_day" in snapshot and self._elsewhere is None
+        require(not both, "snapshot", "opens from elsewhere", "none, as this Feed has")
         put_back(self, _KEPT, snapshot)
         self.catalogue.restore(unnest("catalogue", snapshot), self.tick, self.now)
         self.records.restore(unnest("records", snapshot))
         self.population.restore(snapshot, self.tick)
-        self.visits = self._visits_of(self.population.called(self.tick))
+        opens = None
+        if self._elsewhere is not None:
+            arrays = unnest("elsewhere", snapshot)
+            opens = self._elsewhere.restore(arrays, self.tick, self._before) or self._open_elsewhere()
+        self.visits = self._visits_of(self.population.called(self.tick), opens)
 
     def _identity(self) -> dict[str, float]:
         """What a snapshot and the Feed that goes on from it must share; the horizon may differ."""
         c = self.config
-        return {
+        # Where nothing comes from elsewhere, snapshots are as they always were.
+        organic = {} if self._elsewhere is None else {"opens_per_day": c.organic.opens_per_day}
+        return organic | {
             "version": SNAPSHOT_VERSION,
             "seed": self.seed,
             "num_readers": c.num_readers,
@@ -215,14 +236,31 @@ class Feed:
     # One tick
 
     def _open_tick(self) -> None:
-        self.visits = self._visits_of(self._due())
+        self.visits = self._visits_of(self._due(), self._open_elsewhere())
+
+    def _open_elsewhere(self) -> Opens | None:
+        """What readers open without a slate when the tick begins, before its visits; None where they open nothing."""
+        catalogue, who = self.catalogue, self.population
+        if self._elsewhere is None or self.done:
+            return None
+        opens = self._elsewhere.open(self.tick, catalogue.archive, catalogue.article_id, who, self._before)
+        if opens is not None:
+            self.records.record_opens(opens.rows, opens.article_id, opens.dwell_minutes)
+            catalogue.count_opens(opens.article_id)
+        return opens
+
+    def _before(self, rows: Ints) -> Visits:
+        """Readers (m,) who have each opened something from elsewhere at this tick, as they were known before."""
+        visits = self._visits_of(rows)
+        visits.newer_clicks = 1
+        return visits
 
     def _due(self) -> Ints:
         """The newsroom publishes and expires; rows of the readers who come at this tick, rising."""
         self.catalogue.advance(self.tick, self.now)
         return self.population.due(self.tick) if not self.done else np.zeros(0, dtype=np.int64)
 
-    def _visits_of(self, rows: Ints) -> Visits:
+    def _visits_of(self, rows: Ints, opens: Opens | None = None) -> Visits:
         count, last_tick = self.records.read_counters(rows)
         gap = (self.tick - last_tick) * self.config.tick_hours
         if self._observing is not None:
@@ -245,6 +283,7 @@ class Feed:
             device=device,
             device_names=() if self._describing is None else self._describing.device_names,
             session=session,
+            opens=opens,
         )
 
     def _checked(self, slates: Ints) -> Ints:

@@ -56,6 +56,11 @@ class Population:
         gone: Bools = self._next_tick[: self.num_rows] == _LEFT
         return gone
 
+    def are_gone(self, rows: Ints) -> Bools:
+        """Which of the readers at ``rows`` (n,) have left for good, (n,)."""
+        gone: Bools = self._next_tick[rows] == _LEFT
+        return gone
+
     def num_there(self, now: float) -> int:
         """Readers who have joined by ``now`` and have not left."""
         joined = int(np.searchsorted(self.joined_hours, now, side="right"))

@@ -5,6 +5,7 @@ Shapes: n visits of this tick, L clicks of history, F columns of the reader mode
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -70,13 +71,18 @@ class ReaderRecords:
         """Clicks so far, (P,), a view."""
         return self._counters[:, 2]
 
-    def history(self, rows: Ints) -> tuple[Ints, Floats]:
-        """Latest clicks of ``rows`` (n,), newest first: ids int64 (n, L), -1 where none; minutes float32."""
+    def history(self, rows: Ints, skip: int = 0) -> tuple[Ints, Floats]:
+        """Latest clicks of ``rows`` (n,), newest first: ids int64 (n, L), -1 where none; minutes float32.
+
+        Without the ``skip`` newest, of which each reader has had as many; what these have pushed out is gone.
+        """
         length = self._id.shape[1]
-        newest = self.click_count[rows].astype(np.int64) - 1
+        newest = self.click_count[rows].astype(np.int64) - 1 - skip
         slot = (newest[:, None] - np.arange(length)) % length + rows[:, None] * length
-        ids = self._id.reshape(-1).take(slot).astype(np.int64)
-        return ids, self._dwell.reshape(-1).take(slot).astype(np.float32)
+        ids, minutes = self._id.reshape(-1).take(slot).astype(np.int64), self._dwell.reshape(-1).take(slot)
+        if skip:
+            ids[:, -skip:], minutes[:, -skip:] = -1, 0.0
+        return ids, minutes.astype(np.float32)
 
     def record_clicks(self, rows: Ints, article_id: Ints, clicks: Bools, dwell_minutes: Floats) -> None:
         """Append this visit's clicks, in the order of the page; arrays are (K, n), position-major."""
@@ -102,6 +108,10 @@ class ReaderRecords:
         """Visits so far and tick of the last one, int64 (n,) each, of the readers at ``rows`` (n,)."""
         counters = self._counters.take(rows, axis=0)
         return counters[:, 0].astype(np.int64), counters[:, 1].astype(np.int64)
+
+    def record_opens(self, rows: Ints, article_id: Ints, dwell_minutes: Floats) -> None:
+        """Append an open of each of ``rows`` (m,), each once: articles (m,) and minutes (m,)."""
+        self.record_clicks(rows, article_id[None], np.ones((1, len(rows)), dtype=np.bool_), dwell_minutes[None])
 
     def record_visits(self, rows: Ints, visit: Ints, tick: int) -> None:
         """Each of ``rows`` (n,) has had its ``visit``-th visit (n,), counted from 0, at ``tick``."""
@@ -160,6 +170,10 @@ class Visits:
     """Names of the devices."""
     session: Ints | None = None
     """int64 (n,): number of the reader's session, from 0, where visits form sessions."""
+    opens: Opens | None = None
+    """What readers have opened from elsewhere when this tick began; None where nobody has."""
+    newer_clicks: int = 0
+    """Clicks of each of these readers since the moment that this shows: histories leave them out."""
     _history: tuple[Ints, Floats] | None = None
     stale: bool = False
     """True once the slates have been served."""
@@ -172,7 +186,7 @@ class Visits:
         if self._history is None:
             if self.stale:
                 raise RuntimeError("visits: this tick has been served; read histories before serve()")
-            self._history = self.records.history(self.rows)
+            self._history = self.records.history(self.rows, self.newer_clicks)
         return self._history
 
     @property
@@ -184,6 +198,34 @@ class Visits:
     def history_dwell(self) -> Floats:
         """Minutes read of those, float32 (n, L); 0 where there were fewer."""
         return self._read_history()[1]
+
+
+@dataclass(kw_only=True)
+class Opens:
+    """What was opened from elsewhere when a tick began, before its visits. A site sees all of it. Arrays are (m,)."""
+
+    now: float
+    """Hours."""
+    tick: int
+    rows: Ints
+    """The readers' rows in the population, rising: each at most once."""
+    reader_id: Ints
+    number: Ints
+    """``day * 4096`` and the place among the reader's opens of that day: what its draws are keyed by."""
+    article_id: Ints
+    channel: Ints
+    """Index of ``channel_names``; -1 where a site does not know."""
+    channel_names: tuple[str, ...]
+    dwell_minutes: Floats
+    reward: Floats
+    """What they pay, by ``OrganicConfig.reward``: 0 by default."""
+    readers: Callable[[], Visits]
+    """The readers as they were just before: a batch as of visits, whose histories lack these opens. Ask it before the
+    tick is served."""
+
+    def __len__(self) -> int:
+        """Opens, m."""
+        return len(self.rows)
 
 
 def valid_entries(archive: Archive, article_id: Ints) -> tuple[Bools, Ints]:

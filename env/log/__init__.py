@@ -4,9 +4,10 @@ May import ``feed`` and what is below it. pyarrow is imported when a file is rea
 """
 
 from feedgym.env.log.articles import LoggedNewsroom
-from feedgym.env.log.files import ARTICLES_NAME, IMPRESSIONS, MODULES_NAME, metadata_of, write_table
+from feedgym.env.log.files import ARTICLES_NAME, IMPRESSIONS, MODULES_NAME, OPENS, metadata_of, write_table
 from feedgym.env.log.impressions import read_impressions, write_impressions
 from feedgym.env.log.modules import write_modules
+from feedgym.env.log.opens import OpenLog, open_columns, read_opens
 from feedgym.env.log.reader import BATCH_ROWS, LogReader, LogSummary
 from feedgym.env.log.writer import ImpressionLog, write_articles
 
@@ -15,12 +16,16 @@ __all__ = [
     "BATCH_ROWS",
     "IMPRESSIONS",
     "MODULES_NAME",
+    "OPENS",
     "ImpressionLog",
     "LogReader",
     "LogSummary",
     "LoggedNewsroom",
+    "OpenLog",
     "metadata_of",
+    "open_columns",
     "read_impressions",
+    "read_opens",
     "write_articles",
     "write_impressions",
     "write_modules",

@@ -22,7 +22,11 @@ ARTICLES_NAME = "articles.parquet"
 """All articles published so far."""
 MODULES_NAME = "modules.parquet"
 """What modules showed, in a world that serves modules."""
-BESIDE = (ARTICLES_NAME, MODULES_NAME)
+OPENS = "opens"
+"""Folder of a run with what was opened from elsewhere, a part for each simulated day."""
+OPENS_NAME = "opens.parquet"
+"""The same of a site's own log, one file."""
+BESIDE = (ARTICLES_NAME, MODULES_NAME, OPENS_NAME)
 """Files beside the log; none of its parts."""
 SITE_NEEDS = ("reader_id", "article_id", "time_hours", "clicked")
 """What a site's own log cannot do without."""

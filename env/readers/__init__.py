@@ -12,16 +12,19 @@ from feedgym.env.readers.protocol import (
     Outcome,
     ReaderModel,
     Renewing,
+    Roaming,
     SlateView,
     World,
     WorldAware,
 )
 from feedgym.env.readers.reader_rows import PackedState
+from feedgym.env.readers.rhythm import DayRhythm
 
 __all__ = [
     "EFFECTS",
     "Attracting",
     "CascadeReader",
+    "DayRhythm",
     "Describing",
     "Device",
     "Effect",
@@ -34,6 +37,7 @@ __all__ = [
     "Reaction",
     "ReaderModel",
     "Renewing",
+    "Roaming",
     "Shown",
     "SlateView",
     "World",

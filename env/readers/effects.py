@@ -27,7 +27,8 @@ class Shown:
     """Rows of the readers in ``state``, (n,)."""
     reader: AnyArray | Mapping[str, AnyArray]
     """The readers' columns by name, (n, ...), as before the visit: ``interest``, ``trust``, ``seen_hours`` (time of the
-    last visit), the effects' own. Of a visit a copy that is written back, so that ``after`` may change it in place."""
+    last visit or open from elsewhere), the effects' own. Of a visit a copy that is written back, so that ``after`` may
+    change it in place."""
     state: Arrays
     """The whole population's, for an effect's ``beside``."""
     archive: Archive

@@ -19,6 +19,7 @@ from feedgym.env.noise import Noise
 from feedgym.env.readers.config import NewsReaderConfig
 from feedgym.env.readers.dwell import Dwell
 from feedgym.env.readers.effects import Effect, Reaction, ReadRows, Shown
+from feedgym.env.readers.elsewhere import common_log_odds, read_elsewhere, taste_log_odds
 from feedgym.env.readers.fatigue import Fatigue
 from feedgym.env.readers.interests import drifted, mixed_interest, normal_interest
 from feedgym.env.readers.protocol import Outcome, SlateView, World
@@ -295,6 +296,23 @@ class NewsReader:
         for effect in self.effects:
             effect.oppose(shown, against.T)
         return sigmoid(-against), self._dwell.expected(scoring, interest)
+
+    # Opens from elsewhere: see :class:`feedgym.env.readers.protocol.Roaming`
+
+    def appeal(self, archive: Archive, article_id: Ints, now: float) -> tuple[Doubles, Doubles]:
+        """Headline, quality and trend, and the age, as in a click's log-odds."""
+        nobody = np.zeros((1, self._centers.shape[1]), dtype=np.float32)
+        return common_log_odds(archive, article_id, self._coefficients(nobody, now)[0])
+
+    def match(self, state: Arrays, rows: Ints, archive: Archive, article_id: Ints) -> Floats:
+        """``taste <u, v>``."""
+        return taste_log_odds(archive, article_id, PackedState(state)["interest"][rows], self._taste)
+
+    def open_elsewhere(
+        self, state: Arrays, rows: Ints, archive: Archive, article_id: Ints, now: float, noise: Noise
+    ) -> Floats:
+        """Read; topics sate and the article is remembered, as after a click. Trust and the next visit stay."""
+        return read_elsewhere(state, rows, archive, article_id, now, noise, self.effects, self._dwell)
 
     def return_pull(self, archive: Archive, article_id: Ints) -> Doubles:
         """``kappa (e_a - e_none)``, float64 (N,), with ``e_a`` the value of a session that opens one article alone.

@@ -144,6 +144,31 @@ class Renewing(Protocol):
 
 
 @runtime_checkable
+class Roaming(Protocol):
+    """Optional: a model whose readers also come from elsewhere, straight to an article (``FeedConfig.organic``).
+
+    The site says who comes when, and by which channel; the model says what is found appealing, and what it does.
+    """
+
+    def appeal(self, archive: Archive, article_id: Ints, now: float) -> tuple[Doubles, Doubles]:
+        """Log-odds of an open that articles (N,) have for all readers alike, and what their age takes: (N,) each."""
+        ...
+
+    def match(self, state: Arrays, rows: Ints, archive: Archive, article_id: Ints) -> Floats:
+        """What taste adds to those log-odds for the readers at ``rows`` (m,) and articles (C, m), float32 (C, m)."""
+        ...
+
+    def open_elsewhere(
+        self, state: Arrays, rows: Ints, archive: Archive, article_id: Ints, now: float, noise: Noise
+    ) -> Floats:
+        """Minutes read, float32 (m,), by the readers at ``rows`` (m,), each once, of an article each. Changes state.
+
+        Draws are of the open: ``noise`` is keyed by the reader and the number of her opens from elsewhere.
+        """
+        ...
+
+
+@runtime_checkable
 class Observing(Protocol):
     """Optional: a model that shows the site more of a reader than the Feed's own history and gaps."""
 

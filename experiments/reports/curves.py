@@ -6,18 +6,20 @@ stands the reward of a day of a reader who is there: has joined, and has not lef
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from feedgym.env.arrays import Arrays, Doubles
-from feedgym.env.feed import ServedOutcome
+from feedgym.env.feed import Opens, ServedOutcome
 
 PARTS = ("reward", "clicks", "dwell_minutes", "visits", "impressions", "subscriptions", "left", "reader_days")
 """What is counted in each bin; ``left`` counts readers who left for good, ``reader_days`` days of readers who were
 there, tick by tick (both latent: a site cannot see who has left)."""
+OPENS = "organic_opens"
+"""Counted, too, in worlds where readers come from elsewhere: articles opened without a slate."""
 
 
 @dataclass
@@ -34,16 +36,30 @@ class Curves:
     days: float
     bin_hours: float = 6.0
     totals: dict[str, Doubles] = field(default_factory=dict)
-    """One array (T,) for each of ``PARTS``."""
+    """One array (T,) for each of ``PARTS``, and for ``OPENS`` where there are such."""
+    with_opens: InitVar[bool] = False
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, with_opens: bool) -> None:
         """Start with empty bins where no totals are given."""
         if not self.totals:
             num_bins = int(np.ceil(24.0 * self.days / self.bin_hours - 1e-9))
-            self.totals = {name: np.zeros(num_bins) for name in PARTS}
+            names = (*PARTS, OPENS) if with_opens else PARTS
+            self.totals = {name: np.zeros(num_bins) for name in names}
 
-    def record(self, now: float, outcome: ServedOutcome, reader_days: float) -> None:
-        """Add one tick, served at ``now`` hours; ``reader_days`` is its length in days, times the readers there."""
+    @property
+    def has_opens(self) -> bool:
+        """Opens from elsewhere are counted."""
+        return OPENS in self.totals
+
+    def record(self, now: float, outcome: ServedOutcome, reader_days: float, opens: Opens | None = None) -> None:
+        """Add one tick, served at ``now`` hours.
+
+        Args:
+            now: its time.
+            outcome: of its visits.
+            reader_days: its length in days, times the readers there.
+            opens: what was opened from elsewhere; what they pay, if anything, is reward like any other.
+        """
         index = int(now / self.bin_hours + 1e-9)
         values = {
             "reward": outcome.reward.sum(dtype=np.float64),
@@ -55,6 +71,9 @@ class Curves:
             "left": np.count_nonzero(outcome.left),
             "reader_days": reader_days,
         }
+        if opens is not None:
+            values["reward"] += opens.reward.sum(dtype=np.float64)
+            values[OPENS] = len(opens)
         for name, value in values.items():
             self.totals[name][index] += value
 
@@ -92,11 +111,11 @@ class Curves:
 
     def snapshot(self) -> Arrays:
         """All totals, copied."""
-        return {name: self.totals[name].copy() for name in PARTS}
+        return {name: values.copy() for name, values in self.totals.items()}
 
     def restore(self, arrays: Arrays) -> None:
         """Become the curves of a snapshot."""
-        self.totals = {name: arrays[name].astype(np.float64) for name in PARTS}
+        self.totals = {name: arrays[name].astype(np.float64) for name in self.totals}
 
 
 @dataclass(frozen=True)
@@ -119,8 +138,8 @@ class Run:
 
 def write_curves(curves: Curves) -> str:
     """CSV: hours at the end of each bin, and the totals in it; numbers to the last digit."""
-    lines = [",".join(("end_hours", *PARTS))]
-    columns = [curves.end_hours(), *(curves.totals[name] for name in PARTS)]
+    lines = [",".join(("end_hours", *curves.totals))]
+    columns = [curves.end_hours(), *curves.totals.values()]
     lines += [",".join(repr(float(value)) for value in row) for row in zip(*columns, strict=True)]
     return "\n".join(lines) + "\n"
 
@@ -129,8 +148,8 @@ def read_curves(path: Path, shape: Mapping[str, Any]) -> Curves:
     """Read what :func:`write_curves` wrote; ``shape`` holds num_readers, days and bin_hours."""
     header, *lines = path.read_text().splitlines()
     names = header.split(",")
-    if names != ["end_hours", *PARTS]:
-        raise ValueError(f"{path.name}: got columns {names}, needs {['end_hours', *PARTS]}")
+    if names not in (["end_hours", *PARTS], ["end_hours", *PARTS, OPENS]):
+        raise ValueError(f"{path.name}: got columns {names}, needs {['end_hours', *PARTS]}, maybe {OPENS!r}, too")
     table = np.array([[float(cell) for cell in line.split(",")] for line in lines])
-    totals = {name: table[:, 1 + index].copy() for index, name in enumerate(PARTS)}
+    totals = {name: table[:, 1 + index].copy() for index, name in enumerate(names[1:])}
     return Curves(shape["num_readers"], shape["days"], shape["bin_hours"], totals)

@@ -85,14 +85,15 @@ class VectorDrive:
         rows = self._env.visits.rows
         actions = np.full((self._env.num_envs, slates.shape[1]), -1, dtype=np.int64)
         actions[rows] = slates
-        _, rewards, terminated, _, info = self._env.step(actions)
+        _, _, terminated, _, info = self._env.step(actions)
         outcome = self._env.outcome
         assert outcome is not None
         return ServedOutcome(
             clicks=info["clicks"][rows],
             dwell_minutes=info["dwell_minutes"][rows],
             subscribed=info["subscribed"][rows],
-            reward=rewards[rows],
+            # Not the step's rewards: they hold what readers open from elsewhere as the next tick begins.
+            reward=outcome.reward,
             left=terminated[rows],
             valid=outcome.valid,
             slot_reward=outcome.slot_reward,

@@ -43,6 +43,11 @@ class WorldConfig:
     """Mean arrivals in 24 hours; the world's own if not given. Not with ``articles``."""
     reward: RewardConfig = field(default_factory=RewardConfig)
     """What a visit pays."""
+    organic_share: float = 0.0
+    """Share of all opens that come from elsewhere (search, push, social, front page), without a slate, where slates are
+    as good as those of ``recent``; the share that came about is reported (docs/guide/worlds.md)."""
+    organic_reward: float = 0.0
+    """What such an open pays, in times of what a click of as many minutes pays; 0: no agent has earned it."""
     reader_model: str | None = None
     """``module:Class`` of a reader model of your own, instead of the world's; see README, "Your own readers"."""
     articles: Path | None = None
@@ -99,6 +104,7 @@ class WorldConfig:
             tick_hours=base.tick_hours if self.tick_hours is None else self.tick_hours,
             reward=self.reward,
             newsroom=newsroom,
+            organic=dataclasses.replace(base.organic, share=self.organic_share, reward=self.organic_reward),
             modules=ModuleConfig() if self.modules else None,
         )
 

@@ -14,7 +14,16 @@ import numpy as np
 from feedgym.agents.agent import Agent, Counting
 from feedgym.env.arrays import Arrays, nest, unnest
 from feedgym.env.checks import require
-from feedgym.env.log import ARTICLES_NAME, IMPRESSIONS, MODULES_NAME, ImpressionLog, write_articles, write_modules
+from feedgym.env.log import (
+    ARTICLES_NAME,
+    IMPRESSIONS,
+    MODULES_NAME,
+    OPENS,
+    ImpressionLog,
+    OpenLog,
+    write_articles,
+    write_modules,
+)
 from feedgym.env.readers import Outcome
 from feedgym.experiments.measures import EditorView, Evaluation
 from feedgym.experiments.reports import (
@@ -124,7 +133,8 @@ class _Runner:
         self._agent: Agent = self._plan.start(self._drive.feed)
         self._evaluation = Evaluation(config.evaluate_visits, self._drive.feed, self._agent)
         self._editor = EditorView(self._drive.feed)
-        self._curves = Curves(config.readers, config.horizon_days)
+        self._has_opens = config.organic_share > 0
+        self._curves = Curves(config.readers, config.horizon_days, with_opens=self._has_opens)
         self._points: list[Point] = []
         self._settings = config.settings()
         self._log = ImpressionLog(
@@ -133,6 +143,7 @@ class _Runner:
             policy=self._plan.label,
             config=self._settings,
         )
+        self._open_log = OpenLog(self._settings)
         self._chances = LoggedChances(self._log, exact=config.log_marginals)
         self._visits_here = 0
         self._saved: float | None = None
@@ -170,8 +181,10 @@ class _Runner:
         self._editor.after_serving(visits, served, outcome, now)
         # No more than a site can see: not who left, nor when readers will be back.
         agent.learn(Outcome(clicks=outcome.clicks, dwell_minutes=outcome.dwell_minutes, subscribed=outcome.subscribed))
-        self._curves.record(now, outcome, reader_days)
+        self._curves.record(now, outcome, reader_days, visits.opens)
         self._visits_here += len(visits)
+        if self._config.log:
+            self._open_log.append(visits.opens)
         if self._config.log and len(visits):
             drawn = served.as_drawn
             self._log.append(visits, outcome, drawn, drawn.log_columns(visits.reader_id))
@@ -184,6 +197,8 @@ class _Runner:
         if self._config.log:
             self._chances.flush()
             self._log.flush(self._folder / IMPRESSIONS / f"day-{day:04d}.parquet")
+            if self._has_opens:
+                self._open_log.flush(self._folder / OPENS / f"day-{day:04d}.parquet")
         step = round(feed.now)
         metrics = {metric_tag(name): value for name, value in self._agent.metrics().items()}
         seen = self._evaluation.end_day() | self._editor.end_day()
