@@ -37,6 +37,8 @@ class Site:
     """Of the agent's own random stream, and of its slates."""
     feature_names: tuple[str, ...] = ()
     """Names of the numeric columns of an article, where they are known."""
+    has_opens: bool = False
+    """Readers also open articles without a slate, coming from elsewhere: ``visits.opens``."""
     reward: RewardConfig = field(default_factory=RewardConfig)
     """What the site counts as reward: learners of returns add up the same."""
 

@@ -136,11 +136,15 @@ class ContrastiveLearner:
             self._frequency.add(arrived)
 
     def observe(self, acted: Acted, outcome: Outcome, learning: Learning[TwoTower], rng: np.random.Generator) -> None:
-        """Count this tick's clicks, and record each one's log frequency as it is now.
+        """Count this tick's clicks, each with its log frequency as it is now.
 
         A click keeps its log q: replayed weeks later, its article's frequency of that hour is what counts.
         """
         self.count(acted.served.article_id[outcome.clicks])
+
+    def opened(self, article_id: Ints) -> None:
+        """Count what was opened from elsewhere, as clicks like those on slates."""
+        self.count(article_id)
 
     def count(self, clicked: Ints) -> None:
         """Clicked articles (c,) of one tick."""
@@ -329,6 +333,8 @@ class ContrastiveLearner:
             weight *= np.where(np.isnan(inverse), np.float32(0.0), inverse)
         if c.examination is not None:
             weight /= np.float32(c.examination) ** position.astype(np.float32)
+        if batch.organic is not None and c.organic_weight != 1.0:
+            weight[batch.organic] *= np.float32(c.organic_weight)
         return None if bool((weight == 1.0).all()) else torch.from_numpy(weight)
 
     def _rerank_loss(self, learning: Learning[TwoTower], rng: np.random.Generator) -> Tensor | None:
@@ -347,6 +353,10 @@ class ContrastiveLearner:
         if any(task == "dwell" for task, _ in self.tasks) or self.config.dwell_weight:
             # Weighted logistic regression: the odds are expected minutes.
             weight = np.where(batch.clicks, batch.dwell_minutes, weight).astype(np.float32)
+        if batch.organic is not None:
+            weight[batch.organic] = 0.0  # no slate: nothing was there that was not clicked
+        if not weight.any():
+            return None
         return bce_loss(logits, torch.from_numpy(batch.clicks), weight=torch.from_numpy(weight))
 
     def _items(self, learning: Learning[TwoTower], article_id: Ints, now: Doubles, t_ref: float) -> Tensor:

@@ -18,7 +18,7 @@ from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.replay import Replay
 from feedgym.agents.serving import Acted
 from feedgym.agents.slate_policy import PolicyConfig
-from feedgym.env.arrays import Arrays, Doubles
+from feedgym.env.arrays import Arrays, Doubles, Ints
 from feedgym.env.checks import require
 from feedgym.env.feed import Catalogue
 from feedgym.env.readers import Outcome
@@ -114,6 +114,15 @@ class Observing(Protocol):
 
     def observe(self, acted: Acted, outcome: Outcome, learning: Learning[Any], rng: np.random.Generator) -> None:
         """Take notice of one tick's slates and what became of them."""
+        ...
+
+
+@runtime_checkable
+class Gathering(Protocol):
+    """Optional: a learner that learns from clicks without a slate, too: the replay has them, marked ``organic``."""
+
+    def opened(self, article_id: Ints) -> None:
+        """Articles (m,) that readers have opened from elsewhere, before the visits of the same tick."""
         ...
 
 

@@ -40,6 +40,9 @@ class VisitBatch:
     inclusion: Floats | None = None
     """Chance of each article to stand anywhere on the slate, by t*, (B, K); kept where the learner weighs by it. NaN
     where nobody may: on further pages of lists drawn ahead."""
+    organic: Bools | None = None
+    """Not a visit but an open from elsewhere, without a slate, (B,): the one article is a click on top. Only where the
+    learner learns from such; None: all are visits."""
     shortlist: Ints | None = None
     """What retrieval returned, -1 pads, (B, M); kept where negatives are drawn from it."""
 
@@ -55,6 +58,7 @@ class Replay:
         with_minutes: keep the minutes read of each click of the history.
         shortlist_size: M, keep shortlists; 0 does not.
         with_inclusions: keep the chances of what is shown to stand anywhere on the slate.
+        with_opens: opens from elsewhere are kept, too, and marked.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Replay:
         with_minutes: bool = False,
         shortlist_size: int = 0,
         with_inclusions: bool = False,
+        with_opens: bool = False,
     ) -> None:
         self._clicked: tuple[Ints, Ints] | None = None
         optional: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = {}
@@ -75,6 +80,8 @@ class Replay:
             optional["history_minutes"] = ((history_length,), np.float16)
         if with_inclusions:
             optional["inclusion"] = ((slate_size,), np.float32)
+        if with_opens:
+            optional["organic"] = ((), np.bool_)
         if shortlist_size:
             optional["shortlist"] = ((shortlist_size,), np.int32)
         self._ring = Ring(
@@ -96,6 +103,11 @@ class Replay:
     def __len__(self) -> int:
         """Visits kept."""
         return len(self._ring)
+
+    @property
+    def keeps_opens(self) -> bool:
+        """Opens from elsewhere are kept, and marked."""
+        return "organic" in self._ring.columns
 
     @property
     def capacity(self) -> int:

@@ -1,5 +1,6 @@
 """Settings of the learned agents, apart from their code: reading them imports no torch. Time is in hours."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -105,6 +106,9 @@ class ContrastiveConfig:
     """Weigh each click by ``min(1 / inclusion, cap)``, of the chance that its article stands anywhere on the slate:
     without the cap, exposure would cancel exactly, and the softmax learn who clicks rather than who was shown
     (docs/mathematics.md 6.6). At most N / (epsilon K) anyhow. None: all clicks count alike."""
+    organic_weight: float = 1.0
+    """Weight of an open from elsewhere, which has no slate and so no chance to be on one. 1: as a click on an article
+    that was sure to be shown. 0: learns from slates alone. Where nobody comes from elsewhere it changes nothing."""
 
     def __post_init__(self) -> None:
         """Check once."""
@@ -128,6 +132,8 @@ class ContrastiveConfig:
         require(0 < self.frequency_rate < 1, "frequency_rate", self.frequency_rate, "in (0, 1)")
         capped = self.propensity_cap is None or self.propensity_cap >= 1
         require(capped, "propensity_cap", self.propensity_cap, "None, or >= 1")
+        weighs = 0 <= self.organic_weight < math.inf
+        require(weighs, "organic_weight", self.organic_weight, "a finite weight >= 0")
 
 
 @dataclass(frozen=True, kw_only=True)

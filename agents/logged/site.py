@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from feedgym.agents.logged.opens import LoggedOpens
 from feedgym.agents.serving import LoggedTick
 from feedgym.env.arrays import Arrays, Bools, Floats, Ints
 from feedgym.env.checks import require
 from feedgym.env.config import FeedConfig, RewardConfig
-from feedgym.env.feed import Catalogue, ReaderRecords, Visits, valid_entries
+from feedgym.env.feed import Catalogue, Opens, ReaderRecords, Visits, valid_entries
 from feedgym.env.log import BATCH_ROWS, LoggedNewsroom, LogReader
 from feedgym.env.readers import Outcome
 
@@ -72,7 +73,10 @@ class LoggedSite:
         per_day = summary.ticks_per_day
         require(per_day is None or tick_hours is None, "tick_hours", tick_hours, "None: this log has its own clock")
         hours = 24.0 / per_day if per_day is not None else DEFAULT_TICK_HOURS if tick_hours is None else tick_hours
-        last = self._tick_of(np.array([summary.last_hours]), hours)[0]
+        own_ticks, devices = per_day is not None, summary.device_names
+        self._opens = LoggedOpens(path, self.newsroom, hours, own_ticks=own_ticks, device_names=devices)
+        self._known = np.union1d(summary.reader_id, self._opens.reader_id)
+        last = max(self._tick_of(np.array([summary.last_hours]), hours)[0], self._opens.last_tick)
         self.config = FeedConfig(
             num_readers=self._num_rows,
             tick_hours=hours,
@@ -133,8 +137,33 @@ class LoggedSite:
         if not self._waiting and not self.done:
             self._waiting = self._collect()
         batch = self._waiting.pop(0) if self._waiting else None
+        opens = self._open_elsewhere()
         self.visits = self._visits_of(batch)
+        self.visits.opens = opens
         self._reveal(batch)
+
+    @property
+    def has_opens(self) -> bool:
+        """The log has opens from elsewhere beside it."""
+        return len(self._opens) > 0
+
+    def _open_elsewhere(self) -> Opens | None:
+        """What the log says was opened without a slate at this tick; None where nothing was, or where it has been."""
+        published = self.catalogue.archive.published
+        if self.done or (due := self._opens.due(self.tick, self.now, published)) is None:
+            return None
+        ids = due["reader_id"]
+        rows = self.rows_of(ids)
+        self.records.record_opens(rows, due["article_id"], due["dwell_minutes"])
+        self.catalogue.count_opens(due["article_id"])
+
+        def before() -> Visits:
+            session = np.full(len(rows), -1, dtype=np.int64)  # no session holds it
+            visits = self._visits_of({"rows": rows, "reader_id": ids, "device": due["device"], "session": session})
+            visits.newer_clicks = 1
+            return visits
+
+        return self._opens.as_opens(due, rows, self.tick, self.now, before)
 
     def _collect(self) -> list[Arrays]:
         """The visits of this tick, by rows rising; a reader's k-th of them is in batch k."""
@@ -172,7 +201,7 @@ class LoggedSite:
 
     def rows_of(self, reader_id: Ints) -> Ints:
         """Rows of readers (n,): their ids where these are dense, as a simulator's are; else by order of id."""
-        known = self.summary.reader_id
+        known = self._known
         if int(known[-1]) < 4 * len(known) + _SPARE_ROWS:
             return reader_id
         rows: Ints = np.searchsorted(known, reader_id)
@@ -185,7 +214,7 @@ class LoggedSite:
 
     @property
     def _num_rows(self) -> int:
-        return int(self.rows_of(self.summary.reader_id[-1:])[0]) + 1
+        return int(self.rows_of(self._known[-1:])[0]) + 1
 
     def _visits_of(self, batch: Arrays | None) -> Visits:
         none: Ints = np.zeros(0, dtype=np.int64)

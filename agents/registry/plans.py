@@ -58,6 +58,7 @@ class AgentPlan:
             category_sizes=catalogue.category_sizes,
             num_reader_features=len(feed.visits.feature_names),
             seed=feed.seed,
+            has_opens=feed.has_opens,
             reward=feed.config.reward,
         )
         return kind_named(self.name).start(site, feed, dict(self.settings))

@@ -15,7 +15,7 @@ from feedgym.agents.serving.reader_vectors import ReaderVectors
 from feedgym.agents.serving.requests import Requests, reader_columns
 from feedgym.agents.serving.serving_cost import ServingCost
 from feedgym.env.arrays import Arrays, Bools, Floats, Ints, nest, rows_of, unnest
-from feedgym.env.feed import ReaderRecords, Visits
+from feedgym.env.feed import Opens, ReaderRecords, Visits
 from feedgym.towers.interface import UserOutput
 
 BLOCK = 4096
@@ -48,6 +48,7 @@ class Serving:
         self._told = ServingCost()
         # Visits whose outcome nobody has told yet, and the clicks of their readers before them.
         self._asked: tuple[Visits, Ints] | None = None
+        self._opened: Opens | None = None
 
     # Clocks
 
@@ -166,7 +167,19 @@ class Serving:
         again = before.now == visits.now and np.array_equal(before.rows, visits.rows)
         if not again:  # else they have not been served yet
             since = before.records.click_count[before.rows] - clicks
+            if visits.opens is not None:
+                # What has been opened from elsewhere meanwhile is none of that visit's.
+                since = since - np.isin(before.rows, visits.opens.rows)
             self.note(before.rows, before.reader_id, before.now, since, before.features)
+
+    def opened(self, opens: Opens | None) -> bool:
+        """Note what has been opened from elsewhere when the tick began; whether there is any that was not noted yet."""
+        if opens is None or opens is self._opened:
+            return False
+        self._opened = opens
+        if self._memory is not None:
+            self._memory.note_opens(opens.rows, opens.now)
+        return True
 
     def told(self, num_clicks: Ints) -> None:
         """How many clicks (n,) the visits being served have brought."""

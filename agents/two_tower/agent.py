@@ -18,6 +18,7 @@ from feedgym.agents.learners import (
     Finishing,
     Following,
     Foretelling,
+    Gathering,
     Inspecting,
     Learner,
     Learning,
@@ -42,6 +43,7 @@ from feedgym.agents.slate_policy import Served, eligible
 from feedgym.agents.two_tower.crowd import renew_crowd
 from feedgym.agents.two_tower.drawing import Drawer
 from feedgym.agents.two_tower.optimiser import make_optimiser, optimiser_arrays, restore_optimiser
+from feedgym.agents.two_tower.rows import opened_rows, visited_rows
 from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
 from feedgym.agents.two_tower.through_link import through_link
 from feedgym.agents.two_tower.towers_of import towers_of
@@ -92,16 +94,17 @@ class TwoTowerAgent:
         whole = not (clocks.slates_ahead and parts.whole_slates)
         mode, not_ahead = config.serving.serving, "not 'batch' with estimator 'joint' or 'prefix': lists run out"
         require(whole, "serving", mode, not_ahead)
+        self._shortlist_size, self._keeps_inclusions = policy.shortlist_size * parts.shortlists, parts.inclusions
         self._replay = Replay(
             config.optimiser.replay_visits,
             site.slate_size,
             site.history_length,
             num_reader,
             with_minutes=self.model.config.needs_minutes,  # of which the learner may have made less than ``towers``
-            shortlist_size=policy.shortlist_size if parts.shortlists else 0,
+            shortlist_size=self._shortlist_size,
             with_inclusions=parts.inclusions,
+            with_opens=site.has_opens and isinstance(learner, Gathering),
         )
-        self._keeps_shortlists, self._keeps_inclusions = parts.shortlists, parts.inclusions
         self._learning = Learning(self.model, self.store, self._replay)
         self.drawer = Drawer(
             self._learning,
@@ -119,6 +122,7 @@ class TwoTowerAgent:
         self.policy_version = self._visits_trained = self._rows_trained = 0
         self._next_training = clocks.train_every_hours
         self._acted: Acted | None = None
+        self._opened: VisitBatch | None = None
         self._losses: list[float] = []
 
     # Acting
@@ -130,6 +134,7 @@ class TwoTowerAgent:
         """
         self.serving.catch_up(visits)
         self._follow(catalogue)
+        self._hear_of(visits)
         ahead = self.serving.clocks.slates_ahead
         due = not ahead or self.serving.slates_due(visits.now)
         if ahead and due:
@@ -145,6 +150,13 @@ class TwoTowerAgent:
         self.serving.asked(visits)
         self._acted = acted
         return acted.served
+
+    def _hear_of(self, visits: Visits) -> None:
+        """What readers have opened from elsewhere since the last tick: to be learned from with this tick's outcome."""
+        if self.serving.opened(visits.opens) and self._replay.keeps_opens:
+            assert visits.opens is not None
+            readers = self.serving.requests(visits.opens.readers())
+            self._opened = opened_rows(visits.opens, readers, self._site.slate_size, self._shortlist_size)
 
     def _refresh_items(self, now: float) -> None:
         """Let new articles be found, and train, where it is time to."""
@@ -264,30 +276,14 @@ class TwoTowerAgent:
             raise RuntimeError("learn: no slates are waiting for an outcome; needs act() first")
         acted, self._acted = self._acted, None
         self.serving.told(outcome.clicks.sum(axis=1))
+        if self._opened is not None and isinstance(self._learner, Gathering):
+            self._learner.opened(self._opened.article_id[:, 0])
+            self._replay.append(self._opened)
+            self._opened = None
         if isinstance(self._learner, Observing):
             self._learner.observe(acted, outcome, self._learning, self._rng)
-        self._replay.append(
-            VisitBatch(
-                now=np.full(len(acted.row), acted.now),
-                row=acted.row,
-                reader=acted.reader,
-                history_id=acted.history_id,
-                article_id=acted.served.article_id,
-                clicks=outcome.clicks,
-                dwell_minutes=outcome.dwell_minutes,
-                subscribed=outcome.subscribed,
-                slot_propensity=acted.served.slot_propensity.astype(np.float32),
-                history_minutes=acted.history_minutes,
-                inclusion=acted.inclusion.astype(np.float32) if self._keeps_inclusions else None,
-                shortlist=self._padded(acted.served.draw.shortlist) if self._keeps_shortlists else None,
-            )
-        )
-
-    def _padded(self, shortlist: Ints) -> Ints:
-        """Shortlists (n, M) with M columns, -1 where there were fewer."""
-        rows: Ints = np.full((len(shortlist), self.drawer.shortlist_size), -1, dtype=np.int64)
-        rows[:, : shortlist.shape[1]] = shortlist
-        return rows
+        size, chances = self._shortlist_size, self._keeps_inclusions
+        self._replay.append(visited_rows(acted, outcome, shortlist_size=size, with_inclusions=chances))
 
     def _training_due(self, now: float) -> bool:
         # A tick may miss the hours that it stands for by a rounding: in a nightly job that would cost a day.
@@ -385,7 +381,7 @@ class TwoTowerAgent:
 
     def restore(self, snapshot: Arrays) -> None:
         """Go on from a snapshot of an agent with the same settings."""
-        self._acted = None
+        self._acted = self._opened = None
         restore_generator(self._rng, snapshot["rng"])
         put_back(self, _NUMBERS, snapshot)
         self._losses = snapshot["losses"].tolist()

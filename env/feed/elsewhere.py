@@ -19,7 +19,7 @@ from feedgym.env.feed.population import Population
 from feedgym.env.feed.visits import Opens, Visits
 from feedgym.env.newsroom import Archive
 from feedgym.env.noise import Noise
-from feedgym.env.readers import DayRhythm, ReaderModel, Roaming
+from feedgym.env.readers import DayRhythm, Describing, ReaderModel, Roaming
 
 STREAM = "elsewhere"
 MOST_A_DAY = 4096
@@ -46,6 +46,7 @@ class Elsewhere:
         assert isinstance(model, Roaming)
         organic = config.organic
         self._config, self._organic, self._model, self._seed = config, organic, model, seed
+        self._describing = model if isinstance(model, Describing) else None
         self._rhythm = DayRhythm(organic.day_profile)
         self._count_up_to = poisson_cdf(organic.opens_per_day)
         self.names = tuple(channel.name for channel in organic.channels)
@@ -92,9 +93,11 @@ class Elsewhere:
         minutes = self._model.open_elsewhere(who.state, rows, archive, article_id, now, noise)
         _check_minutes(minutes, len(rows))
         self.num_opens += len(rows)
-        return self._opens(tick, before, rows, ids, number, article_id, channel, minutes)
+        return self._opens(tick, who, before, rows, ids, number, article_id, channel, minutes)
 
-    def _opens(self, tick: int, before: Callable[[Ints], Visits], rows: Ints, *columns: AnyArray) -> Opens:
+    def _opens(
+        self, tick: int, who: Population, before: Callable[[Ints], Visits], rows: Ints, *columns: AnyArray
+    ) -> Opens:
         reader_id, number, article_id, channel, minutes = columns
         weights = self._config.reward
         paid = np.float32(weights.dwell_minutes) * minutes + np.float32(weights.click)
@@ -109,6 +112,7 @@ class Elsewhere:
             channel_names=self.names,
             dwell_minutes=minutes,
             reward=np.float32(self._organic.reward) * paid,
+            device=None if self._describing is None else self._describing.describe(who.state, rows)[0],
             readers=lambda: before(rows),
         )
         return self._latest
@@ -127,7 +131,7 @@ class Elsewhere:
         noise = Noise(self._seed, ids[rows], number, stream=STREAM)
         draws = noise.uniform("open", size=3 + self._organic.noticed)
         hours = self._rhythm.clock(24.0 * (day + draws[:, 0].astype(np.float64)))
-        tick = _one_a_tick(rows, (hours / c.tick_hours).astype(np.int64))
+        tick = one_a_tick(rows, (hours / c.tick_hours).astype(np.int64))
         first = len(everybody) - len(who.joined_hours)
         joined = np.concatenate([np.zeros(first), who.joined_hours])[rows]
         # A day's opens stay in it; of newcomers, who have their rows since midnight, those before they join are none.
@@ -203,13 +207,13 @@ class Elsewhere:
             arrays |= nest("latest", {name: getattr(latest, name).copy() for name in _LATEST})
         return arrays
 
-    def restore(self, arrays: Arrays, tick: int, before: Callable[[Ints], Visits]) -> Opens | None:
+    def restore(self, arrays: Arrays, tick: int, who: Population, before: Callable[[Ints], Visits]) -> Opens | None:
         """Become the process of a snapshot taken at ``tick``; returns the opens of that tick, if there were any."""
         put_back(self, ("_tick", "num_opens"), arrays)
         self._chosen = {name: column.astype(np.int64) for name, column in unnest("chosen", arrays).items()}
         self._day, self._latest = -1, None
         latest = unnest("latest", arrays)
-        return self._opens(tick, before, *(latest[name] for name in _LATEST)) if latest else None
+        return self._opens(tick, who, before, *(latest[name] for name in _LATEST)) if latest else None
 
 
 def poisson_cdf(mean: float) -> Doubles:
@@ -221,7 +225,7 @@ def poisson_cdf(mean: float) -> Doubles:
     return up_to
 
 
-def _one_a_tick(rows: Ints, tick: Ints) -> Ints:
+def one_a_tick(rows: Ints, tick: Ints) -> Ints:
     """Ticks (m,) of each reader's opens, no two of them alike: who would come twice waits; ``rows`` rise."""
     order = np.lexsort((tick, rows))
     apart = rows[order] * np.int64(1 << 40) + tick[order] - np.arange(len(rows))

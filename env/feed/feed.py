@@ -6,15 +6,14 @@ visited and published in it, neither the population nor the catalogue.
 Shapes: P readers, n visits of this tick, K positions. Time is in hours.
 """
 
-import dataclasses
-
 import numpy as np
 
-from feedgym.env.arrays import AnyArray, Arrays, Bools, Doubles, Floats, Ints, copied, nest, put_back, unnest
+from feedgym.env.arrays import AnyArray, Arrays, Bools, Floats, Ints, copied, nest, put_back, unnest
 from feedgym.env.checks import require
 from feedgym.env.config import FeedConfig
 from feedgym.env.feed.catalogue import Catalogue
 from feedgym.env.feed.elsewhere import Elsewhere, Opens
+from feedgym.env.feed.outcomes import ServedOutcome, check_outcome, joined
 from feedgym.env.feed.population import Population, checked_hours
 from feedgym.env.feed.visits import ReaderRecords, Visits, valid_entries
 from feedgym.env.newsroom import Eventful, ModuleNewsroom, Newsroom, SyntheticNewsroom
@@ -23,7 +22,6 @@ from feedgym.env.readers import (
     Describing,
     NewsReader,
     Observing,
-    Outcome,
     ReaderModel,
     SlateView,
     World,
@@ -35,22 +33,6 @@ BLOCK = 4096
 SNAPSHOT_VERSION = 3
 _KEPT = ("tick", "invalid_entries")
 """What is the Feed's own in a snapshot."""
-
-
-@dataclasses.dataclass(kw_only=True)
-class ServedOutcome(Outcome):
-    """An :class:`Outcome` with what the Feed makes of it. The last two are latent: a site learns them later."""
-
-    valid: Bools
-    """(n, K): the entry showed an article."""
-    slot_reward: Floats
-    """(n, K): the parts of the reward that belong to a position (clicks, dwell)."""
-    reward: Floats
-    """(n,): all of it, with the subscription."""
-    hours_to_next_visit: Doubles
-    """(n,), latent: inf where the reader left for good."""
-    left: Bools
-    """(n,), latent: left for good after this visit."""
 
 
 class Feed:
@@ -130,6 +112,11 @@ class Feed:
         return self.population.has_left
 
     @property
+    def has_opens(self) -> bool:
+        """Readers also come from elsewhere, without a slate."""
+        return self._elsewhere is not None
+
+    @property
     def num_opens(self) -> int:
         """Opens from elsewhere so far, those of this tick among them."""
         return 0 if self._elsewhere is None else self._elsewhere.num_opens
@@ -164,7 +151,7 @@ class Feed:
             self._respond(visits, safe[:, i : i + BLOCK], valid[:, i : i + BLOCK], slice(i, i + BLOCK))
             for i in range(0, len(visits), BLOCK)
         ]
-        outcome = _joined(blocks, self.config.slate_size)
+        outcome = joined(blocks, self.config.slate_size)
         self.invalid_entries += num_invalid
         visits.stale = True
         self._write_down(visits, safe, valid, outcome)
@@ -214,7 +201,8 @@ class Feed:
         opens = None
         if self._elsewhere is not None:
             arrays = unnest("elsewhere", snapshot)
-            opens = self._elsewhere.restore(arrays, self.tick, self._before) or self._open_elsewhere()
+            opens = self._elsewhere.restore(arrays, self.tick, self.population, self._before)
+            opens = opens or self._open_elsewhere()
         self.visits = self._visits_of(self.population.called(self.tick), opens)
 
     def _identity(self) -> dict[str, float]:
@@ -314,7 +302,7 @@ class Feed:
         noise = Noise(self.seed, visits.reader_id[block], visits.visit[block], article_id.T)
         view = SlateView(self.catalogue.archive, article_id.T, valid.T, self.now)
         outcome = self.reader_model.respond(self.state, rows, view, self.now, noise)
-        _check_outcome(outcome, valid)
+        check_outcome(outcome, valid)
         hours = self.reader_model.next_visit(self.state, rows, outcome, self.now, noise)
         hours = checked_hours("next_visit", hours, len(rows))
         weights = self.config.reward
@@ -355,46 +343,3 @@ class Feed:
         records.record_visits(rows, visits.visit, self.tick)
         ticks = self.tick + np.rint(outcome.hours_to_next_visit / self.config.tick_hours)
         self.population.schedule(rows, ticks)
-
-
-def _joined(blocks: list[ServedOutcome], slate_size: int) -> ServedOutcome:
-    """The blocks of a tick as one outcome; arrays of impressions stay position-major."""
-    if len(blocks) == 1:
-        return blocks[0]
-    if not blocks:
-        none: Doubles = np.zeros((0, slate_size))
-        return ServedOutcome(
-            clicks=none.astype(np.bool_),
-            dwell_minutes=none.astype(np.float32),
-            subscribed=np.zeros(0, dtype=np.bool_),
-            valid=none.astype(np.bool_),
-            slot_reward=none.astype(np.float32),
-            reward=np.zeros(0, dtype=np.float32),
-            hours_to_next_visit=np.zeros(0),
-            left=np.zeros(0, dtype=np.bool_),
-        )
-    names = [f.name for f in dataclasses.fields(ServedOutcome)]
-    return ServedOutcome(
-        **{name: np.concatenate([getattr(block, name).T for block in blocks], axis=-1).T for name in names}
-    )
-
-
-def _check_outcome(outcome: Outcome, valid: Bools) -> None:
-    """Refuse what a reader model must not return. A few passes over the batch: 2 % of a tick."""
-    k, n = valid.shape
-    clicks, dwell, subscribed = outcome.clicks, outcome.dwell_minutes, outcome.subscribed
-    for name in ("clicks", "dwell_minutes", "subscribed"):
-        seen = getattr(outcome, name)
-        require(isinstance(seen, np.ndarray), name, type(seen).__name__, "a numpy array")
-    require(clicks.dtype == np.bool_, "clicks", clicks.dtype, "bool")
-    require(subscribed.dtype == np.bool_, "subscribed", subscribed.dtype, "bool")
-    require(clicks.shape == (n, k), "clicks", clicks.shape, f"{(n, k)}")
-    require(dwell.shape == (n, k), "dwell_minutes", dwell.shape, f"{(n, k)}")
-    require(subscribed.shape == (n,), "subscribed", subscribed.shape, f"{(n,)}")
-    nothing = bool((clicks.T & ~valid).any())
-    require(not nothing, "clicks", "a click on an entry that shows nothing", "clicks only where slate.valid")
-    unearned = bool(((dwell.T != 0.0) & ~clicks.T).any())
-    require(not unearned, "dwell_minutes", "minutes on an entry that was not clicked", "0 where nothing was clicked")
-    low, high = (float(dwell.min()), float(dwell.max())) if dwell.size else (0.0, 0.0)
-    # Written so that NaN fails.
-    require(low >= 0.0 and high < np.inf, "dwell_minutes", (low, high), "finite minutes >= 0")

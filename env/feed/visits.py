@@ -219,6 +219,8 @@ class Opens:
     dwell_minutes: Floats
     reward: Floats
     """What they pay, by ``OrganicConfig.reward``: 0 by default."""
+    device: Ints | None = None
+    """Index of the readers' ``device_names``, where readers have devices; -1 where a site does not know."""
     readers: Callable[[], Visits]
     """The readers as they were just before: a batch as of visits, whose histories lack these opens. Ask it before the
     tick is served."""

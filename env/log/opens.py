@@ -14,7 +14,7 @@ import numpy as np
 
 from feedgym.env.arrays import Arrays, Ints
 from feedgym.env.checks import require
-from feedgym.env.feed import Opens
+from feedgym.env.feed import Opens, Visits
 from feedgym.env.log.files import OPENS, OPENS_NAME, metadata_of, opened, write_table
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ COLUMNS: dict[str, str] = {
     "channel": "category",
     "dwell_minutes": "float32",
     "reward": "float32",
+    "device": "category",
 }
 """Names and types, in this order; ``category`` is text by dictionary."""
 NEEDED = ("time_hours", "reader_id", "article_id")
@@ -45,11 +46,13 @@ class OpenLog:
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
         self._metadata = metadata_of(config or {})
         self._ticks: list[Opens] = []
+        self._device_names: tuple[str, ...] = ()
 
-    def append(self, opens: Opens | None) -> None:
-        """Add what was opened at a tick, if anything was."""
-        if opens is not None:
-            self._ticks.append(opens)
+    def append(self, visits: Visits) -> None:
+        """Add what was opened when the tick of these visits began, if anything was."""
+        if visits.opens is not None:
+            self._ticks.append(visits.opens)
+            self._device_names = visits.device_names
 
     def flush(self, path: str | Path) -> int:
         """Write what was collected as one part file, whole or not at all, and begin anew; the number of rows."""
@@ -67,10 +70,13 @@ class OpenLog:
         if name in ("time_hours", "tick"):
             field, sizes = ("now" if name == "time_hours" else "tick"), [len(opens) for opens in self._ticks]
             return pa.array(np.repeat([getattr(opens, field) for opens in self._ticks], sizes), pa.type_for_alias(kind))
-        values = np.concatenate([getattr(opens, name) for opens in self._ticks] or [np.zeros(0, dtype=np.int64)])
+        columns = [getattr(opens, name) for opens in self._ticks]
+        if not columns or columns[0] is None:
+            return pa.nulls(sum(len(opens) for opens in self._ticks), _type(kind))
+        values = np.concatenate(columns)
         if kind != "category":
             return pa.array(values, pa.type_for_alias(kind))
-        names = self._ticks[0].channel_names if self._ticks else ()
+        names = self._ticks[0].channel_names if name == "channel" else self._device_names
         return pa.DictionaryArray.from_arrays(
             pa.array(values.astype(np.int32), mask=values < 0), pa.array(names, pa.string())
         )
@@ -120,11 +126,11 @@ def read_opens(path: str | Path) -> pa.Table:
     return pa.concat_tables(tables) if tables else pa.table({name: pa.nulls(0, kind) for name, kind in kinds.items()})
 
 
-def open_columns(path: str | Path) -> tuple[Arrays, tuple[str, ...]]:
-    """The opens beside a log as arrays (R,), checked, in order of time; and the names of the channels.
+def open_columns(path: str | Path) -> tuple[Arrays, tuple[str, ...], tuple[str, ...]]:
+    """The opens beside a log as arrays (R,), checked, in order of time; the names of the channels, and of the devices.
 
-    ``channel`` is an index of the names, -1 where unknown; ``tick`` and ``number`` are -1 where unknown, and minutes
-    and rewards 0.
+    ``channel`` and ``device`` are indices of the names, -1 where unknown; ``tick`` and ``number`` are -1 where unknown,
+    and minutes and rewards 0.
 
     Raises:
         ValueError: a value that is missing or impossible, naming the column.
@@ -147,12 +153,19 @@ def open_columns(path: str | Path) -> tuple[Arrays, tuple[str, ...]]:
     for name in ("reader_id", "article_id"):
         least = int(columns[name].min(initial=0))
         require(least >= 0, f"opens: {name}", least, "ids >= 0")
-    words = table["channel"].cast(pa.string()).combine_chunks().dictionary_encode()
-    encoded = words if isinstance(words, pa.DictionaryArray) else words.combine_chunks()
-    codes: Ints = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    columns["channel"], channels = _coded(table["channel"])
+    columns["device"], devices = _coded(table["device"])
     order = np.argsort(hours, kind="stable")
-    columns["channel"] = codes
-    return {name: values[order] for name, values in columns.items()}, tuple(encoded.dictionary.to_pylist())
+    return {name: values[order] for name, values in columns.items()}, channels, devices
+
+
+def _coded(words: pa.ChunkedArray) -> tuple[Ints, tuple[str, ...]]:
+    """Words (R,) as indices of their names, -1 where there is none, and the names."""
+    import pyarrow as pa
+
+    encoded = pa.array(words.cast(pa.string()).to_pylist(), pa.string()).dictionary_encode()
+    codes: Ints = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes, tuple(encoded.dictionary.to_pylist())
 
 
 def _type(kind: str) -> pa.DataType:

@@ -184,7 +184,7 @@ class _Runner:
         self._curves.record(now, outcome, reader_days, visits.opens)
         self._visits_here += len(visits)
         if self._config.log:
-            self._open_log.append(visits.opens)
+            self._open_log.append(visits)
         if self._config.log and len(visits):
             drawn = served.as_drawn
             self._log.append(visits, outcome, drawn, drawn.log_columns(visits.reader_id))

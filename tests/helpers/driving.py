@@ -9,7 +9,7 @@ import numpy as np
 from feedgym.agents import Agent, Served
 from feedgym.env import Feed
 from feedgym.env.arrays import Ints
-from feedgym.env.feed.feed import ServedOutcome
+from feedgym.env.feed import ServedOutcome
 from feedgym.env.feed.visits import Visits
 from helpers.inside import acted_of
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from feedgym.env.feed.feed import Feed, ServedOutcome
+from feedgym.env.feed import Feed, ServedOutcome
 from feedgym.experiments.benchmarks import benchmark
 from feedgym.experiments.benchmarks import feed as benchmark_feed
 from feedgym.experiments.benchmarks.agent import Stopwatch, measure
