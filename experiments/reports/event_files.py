@@ -21,7 +21,7 @@ import numpy as np
 from feedgym.env.arrays import Doubles
 from feedgym.env.checks import require
 from feedgym.env.files import whole_file
-from feedgym.experiments.reports.curves import Curves, Run
+from feedgym.experiments.reports.curves import OPENS, Curves, Run
 from feedgym.experiments.reports.editor_report import mean_days
 from feedgym.experiments.reports.personal_report import mean_personal_days
 from feedgym.experiments.reports.run_table import RunTable, daily_rate, daily_there, lost_percent, run_table, shown_name
@@ -76,7 +76,8 @@ def run_points(curves: Curves, until_hours: float = float("inf")) -> list[Point]
         if end <= until_hours + 1e-9 and abs(end - round(end)) < 1e-6:
             point = {"reward/cumulative": reward[index], "readers_lost_percent/cumulative": lost[index]}
             points.setdefault(round(end), {}).update(point)
-    daily = {f"{name}/daily": daily_rate(curves, name) for name in DAILY}
+    names = (*DAILY, OPENS) if curves.has_opens else DAILY
+    daily = {f"{name}/daily": daily_rate(curves, name) for name in names}
     there = daily_rate(curves, "reader_days")
     daily["readers_there/daily"] = daily_there(curves)
     daily["reward_there/daily"] = np.divide(daily["reward/daily"], there, out=np.zeros_like(there), where=there > 0)

@@ -13,7 +13,7 @@ from math import isnan
 
 import numpy as np
 
-from feedgym.experiments.reports.curves import Run
+from feedgym.experiments.reports.curves import OPENS, Run
 from feedgym.experiments.reports.editor_report import EditorFound, editor_csv_names, editor_csv_values, mean_editor
 from feedgym.experiments.reports.evaluation_report import Evaluated, csv_names, csv_values, mean_evaluation
 from feedgym.experiments.reports.personal_report import (
@@ -24,6 +24,7 @@ from feedgym.experiments.reports.personal_report import (
 )
 from feedgym.experiments.reports.run_table import RunTable, run_table, shown_name
 from feedgym.experiments.reports.statistics import Paired, paired_difference, variance_factor
+from feedgym.experiments.reports.trend import Trend, trend_of
 
 BASELINES = ("random", "recent", "popular")
 """Agents that learn nothing; the best of them is what others are compared with."""
@@ -62,6 +63,16 @@ class Row:
     """What was shown: ages, coverage, concentration, variety, repeats."""
     personal: PersonalFound = field(default_factory=PersonalFound)
     """Readers' own lists against one list for all."""
+    trend: Trend | None = None
+    """Last days against first, as multiples of ``random``'s; None where that cannot be said."""
+    organic_opens: float | None = None
+    """Opens from elsewhere, without a slate, per reader per day; None in a world without."""
+
+    @property
+    def organic_share(self) -> float | None:
+        """Share of all opens that came from elsewhere; None in a world without, or where nothing was opened."""
+        opens = self.organic_opens
+        return None if not opens else opens / (opens + self.clicks)
 
     @property
     def name(self) -> str:
@@ -157,6 +168,8 @@ def _row(table: RunTable, agent: str, baseline: str | None) -> Row:
         evaluated=mean_evaluation([run.evaluation for run in table.runs[agent]]),
         editor=mean_editor([run.editor for run in table.runs[agent]]),
         personal=mean_personal([run.evaluation for run in table.runs[agent]]),
+        trend=trend_of(table, agent),
+        organic_opens=float(table.rates(agent, OPENS).mean()) if table.has_opens else None,
     )
 
 
@@ -184,13 +197,25 @@ def shrinkage(paired: Paired | None) -> str:
     return ">1e6x" if factor > 1e6 else f"{factor:.1f}x"
 
 
+def has_organic(ranking: Ranking) -> bool:
+    """Readers of this world also come from elsewhere."""
+    return any(row.organic_opens is not None for row in ranking.rows)
+
+
+def trend_text(trend: Trend | None) -> str:
+    """Such as ``0.82 falls``."""
+    if trend is None:
+        return MISSING
+    return f"{number(trend.mean, 2)} falls" if trend.falls else number(trend.mean, 2)
+
+
 def header(ranking: Ranking) -> list[str]:
     """Column titles of :func:`cells`."""
     against = f"reward vs {ranking.baseline} [95 %]" if ranking.baseline else "reward vs baseline"
     return [
         *("", "agent", "reward", "there", "clicks", "dwell min", "visits", "lost %"),
-        against,
-        "pairing",
+        *(("organic", "organic %") if has_organic(ranking) else ()),
+        *(against, "pairing", "trend"),
     ]
 
 
@@ -202,20 +227,30 @@ def cells(ranking: Ranking) -> list[list[str]]:
             shown_name(row.agent, row.is_oracle),
             *map(number, (row.reward, row.reward_there, row.clicks, row.dwell_minutes, row.visits)),
             number(row.readers_lost_percent, 1),
+            *(_organic(row) if has_organic(ranking) else ()),
             "best baseline" if row.agent == ranking.baseline else interval(row.versus),
             shrinkage(row.versus),
+            trend_text(row.trend),
         ]
         for place, row in enumerate(ranking.rows, 1)
     ]
 
 
+def _organic(row: Row) -> tuple[str, str]:
+    share = row.organic_share
+    return number(row.organic_opens or 0.0), MISSING if share is None else number(100.0 * share, 1)
+
+
 def caption(ranking: Ranking) -> str:
-    """What the numbers are, in three lines."""
+    """What the numbers are, in a few lines."""
+    organic = "organic: opens from elsewhere, without a slate, and their share of all opens.\n"
     return (
         f"Per reader of hour 0 per day, means over {_count(len(ranking.seeds), 'seed')}; "
         f"{_count(ranking.num_readers, 'reader')}, {_count(ranking.days, 'day')}.\n"
         "there: reward per day of a reader who is there. lost: readers gone for good, per 100 of hour 0.\n"
-        "pairing: how many times smaller the variance of the difference is for sharing news, readers and luck."
+        f"{organic if has_organic(ranking) else ''}"
+        "pairing: how many times smaller the variance of the difference is for sharing news, readers and luck.\n"
+        "trend: reward of the last third of the days over the first, as multiples of random's; falls: surely below 1."
     )
 
 
@@ -263,18 +298,24 @@ def ranking_csv(ranking: Ranking) -> str:
             *csv_names(),
             *editor_csv_names(),
             *personal_csv_names(),
+            *("trend", "trend_low", "trend_high"),
+            *(("organic_opens", "organic_share") if has_organic(ranking) else ()),
         ]
     )
     for row in ranking.rows:
         values = [getattr(row, name) for name in metrics]
         versus = [getattr(row.versus, name) if row.versus else "" for name in paired]
         empty_nan = ["" if isinstance(x, float) and isnan(x) else x for x in versus]
+        trend = ["" if row.trend is None or isnan(x := getattr(row.trend, n)) else x for n in ("mean", "low", "high")]
+        organic = ["" if value is None else value for value in (row.organic_opens, row.organic_share)]
         writer.writerow(
             [
                 *(row.agent, int(row.is_oracle), len(ranking.seeds), *values, ranking.baseline or "", *empty_nan),
                 *csv_values(row.evaluated),
                 *editor_csv_values(row.editor),
                 *personal_csv_values(row.personal),
+                *trend,
+                *(organic if has_organic(ranking) else ()),
             ]
         )
     return out.getvalue()

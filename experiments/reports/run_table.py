@@ -57,6 +57,11 @@ class RunTable:
         """Whether the agent sees latents."""
         return self.runs[agent][0].is_oracle
 
+    @property
+    def has_opens(self) -> bool:
+        """Opens from elsewhere were counted."""
+        return all(run.curves.has_opens for runs in self.runs.values() for run in runs)
+
     def rates(self, agent: str, name: str) -> Doubles:
         """Per reader per day of each seed, (S,)."""
         return np.array([run.curves.per_reader_day(name) for run in self.runs[agent]])

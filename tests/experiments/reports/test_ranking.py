@@ -60,6 +60,7 @@ def test_known_table() -> None:
         "[+0.072,",
         "+0.208]",
         "29.3x",
+        "-",
     ]
     assert "best baseline" in text.splitlines()[3]
 
@@ -131,7 +132,7 @@ def test_one_seed_shows_no_interval() -> None:
     assert "nan" not in text + ranking_markdown(ranking) + ranking_csv(ranking)
     assert "One seed: no interval" in text
     best = next(line for line in text.splitlines() if "regression-dwell" in line)
-    assert best.endswith("[-]        -")
+    assert best.endswith("[-]        -   1.02")
 
 
 def test_csv_holds_full_precision() -> None:
