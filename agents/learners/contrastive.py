@@ -338,10 +338,7 @@ class ContrastiveLearner:
         return None if bool((weight == 1.0).all()) else torch.from_numpy(weight)
 
     def _rerank_loss(self, learning: Learning[TwoTower], rng: np.random.Generator) -> Tensor | None:
-        """Cross-entropy of clicks on whole slates, by the second stage with positions (YouTube 2016, 4).
-
-        None where the slates showed nothing.
-        """
+        """Cross-entropy of clicks on slates that showed any, by the second stage with positions (YouTube 2016, 4)."""
         model, replay = learning.model, learning.replay
         batch = replay.take(rng.integers(0, len(replay), self.config.batch_clicks))
         slates = learning.slates(batch)

@@ -6,7 +6,8 @@ May import ``readers``, ``newsroom`` and what is below them.
 from feedgym.env.feed.arrivals import most_readers
 from feedgym.env.feed.catalogue import Catalogue
 from feedgym.env.feed.elsewhere import one_a_tick
-from feedgym.env.feed.feed import Feed, ServedOutcome
+from feedgym.env.feed.feed import Feed
+from feedgym.env.feed.outcomes import ServedOutcome
 from feedgym.env.feed.visits import SESSION_HOURS, Opens, ReaderRecords, Visits, valid_entries, visit_ids
 
 __all__ = [

@@ -12,10 +12,10 @@ from feedgym.env.arrays import AnyArray, Arrays, Bools, Floats, Ints, copied, ne
 from feedgym.env.checks import require
 from feedgym.env.config import FeedConfig
 from feedgym.env.feed.catalogue import Catalogue
-from feedgym.env.feed.elsewhere import Elsewhere, Opens
+from feedgym.env.feed.elsewhere import Elsewhere
 from feedgym.env.feed.outcomes import ServedOutcome, check_outcome, joined
 from feedgym.env.feed.population import Population, checked_hours
-from feedgym.env.feed.visits import ReaderRecords, Visits, valid_entries
+from feedgym.env.feed.visits import Opens, ReaderRecords, Visits, valid_entries
 from feedgym.env.newsroom import Eventful, ModuleNewsroom, Newsroom, SyntheticNewsroom
 from feedgym.env.noise import Noise
 from feedgym.env.readers import (

@@ -1,6 +1,11 @@
-"""Opens from elsewhere: how many, by which channel, the same for all agents, and what they leave alone."""
+"""Opens from elsewhere: how many, by which channel, the same for all agents, what they leave alone.
+
+The example is that of docs/guide/worlds.md, the channels are those of docs/mathematics/worlds.md.
+"""
 
 import dataclasses
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +16,7 @@ from feedgym.env import WORLDS, Feed, FeedConfig, NewsReader, NewsReaderConfig, 
 from feedgym.env.config import CHANNELS, Channel, ModuleConfig, RewardConfig
 from feedgym.env.feed.elsewhere import poisson_cdf
 from feedgym.env.feed.visits import Opens
+from feedgym.env.readers import Expecting
 from helpers.check_reader import Good
 from helpers.walking import differing, walk
 
@@ -180,9 +186,9 @@ def test_an_open_is_read_sates_and_is_remembered_and_moves_no_trust() -> None:
     assert history[0, :2].tolist() == [article, -1]
     assert minutes[0, 0] == pytest.approx(float(opens.dwell_minutes[0]), rel=1e-3)
     assert minutes[0, 0] > 0
-    expected = model.expected_response(
-        feed.state, np.zeros(1, dtype=np.int64), feed.catalogue.archive, opens.article_id, feed.now
-    )  # type: ignore[attr-defined]
+    assert isinstance(model, Expecting)
+    who = np.zeros(1, dtype=np.int64)
+    expected = model.expected_response(feed.state, who, feed.catalogue.archive, opens.article_id, feed.now)
     assert 0.2 < float(opens.dwell_minutes[0] / expected[1][0, 0]) < 5.0
 
 
@@ -305,7 +311,7 @@ def test_what_does_not_fit_is_refused() -> None:
         site(modules=ModuleConfig())
     for changes in ({"share": 1.0}, {"share": -0.1}, {"channels": CHANNELS[:2]}, {"channels": (CHANNELS[0],) * 2}):
         with pytest.raises(ValueError, match=next(iter(changes))):
-            OrganicConfig(**changes)  # type: ignore[arg-type]
+            OrganicConfig(**changes)
 
 
 @pytest.mark.parametrize("mean", [0.0, 0.01, 0.5, 9.0, 300.0])
@@ -313,3 +319,30 @@ def test_poisson_chances(mean: float) -> None:
     up_to = poisson_cdf(mean)
     np.testing.assert_allclose(up_to, stats.poisson.cdf(np.arange(len(up_to)), mean), rtol=1e-9, atol=1e-300)
     assert up_to[-1] > 1 - 1e-12
+
+
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (DOCS / "guide" / "worlds.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    exec(block, {})
+    found = re.fullmatch(
+        r"(\d+) opens from elsewhere beside (\d+) clicks; the last by (\w+)\n", capsys.readouterr().out
+    )
+    assert found is not None
+    assert int(found[1]) > 100
+    assert found[3] in {channel.name for channel in CHANNELS}
+
+
+def test_the_mathematics_has_the_channels_and_the_opens_of_recent() -> None:
+    page = (DOCS / "mathematics" / "worlds.md").read_text().partition("### 9.5")[2]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| ")
+    ]
+    found = {row[0].replace(" ", "_"): tuple(map(float, row[1:])) for row in rows[1:]}
+    assert found == {c.name: (c.share, c.appeal, c.buzz, c.taste, c.aging) for c in CHANNELS}
+    for name, preset in WORLDS.items():
+        assert f"{preset.feed.organic.reference_opens_per_day:.2f} in `{name}`" in page
+    assert f"`C = {OrganicConfig().noticed}` articles" in page

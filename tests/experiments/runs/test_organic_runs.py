@@ -59,7 +59,7 @@ def test_a_stopped_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
 
 def test_both_drives_have_the_same_bytes(tmp_path: Path) -> None:
     for face in ("feed", "vector"):
-        train.run(RunConfig(agent="random", seed=2, face=face, **SMALL | {"days": 2.0}), tmp_path / face)  # type: ignore[arg-type]
+        train.run(RunConfig(agent="random", seed=2, face=face, **SMALL | {"days": 2.0}), tmp_path / face)
     assert bytes_of(tmp_path / "feed") == bytes_of(tmp_path / "vector")
 
 
