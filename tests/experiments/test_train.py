@@ -94,10 +94,10 @@ def test_a_run_stopped_amid_a_day_does_that_day_again(
 
     record = Curves.record
 
-    def failing(self: Curves, now: float, outcome: Any, reader_days: float) -> None:
+    def failing(self: Curves, now: float, *what: Any) -> None:
         if now >= 30.0:
             raise StopError
-        record(self, now, outcome, reader_days)
+        record(self, now, *what)
 
     with monkeypatch.context() as patch:
         patch.setattr(Curves, "record", failing)

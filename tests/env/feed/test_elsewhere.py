@@ -321,11 +321,11 @@ def test_poisson_chances(mean: float) -> None:
     assert up_to[-1] > 1 - 1e-12
 
 
-DOCS = Path(__file__).parents[3] / "docs"
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (DOCS / "guide" / "worlds.md").read_text()
+    page = (ROOT / "docs" / "guide" / "worlds.md").read_text()
     (block,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     exec(block, {})
     found = re.fullmatch(
@@ -337,7 +337,7 @@ def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_the_mathematics_has_the_channels_and_the_opens_of_recent() -> None:
-    page = (DOCS / "mathematics" / "worlds.md").read_text().partition("### 9.5")[2]
+    page = (ROOT / "docs" / "mathematics" / "worlds.md").read_text().partition("### 9.5")[2]
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| ")
     ]

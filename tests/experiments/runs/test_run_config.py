@@ -58,6 +58,8 @@ def test_every_setting_that_changes_bytes_changes_the_folder(tmp_path: Path) -> 
         "evaluate_visits": 0,
         "log": False,
         "log_marginals": True,
+        "organic_share": 0.2,
+        "organic_reward": 0.5,
     }
     # A world and a reader model of one's own are the two others; face gives the same bytes.
     known = {f.name for f in dataclasses.fields(RunConfig)}
