@@ -55,7 +55,16 @@ SYSTEMS: dict[str, System] = {
         "one table of hashed ids for both towers and all their features, in-batch softmax with logQ",
         "Uber Engineering, 2023 (two-tower embeddings)",
         "contrastive",
-        {**_LINEAR_AGE, "widths": _PUBLISHED_WIDTHS, "share": "embeddings", "author_buckets": 1024},
+        {
+            **_LINEAR_AGE,
+            "widths": _PUBLISHED_WIDTHS,
+            "share": "embeddings",
+            "author_buckets": 1024,
+            "article_buckets": 1024,
+            "article_bags": True,
+            "reader_buckets": 1024,
+            "one_table": True,
+        },
     ),
     "sasrec": System(
         "causal transformer over the history, every click foretold from the older ones",
