@@ -41,7 +41,7 @@ from feedgym.agents.slate_policy import Served, eligible
 from feedgym.agents.two_tower.crowd import renew_crowd
 from feedgym.agents.two_tower.drawing import Drawer
 from feedgym.agents.two_tower.expired_ids import fade_expired_ids
-from feedgym.agents.two_tower.optimiser import make_optimiser, optimiser_arrays, restore_optimiser
+from feedgym.agents.two_tower.optimiser import clip_gradients, make_optimiser, optimiser_arrays, restore_optimiser
 from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
 from feedgym.agents.two_tower.through_link import through_link
 from feedgym.agents.two_tower.towers_of import serving_of, towers_of
@@ -338,6 +338,7 @@ class TwoTowerAgent:
             return None
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        clip_gradients(self._optimiser, self.config.optimiser.gradient_clip)
         if isinstance(self._learner, Inspecting):
             self._learner.after_backward()
         self._optimiser.step()

@@ -35,6 +35,8 @@ class FeaturesConfig:
     """Width of that table."""
     one_table: bool = False
     """Let all kinds of ids that there are share one table, of as many rows and columns each (Uber, 2023)."""
+    history_clicks: int | None = None
+    """Newest clicks that the user tower looks at, at most as many as the site keeps; None: as many."""
     site_counters: bool = False
     """Tell the item tower how often an article was shown, clicked and read by the latest refresh."""
     example_age: bool = False
@@ -49,6 +51,8 @@ class FeaturesConfig:
         for kind in ID_KINDS:
             name = f"{kind}_dim"
             require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
+        looked = self.history_clicks
+        require(looked is None or looked >= 1, "history_clicks", looked, "None, or >= 1")
         fading, bags = self.article_id_half_life_hours, not self.article_bags or self.article_buckets > 0
         require(fading is None or fading > 0, "article_id_half_life_hours", fading, "None, or > 0 (hours)")
         require(bags, "article_bags", True, "article_buckets > 0")
@@ -111,6 +115,8 @@ class OptimiserConfig:
     """Most steps of one training."""
     learning_rate: float = 2e-3
     """Of Adam."""
+    gradient_clip: float | None = None
+    """Largest norm of a step's gradient, of all parameters together; None: no limit."""
     weight_decay: float = 1.0
     """Decoupled (AdamW). Strong: a day of one site's log is little, and its noise is what overfits."""
     replay_visits: int = 50_000
@@ -121,6 +127,8 @@ class OptimiserConfig:
         require(self.passes > 0, "passes", self.passes, "> 0")
         require(self.max_steps >= 1, "max_steps", self.max_steps, ">= 1")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "> 0")
+        clip = self.gradient_clip
+        require(clip is None or clip > 0, "gradient_clip", clip, "None, or > 0")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, ">= 0")
         require(self.replay_visits >= 1, "replay_visits", self.replay_visits, ">= 1")
 

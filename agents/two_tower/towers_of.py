@@ -51,7 +51,7 @@ def towers_of(site: Site, config: TwoTowerAgentConfig) -> TwoTowerConfig:
         ),
         reader_numeric=OWN_READER_COLUMNS + site.num_reader_features + features.example_age + ("reader" in ids),
         reader_id=ids.get("reader"),
-        history_length=site.history_length,
+        history_length=min(site.history_length, features.history_clicks or site.history_length),
         id_features=tuple(kind for kind in bags if kind in ids),
         num_positions=site.slate_size,
     )
