@@ -142,7 +142,8 @@ def _parameters(plan: AgentPlan, feed: Feed, way: Mapping[str, Any], rows: int) 
 
 def settings_of(plan: AgentPlan) -> dict[str, Any]:
     """All settings of an agent, with their values."""
-    return {**kind_named(plan.name).settings, **dict(plan.settings)}
+    given = dict(plan.settings)
+    return {**kind_named(plan.name).settings_beside(given), **given}
 
 
 def parts_of(model: "Towers") -> list[tuple[str, int, str]]:

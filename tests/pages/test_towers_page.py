@@ -85,7 +85,7 @@ def test_the_price_of_ids_is_what_the_command_says() -> None:
 
 
 def test_settings_and_agents_in_the_text_exist() -> None:
-    settings = {**kind_named("regression").settings, **kind_named("contrastive").settings}
+    settings = {**kind_named("regression").settings, **kind_named("contrastive").settings, **kind_named("sasrec").settings}
     named = set(re.findall(r"`(\w+)=", PAGE)) | set(re.findall(r"`(\w+_\w+)`", PAGE.split("## Add your own")[0]))
     words = {name for table in TABLES for name in table} | {"item_encoder", "age_decay"}
     others = {"make_agent", "predicts", *REGRESSIONS}
