@@ -4,6 +4,7 @@ Shapes: N articles (or B readers), F numeric columns, C categorical columns.
 """
 
 import math
+import zlib
 from dataclasses import dataclass
 
 import torch
@@ -24,10 +25,35 @@ class CategoryConfig:
     """Width of the embedding."""
     hashed: bool = False
     """Take any int64 and hash it into ``size`` buckets: for ids of high cardinality, such as authors."""
+    start: float = 1.0
+    """Spread of the table at the start. 0: an id that nothing has been learned of says nothing (Covington et al.,
+    RecSys 2016, 4.1, map ids out of the vocabulary to 0)."""
+    half_life_hours: float | None = None
+    """Rows that no live article uses halve in so many hours: ids that expire make room for those that come. None: they
+    stay."""
+    table: str | None = None
+    """Name of a table that several categories share, all hashed, of one size and width; each is hashed in its own way,
+    so that author 7 and article 7 are not one. None: a table of its own."""
 
     def __post_init__(self) -> None:
         require(self.size >= 1, f"{self.name}.size", self.size, ">= 1")
         require(self.dim >= 1, f"{self.name}.dim", self.dim, ">= 1")
+        require(self.start >= 0, f"{self.name}.start", self.start, ">= 0")
+        fading = self.half_life_hours
+        require(fading is None or fading > 0, f"{self.name}.half_life_hours", fading, "None, or > 0 (hours)")
+        require(self.table is None or self.hashed, f"{self.name}.table", self.table, "None, unless hashed")
+        # In a table of many kinds a row that no live article uses may be an author's.
+        require(self.table is None or fading is None, f"{self.name}.half_life_hours", fading, "None in a shared table")
+
+    @property
+    def salt(self) -> int:
+        """Mixed into ids before they are hashed: 0 in a table of its own."""
+        return 0 if self.table is None else zlib.crc32(self.name.encode()) << 31
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the table."""
+        return self.size, self.dim
 
 
 TOPIC = CategoryConfig(name="topic", size=32)
@@ -58,6 +84,19 @@ class ItemFeaturesConfig:
         allowed = f"between 0 and the {self.num_numeric - self.text_columns} columns after the text"
         require(after, "counter_columns", self.counter_columns, allowed)
         require(self.out_dim >= 1, "item features", self.out_dim, "at least one column")
+        shapes: dict[str, tuple[int, int]] = {}
+        for category in self.categories:
+            if category.table is not None:
+                seen = shapes.setdefault(category.table, category.shape)
+                require(seen == category.shape, f"{category.name}: size and dim", category.shape, f"{seen}: one table")
+
+    def category(self, name: str) -> CategoryConfig:
+        """The category of this name."""
+        return self.categories[self.column(name)]
+
+    def column(self, name: str) -> int:
+        """Which of the categorical columns has this name."""
+        return [category.name for category in self.categories].index(name)
 
     @property
     def out_dim(self) -> int:
@@ -114,11 +153,25 @@ class ItemFeatures(nn.Module):
         super().__init__()
         self.config = config
         self.numeric = Standardise(config.num_numeric)
-        self.tables = nn.ParameterList(
-            # Unit variance, as the standardised columns have.
-            nn.Parameter(torch.randn(category.size, category.dim, generator=generator))
-            for category in config.categories
-        )
+        self.tables = nn.ParameterList()
+        # Which table each category looks into: those of one name share theirs.
+        self._table, places = [], dict[str, int]()
+        for category in config.categories:
+            place = len(self.tables) if category.table is None else places.setdefault(category.table, len(self.tables))
+            self._table.append(place)
+            if place == len(self.tables):
+                self.tables.append(new_table(category, generator))
+
+    def table_of(self, name: str) -> nn.Parameter:
+        """The table that a category looks into."""
+        table: nn.Parameter = self.tables[self._table[self.config.column(name)]]
+        return table
+
+    def table_named(self, table: str) -> nn.Parameter:
+        """The table of this name, which several categories share."""
+        (place,) = {i for i, c in zip(self._table, self.config.categories, strict=True) if c.table == table}
+        shared: nn.Parameter = self.tables[place]
+        return shared
 
     def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
         """Input vectors of the item tower.
@@ -136,14 +189,23 @@ class ItemFeatures(nn.Module):
         categories = self.config.categories
         require_shape(categorical, (len(numeric), len(categories)), "categorical")
         parts = [self.numeric(numeric)]
-        for column, (category, table) in enumerate(zip(categories, self.tables, strict=True)):
-            parts.append(nn.functional.embedding(rows_of(categorical[:, column], category), table))
+        for column, (category, place) in enumerate(zip(categories, self._table, strict=True)):
+            parts.append(nn.functional.embedding(rows_of(categorical[:, column], category), self.tables[place]))
         return torch.cat(parts, dim=1)
+
+
+def new_table(category: CategoryConfig, generator: torch.Generator) -> nn.Parameter:
+    """A table as it starts: by default of unit variance, as the standardised columns have."""
+    if category.start == 0:
+        return nn.Parameter(torch.zeros(category.shape))
+    table = torch.randn(category.shape, generator=generator)
+    return nn.Parameter(table if category.start == 1 else category.start * table)
 
 
 def rows_of(ids: Tensor, category: CategoryConfig) -> Tensor:
     """Table rows of category ids (N,)."""
     if category.hashed:
+        ids = ids ^ category.salt if category.salt else ids
         # Fibonacci hashing: the product wraps in 64 bits, and its upper half mixes all bits of the id.
         return ((ids * -7046029254386353131) >> 33).remainder(category.size)
     if len(ids):

@@ -18,13 +18,14 @@ from feedgym.towers.age_decay import Hours
 from feedgym.towers.arrays import Arrays, arrays_of, load_arrays
 from feedgym.towers.checks import require, require_shape
 from feedgym.towers.columns.content_channel import ContentChannel
+from feedgym.towers.columns.reader_features import ReaderFeatures
 from feedgym.towers.columns.wide_part import AGE_TAUS_HOURS, WidePart
 from feedgym.towers.config import HISTORY_COLUMNS, TwoTowerConfig
 from feedgym.towers.decays.protocol import elapsed
 from feedgym.towers.encoders import FeedForward
-from feedgym.towers.encoders.id_bags import IdBags
+from feedgym.towers.encoders.id_bags import Bags
 from feedgym.towers.encoders.of_config import item_outputs, make_encoder, make_item_tower, make_user_tower
-from feedgym.towers.features import ItemFeatures, Standardise, start_outputs
+from feedgym.towers.features import ItemFeatures, start_outputs
 from feedgym.towers.interface import AgelessItems, Normalisations, UserOutput
 from feedgym.towers.prediction import PREDICTIONS
 from feedgym.towers.rerankers import RERANKERS
@@ -61,11 +62,10 @@ class TwoTower(nn.Module):
         self.history = make_encoder(c, self._encoded_dim + columns, generator)
         # In units of the initial article vectors: else the history would whisper beside the standardised columns.
         self._history_scale = 1 / gain
-        self.reader_features = Standardise(c.reader_numeric)
         shared = None if c.share == "none" else self.item_features
-        self.id_bags = None if c.id_feature is None else IdBags.of_feature(c.id_feature, c.item, shared, generator)
-        bags = 0 if self.id_bags is None else self.id_bags.out_dim
-        width = self.history.out_dim + c.reader_numeric + bags
+        self.reader_features = ReaderFeatures(c.reader_numeric, c.reader_id, shared, generator)
+        self.id_bags = Bags.of_features(c.id_features, c.item, shared, generator)
+        width = self.history.out_dim + self.reader_features.out_dim + (self.id_bags.out_dim if self.id_bags else 0)
         self.user_tower = make_user_tower(c, width, c.dim + len(user_start), generator, gain)
         self.prediction = PREDICTIONS[c.retrieval_prediction]()
         self.reranker = None if c.reranker is None else RERANKERS[c.reranker](c.dim, c.num_positions, generator)
@@ -215,7 +215,7 @@ class TwoTower(nn.Module):
             numeric: the reader's columns, float32 (B, F).
             history_columns: ``HISTORY_COLUMNS`` numbers of each click, float32 (B, L, 2); needed with
                 ``config.needs_minutes``.
-            history_ids: the ``id_feature`` of each click, int64 (B, L); needed with it.
+            history_ids: the ``id_features`` of each click, int64 (B, L, I); needed with them.
 
         Returns:
             u and the parameters of the age decay.

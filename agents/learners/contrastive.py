@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from feedgym.agents.agent import Site
+from feedgym.agents.learners.clicks.examples import newest_of_each_reader, shares_of
+from feedgym.agents.learners.clicks.sequence import sequence_loss
 from feedgym.agents.learners.contrasts import Contrast, check_contrast, contrast_loss
 from feedgym.agents.learners.learner import Parts
 from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.replay import Replay, VisitBatch
-from feedgym.agents.learners.sequence import sequence_loss
 from feedgym.agents.learners.settings import ContrastiveConfig
 from feedgym.agents.learners.tasks import parse_tasks, previous_visits
 from feedgym.agents.serving import Acted
@@ -45,34 +46,6 @@ from feedgym.towers.two_tower import TwoTower
 MAX_SPAN_HOURS = 120.0
 """Longest time between the clicks of a batch: a site with few readers has few clicks, and an article that is
 compared across weeks was never on offer together (nor do the age columns stay within float32)."""
-
-
-def shares_of(
-    article_id: Ints, clicked: Ints, hours: Doubles | None = None, life: tuple[Doubles, Doubles] | None = None
-) -> Doubles:
-    """Share of ``clicked`` (c,) that each of ``article_id`` (m,) takes, float64 (m,); 0 if none.
-
-    A uniform negative may never have been clicked, so no log q was recorded for it at that time: it is counted
-    among the clicks around the batch. Its frequency of today would be wrong by .4 on average, at most 4.6.
-
-    Args:
-        article_id: whose share.
-        clicked: articles of the clicks.
-        hours: when these were, rising, (c,).
-        life: since when and until when each article was live, (m,) each: its share is of the clicks in between, as a
-            frequency recorded at a click is; of all clicks without.
-    """
-    names, counts = np.unique(clicked, return_counts=True)
-    place = np.minimum(np.searchsorted(names, article_id), len(names) - 1)
-    found = np.where(names[place] == article_id, counts[place], 0)
-    if hours is None or life is None:
-        share: Doubles = found / len(clicked)
-        return share
-    since, until = life
-    rows = np.searchsorted(hours, until) - np.searchsorted(hours, since)
-    # At most 1, whatever a careless log says of clicks on what was not live.
-    within: Doubles = np.minimum(found / np.maximum(rows, 1), 1.0)
-    return within
 
 
 @dataclass(frozen=True)
@@ -102,7 +75,7 @@ class ContrastiveLearner:
         self.uses_shortlists = "shortlist_ids" in self._sampler.needs
         """Of each click's own visit: negatives are drawn from them."""
         check_combination(self._sampler, config.loss)
-        self._before: Ints = np.zeros(0, dtype=np.int64)
+        self._before = self._none = self._examples = np.zeros(0, dtype=np.int64)
         self._has_before: Bools = np.zeros(0, dtype=np.bool_)
         self._frequency = FrequencyEstimator(config.frequency_rate)
         self._log_q: Doubles = np.zeros(1024)
@@ -171,7 +144,11 @@ class ContrastiveLearner:
         return self.config.batch_clicks
 
     def begin(self, learning: Learning[TwoTower], now: float) -> None:
-        """Whose visit came before which, for the task that foretells the next one."""
+        """Whose visit came before which, for the task that foretells the next one; which clicks are examples."""
+        replay, most = learning.replay, self.config.clicks_per_reader
+        if most is not None:
+            kept = newest_of_each_reader(replay.column("row")[replay.clicked()[0]], most)
+            self._examples = np.flatnonzero(kept)
         if any(task == "next" for task, _ in self.tasks):
             self._before, self._has_before = previous_visits(learning.replay)
 
@@ -196,6 +173,9 @@ class ContrastiveLearner:
                 num_clicks=c.sequence_clicks,
                 mask_rate=c.mask_rate,
                 temperature=c.softmax_temperature,
+                loss=c.sequence_loss,
+                row_negatives=c.row_negatives,
+                live=lambda: self._live(learning, learning.now, self._none),
             )
             if part is not None:
                 parts.append(c.sequence_weight * part)
@@ -208,6 +188,10 @@ class ContrastiveLearner:
     def _stretch(self, replay: Replay, rng: np.random.Generator) -> "_Clicks | None":
         """Consecutive clicks, from a uniformly drawn start; None where there are too few."""
         slots, positions = replay.clicked()
+        # The ring keeps the latest clicks, in the order in which their log q were recorded.
+        log_q = self._log_q[self._num_clicks - len(slots) : self._num_clicks]
+        if self.config.clicks_per_reader is not None:
+            slots, positions, log_q = slots[self._examples], positions[self._examples], log_q[self._examples]
         if len(slots) < 2:
             return None
         size = min(self.config.batch_clicks, len(slots))
@@ -217,15 +201,12 @@ class ContrastiveLearner:
         start, size = start + too_old, size - too_old
         if size < 2:
             return None
-        # The ring keeps the latest clicks, in the order in which their log q were recorded.
-        first = self._num_clicks - len(slots) + start
         stretch, near = slice(start, start + size), slice(max(0, start - 4 * size), start + 5 * size)
-        return _Clicks(
-            slots=slots[stretch],
-            positions=positions[stretch],
-            log_q=self._log_q[first : first + size],
-            near=near,
-        )
+        if self.config.clicks_per_reader is not None:
+            # Of all clicks that far around: what an article's share is does not depend on whose clicks are examples.
+            all_near = self._examples[near]
+            near = slice(int(all_near[0]), int(all_near[-1]) + 1)
+        return _Clicks(slots=slots[stretch], positions=positions[stretch], log_q=log_q[stretch], near=near)
 
     def _task_loss(
         self, learning: Learning[TwoTower], task: str, clicks: "_Clicks", rng: np.random.Generator
@@ -315,6 +296,7 @@ class ContrastiveLearner:
             live_until=until,
             shortlist_ids=batch.shortlist,
             impressed_ids=impressed,
+            seen_ids=batch.history_id if "seen_ids" in self._sampler.needs else None,
         )
 
     def _weight(self, task: str, batch: VisitBatch, position: Ints) -> Tensor | None:
@@ -325,6 +307,8 @@ class ContrastiveLearner:
             weight *= batch.dwell_minutes[row, position]
         if task == "subscription":
             weight *= batch.subscribed
+        if task == "completed":
+            weight *= batch.dwell_minutes[row, position] >= c.completed_minutes
         if c.propensity_cap is not None:
             # Not the chance given the articles above: after the likeliest, what only exploration shows has hardly any.
             assert batch.inclusion is not None
@@ -347,7 +331,7 @@ class ContrastiveLearner:
         score = model.score(slates.user, slates.item, slates.bias, slates.age)
         logits = model.rerank(score, slates.user, slates.item, slates.age, torch.arange(score.shape[1]))
         weight = slates.shown.astype(np.float32)
-        if any(task == "dwell" for task, _ in self.tasks) or self.config.dwell_weight:
+        if self.config.rerank_minutes or self.config.dwell_weight or any(task == "dwell" for task, _ in self.tasks):
             # Weighted logistic regression: the odds are expected minutes.
             weight = np.where(batch.clicks, batch.dwell_minutes, weight).astype(np.float32)
         if batch.organic is not None:
@@ -392,6 +376,7 @@ def _sampler(config: ContrastiveConfig) -> NegativeSampler:
         "uniform": {"count": count},
         "mixed": {"count": count},
         "popularity": {"count": count, "alpha": config.popularity_alpha},
+        "own": {"count": config.row_negatives},
         "hard": {"count": config.hard_negatives, "uniform_count": count},
         "memory": {"capacity": max(16 * count, config.batch_clicks)},
     }

@@ -19,6 +19,7 @@ from feedgym.towers.losses import (
     full_softmax_loss,
     gbce_loss,
     in_batch_softmax_loss,
+    sampled_bce_loss,
     sampled_softmax_loss,
     softmax_loss,
 )
@@ -104,7 +105,9 @@ class Contrast:
         settings = self.config
         if settings.loss == "full_softmax":
             return self.num_live > 1
-        if settings.loss not in ("bpr", "ccl") and not (settings.loss == "softmax" and settings.correction == "full"):
+        if settings.loss not in ("bpr", "bce", "ccl") and not (
+            settings.loss == "softmax" and settings.correction == "full"
+        ):
             if self.negatives.mask is None:
                 return True  # a hit counts as one there
             left = self.negatives.mask.any(axis=1) | (self.negatives.row_ids >= 0).any(axis=1)
@@ -184,6 +187,15 @@ def _gbce(c: Contrast) -> Tensor:
     return gbce_loss(c.positive + c.constant, scores, num_items=num_items, t=c.config.gbce_t, weight=c.weight)
 
 
+def _bce(c: Contrast) -> Tensor:
+    """Binary cross-entropy of the click and its negatives, as SASRec has it (Kang & McAuley, ICDM 2018)."""
+    # A row without a negative would only learn to be liked.
+    weight = c.competes.any(dim=1).float()
+    weight = weight if c.weight is None else weight * c.weight
+    scores = c.others[0] + c.constant[:, None]
+    return sampled_bce_loss(c.positive + c.constant, scores, mask=c.competes, weight=weight)
+
+
 def _ccl(c: Contrast) -> Tensor:
     """Cosine contrastive loss (SimpleX; Mao et al., CIKM 2021), of the vectors alone: bias and age learn nothing."""
     margin, negative_weight, d = c.config.ccl_margin, c.config.ccl_negative_weight, c.dim
@@ -210,6 +222,7 @@ CONTRASTS: dict[str, Callable[[Contrast], Tensor]] = {
     "sampled_softmax": _sampled_softmax,
     "full_softmax": _full_softmax,
     "bpr": _bpr,
+    "bce": _bce,
     "gbce": _gbce,
     "ccl": _ccl,
 }

@@ -235,3 +235,13 @@ def require_one_stage(towers: TwoTowerConfig, learner: str) -> None:
     """
     kind = towers.reranker
     require(kind is None, "prediction", kind, f"'dot' or 'cosine' for {learner}: one stage")
+
+
+def require_unnamed_readers(towers: TwoTowerConfig, learner: str) -> None:
+    """Refuse ids of readers, for a learner whose own heads read all columns of a reader as numbers.
+
+    Raises:
+        ValueError: the last column is the row of an id.
+    """
+    ids = towers.reader_id
+    require(ids is None, "reader_buckets", 0 if ids is None else ids.size, f"0 for {learner}: its heads take numbers")

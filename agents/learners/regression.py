@@ -20,7 +20,7 @@ from feedgym.agents.learners.settings import RegressionConfig
 from feedgym.agents.learners.tasks import Task, next_clicks, parse_tasks, targets
 from feedgym.agents.learners.wide.fitter import WideFitter
 from feedgym.agents.slate_policy import PolicyConfig
-from feedgym.env.arrays import Arrays, Doubles, Ints, nest, unnest
+from feedgym.env.arrays import Arrays, Doubles, Floats, Ints, nest, unnest
 from feedgym.env.checks import require
 from feedgym.towers.arrays import arrays_of, load_arrays
 from feedgym.towers.config import TwoTowerConfig
@@ -109,6 +109,8 @@ class RegressionLearner:
         clicks = replay.column("clicks")
         if task == "subscription":
             clicks = clicks & replay.column("subscribed")[:, None]
+        if task == "completed":
+            clicks = clicks & (replay.column("dwell_minutes") >= self.config.completed_minutes)
         model.start_at_rate(float((np.count_nonzero(clicks) + 0.5) / (shown + 1.0)))
 
     def begin(self, learning: Learning[Towers], now: float) -> None:
@@ -117,7 +119,7 @@ class RegressionLearner:
             self._next = next_clicks(learning.replay)
         if self._wide is not None:
             task = self.tasks[0][0]
-            value = targets(task, learning.replay.whole(), self._next)
+            value = targets(task, learning.replay.whole(), self._next, self.config.completed_minutes)
             # A loss in the logarithm takes what positions do off, one of what was examined is meant for the top; the
             # others know of no position.
             average = not self.logarithmic and self.config.examination is None
@@ -147,20 +149,28 @@ class RegressionLearner:
             stages.append(model.rerank(score, slates.user, slates.item, slates.age, position))
         rate = c.negative_keep_rate
         chosen = None if rate == 1.0 else rng.random(shown.shape) < rate
+        luck = None if c.slate_negatives is None else rng.random((*shown.shape, shown.shape[1]), dtype=np.float32)
         parts = []
         for number, (task, weight) in enumerate(self.tasks):
-            value = targets(task, batch, self._next[slots] if task == "next" else None)
+            value = targets(task, batch, self._next[slots] if task == "next" else None, c.completed_minutes)
             # Of each task its own positives stay: a click without a subscription is a negative like any other.
             kept = torch.from_numpy(shown if chosen is None else shown & (chosen | (value > 0)))
             target = torch.from_numpy(value)
             for stage, prediction in enumerate(stages):
-                part = self._task_loss(self._heads(prediction, number), task, target, kept, stage, batch)
+                part = self._task_loss(self._heads(prediction, number), task, target, kept, stage, batch, luck)
                 if part is not None:
                     parts.append(weight * part)
         return torch.stack(parts).sum() if parts else None
 
     def _task_loss(
-        self, score: Tensor, task: Task, target: Tensor, shown: Tensor, stage: int, batch: VisitBatch
+        self,
+        score: Tensor,
+        task: Task,
+        target: Tensor,
+        shown: Tensor,
+        stage: int,
+        batch: VisitBatch,
+        luck: Floats | None,
     ) -> Tensor | None:
         """Loss of one task on slates (B, K); None where none of them has anything to say."""
         if not bool(shown.any()):
@@ -182,6 +192,8 @@ class RegressionLearner:
             clicked=torch.from_numpy(batch.clicks),
             effect=effect,
             worth=worth,
+            luck=None if luck is None else torch.from_numpy(luck),
+            negatives=self.config.slate_negatives or 0,
         )
         return loss.loss(impressions)
 

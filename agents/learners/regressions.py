@@ -12,9 +12,16 @@ from torch.nn import functional as F
 
 from feedgym.agents.learners.tasks import CLICK_TASKS, TASKS, Task
 from feedgym.agents.learners.wide.newton import Link
-from feedgym.towers.losses import bce_loss, ips_bce_loss, mse_loss, slate_bpr_loss, slate_softmax_loss
+from feedgym.towers.losses import (
+    bce_loss,
+    drawn_non_clicks,
+    ips_bce_loss,
+    mse_loss,
+    slate_bpr_loss,
+    slate_softmax_loss,
+)
 
-_LINKS: dict[Task, Link] = {"dwell": "identity", "click": "logit", "subscription": "logit", "next": "logit"}
+_LINKS: dict[Task, Link] = {"dwell": "identity", **dict.fromkeys(CLICK_TASKS, "logit")}
 LARGEST_LOG = 12.0
 """Of scores in the logarithm: no article is worth more minutes than a hundred days have."""
 
@@ -42,6 +49,10 @@ class Impressions:
     """What each position adds to a logarithm, float32 (K,), as the wide part found it; None: positions are ignored."""
     worth: Tensor | None = None
     """Log of what each is worth once opened, float32 (B, K): a part of the score; for ``hurdle``."""
+    luck: Tensor | None = None
+    """Which non-clicks of its slate each click is set against: those of the lowest numbers, (B, K, K); None: all."""
+    negatives: int = 0
+    """How many, with ``luck``."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,8 @@ class Regression:
     link: Callable[[Task], Link] | None = None
     """Of the mean to the score, by task: the wide part's weights are fitted to it. None: they are trained with the
     towers."""
+    draws: bool = False
+    """It can set a click against some non-clicks of its slate alone (``slate_negatives``)."""
     hurdle: bool = False
     """Its scores are of openings, and the wide part, which it needs, says what an opened article is worth."""
 
@@ -114,7 +127,7 @@ def _log_loss(i: Impressions, score: Tensor, target: Tensor) -> Tensor:
 
 
 def _slate(loss: Callable[..., Tensor]) -> Callable[[Impressions], Tensor | None]:
-    """What was clicked against what else stood on the slate; of ``dwell``, weighed by minutes."""
+    """What was clicked against what else stood on the slate, or some of it; of ``dwell``, weighed by minutes."""
 
     def of_slates(i: Impressions) -> Tensor | None:
         won = (i.target > 0) & i.shown
@@ -123,7 +136,8 @@ def _slate(loss: Callable[..., Tensor]) -> Callable[[Impressions], Tensor | None
             return None
         # A minute of reading counts as a click, two as two.
         value = torch.where(won, i.target, 0.0) if i.task == "dwell" else None
-        return loss(i.score, won, valid=i.shown, weight=value)
+        drawn = {} if i.luck is None else {"against": drawn_non_clicks(i.luck, i.shown & ~won, i.negatives)}
+        return loss(i.score, won, valid=i.shown, weight=value, **drawn)
 
     return of_slates
 
@@ -138,7 +152,7 @@ REGRESSIONS: dict[str, Regression] = {
     "ips": Regression(_ips, tasks=CLICK_TASKS, examination=True, link=lambda task: "logit"),
     "poisson": Regression(_poisson, link=lambda task: "log"),
     "hurdle": Regression(_hurdle, tasks=("dwell",), link=lambda task: "log", hurdle=True),
-    "slate_softmax": Regression(_slate(slate_softmax_loss), examination=False, predicts=False),
+    "slate_softmax": Regression(_slate(slate_softmax_loss), examination=False, predicts=False, draws=True),
     "slate_bpr": Regression(_slate(slate_bpr_loss), examination=False, predicts=False),
     "huber": Regression(_huber, tasks=("dwell",), predicts=False),
 }

@@ -16,8 +16,9 @@ class RegressionConfig:
 
     target: str = "dwell"
     """``click``: BCE on clicks. ``dwell``: MSE on minutes, 0 where nothing was clicked. ``subscription``: BCE, of what
-    was opened at the visit that ended in one. ``next``: BCE, of the article that the reader clicks next. Or a weighted
-    sum, such as ``click+0.5*dwell``: one score, read on a scale of its own for each further task."""
+    was opened at the visit that ended in one. ``next``: BCE, of the article that the reader clicks next. ``completed``:
+    BCE, of what was read for ``completed_minutes``. Or a weighted sum, such as ``click+0.5*dwell``: one score, read on
+    a scale of its own for each further task."""
     loss: str = one_of("pointwise", "feedgym.agents.learners.regressions:REGRESSIONS")
     """``pointwise``: as ``target`` says. ``ips``: clicks weighed by 1 / examination. ``slate_softmax``, ``slate_bpr``:
     what was clicked against what else stood on the slate (of ``dwell``, weighed by minutes). ``huber``: minutes,
@@ -31,6 +32,11 @@ class RegressionConfig:
     """Share of the impressions without a click that are learned from; the loss takes the rest into account."""
     ips_clip: float | None = 10.0
     """Largest 1 / examination of ``ips``; None: no limit."""
+    slate_negatives: int | None = None
+    """``slate_softmax``: how many non-clicks of its own slate each click is set against, drawn anew each time (NRMS has
+    4); None: all of them."""
+    completed_minutes: float = 1.0
+    """``completed``: minutes from which an opened article counts as read."""
 
     def __post_init__(self) -> None:
         """Check once."""
@@ -55,6 +61,11 @@ class RegressionConfig:
         whole = rate == 1 or all(task in loss.thinned for task in tasks)
         require(whole, "negative_keep_rate", rate, f"1, but with a loss that corrects for it: of clicks, {corrected}")
         require(self.ips_clip is None or self.ips_clip >= 1, "ips_clip", self.ips_clip, "None, or >= 1")
+        require(self.completed_minutes > 0, "completed_minutes", self.completed_minutes, "> 0 (minutes)")
+        drawn = self.slate_negatives
+        require(drawn is None or drawn >= 1, "slate_negatives", drawn, "None, or >= 1")
+        drawing = " or ".join(f"loss={name}" for name, each in REGRESSIONS.items() if each.draws)
+        require(drawn is None or loss.draws, "slate_negatives", drawn, f"None, but with {drawing}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +73,11 @@ class ContrastiveConfig:
     """How clicks are contrasted."""
 
     task: str = "click"
-    """``click``, ``dwell`` (clicks weighed by minutes), ``subscription`` (clicks of visits that ended in one), ``next``
-    (a visit's first click, foretold from the reader's visit before), or a weighted sum such as ``click+0.5*next``."""
+    """``click``, ``dwell`` (clicks weighed by minutes), ``completed`` (those read for ``completed_minutes``),
+    ``subscription`` (clicks of visits that ended in one), ``next`` (a visit's first click, foretold from the reader's
+    visit before), or a weighted sum such as ``click+0.5*next``."""
+    completed_minutes: float = 1.0
+    """``completed``: minutes from which a click counts."""
     loss: str = one_of("softmax", "feedgym.agents.learners.contrasts:CONTRASTS")
     """How a click is contrasted."""
     negatives: str = one_of("in_batch", "feedgym.towers.negatives:NEGATIVES")
@@ -75,6 +89,8 @@ class ContrastiveConfig:
     """Drawn for a batch; of ``hard``, uniform ones beside the hard; of ``memory``, 16 times as many are remembered."""
     hard_negatives: int = 8
     """Drawn from each row's shortlist by ``hard``."""
+    row_negatives: int = 1
+    """Drawn for each click by ``own``, and by ``sequence_loss=bce``: SASRec has 1."""
     popularity_alpha: float = 0.75
     """``popularity``: negatives are drawn in proportion to click frequency to this power."""
     correction: Literal["nce", "full", "none"] = "nce"
@@ -88,12 +104,19 @@ class ContrastiveConfig:
     sequence_weight: float = 1.0
     """Weight of the loss over all clicks of the histories, for encoders that can be trained so (gru, sasrec,
     bert4rec); 0: only the latest click is foretold."""
+    sequence_loss: str = one_of("softmax", "feedgym.agents.learners.clicks.sequence:SEQUENCE_LOSSES")
+    """How each click of a history is foretold. ``softmax``: against the others of the batch, with logQ. ``bce``:
+    against ``row_negatives`` articles that the reader has not clicked (SASRec). ``full_softmax``: against all live
+    articles and the batch's (BERT4Rec)."""
     sequence_clicks: int = 256
     """Clicks of histories in a batch of that loss."""
     mask_rate: float = 0.2
     """Share of a history that ``bert4rec`` has to guess."""
     batch_clicks: int = 256
     """Clicks in a batch, consecutive in time."""
+    clicks_per_reader: int | None = None
+    """Examples of each reader, her newest clicks: with as many of each, those who click a lot do not outweigh the rest
+    (YouTube 2016, 3.4). None: all clicks kept."""
     examination: float | None = None
     """Chance that position k is seen, as ``examination ** k``: weighs each click by its inverse. None: not at all."""
     softmax_temperature: float = 1.0
@@ -102,6 +125,9 @@ class ContrastiveConfig:
     """Weight of the newest tick's clicks in the running frequency of articles."""
     dwell_weight: bool = False
     """Weigh each click by the minutes read."""
+    rerank_minutes: bool = False
+    """Weigh the clicks of the second stage by the minutes read, whatever the first is trained on: the odds of what it
+    predicts are then expected minutes (YouTube 2016, 4.2). So it is anyhow with ``task=dwell`` or ``dwell_weight``."""
     propensity_cap: float | None = None
     """Weigh each click by ``min(1 / inclusion, cap)``, of the chance that its article stands anywhere on the slate:
     without the cap, exposure would cancel exactly, and the softmax learn who clicks rather than who was shown
@@ -116,6 +142,10 @@ class ContrastiveConfig:
         parse_tasks(self.task)
         require(self.batch_clicks >= 2, "batch_clicks", self.batch_clicks, ">= 2: a row needs a negative")
         require(self.num_negatives >= 1, "num_negatives", self.num_negatives, ">= 1")
+        require(self.row_negatives >= 1, "row_negatives", self.row_negatives, ">= 1")
+        require(self.completed_minutes > 0, "completed_minutes", self.completed_minutes, "> 0 (minutes)")
+        most = self.clicks_per_reader
+        require(most is None or most >= 1, "clicks_per_reader", most, "None, or >= 1")
         require(self.hard_negatives >= 1, "hard_negatives", self.hard_negatives, ">= 1")
         require(self.popularity_alpha >= 0, "popularity_alpha", self.popularity_alpha, ">= 0")
         corrections = ("nce", "full", "none")

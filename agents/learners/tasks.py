@@ -16,11 +16,12 @@ from feedgym.agents.learners.returns.returns import chain_order
 from feedgym.env.arrays import Bools, Floats, Ints
 from feedgym.env.checks import require
 
-Task = Literal["click", "dwell", "subscription", "next"]
+Task = Literal["click", "dwell", "subscription", "next", "completed"]
 TASKS: tuple[Task, ...] = get_args(Task)
 """``click``: opened or not. ``dwell``: minutes read, 0 where not opened. ``subscription``: opened at the visit that
-ended in one. ``next``: the article that the reader clicks next, at this visit or a later one."""
-CLICK_TASKS: tuple[Task, ...] = ("click", "subscription", "next")
+ended in one. ``next``: the article that the reader clicks next, at this visit or a later one. ``completed``: opened and
+read for at least so many minutes."""
+CLICK_TASKS: tuple[Task, ...] = ("click", "subscription", "next", "completed")
 """Those that either came true or did not."""
 
 
@@ -52,13 +53,14 @@ def parse_tasks(text: str) -> tuple[tuple[Task, float], ...]:
     return tuple(parts)
 
 
-def targets(task: Task, batch: VisitBatch, next_id: Ints | None) -> Floats:
+def targets(task: Task, batch: VisitBatch, next_id: Ints | None, completed_minutes: float = 1.0) -> Floats:
     """What each impression of a batch came to, float32 (B, K): minutes for ``dwell``, else 0 or 1.
 
     Args:
         task: which.
         batch: visits.
         next_id: :func:`next_clicks` of these visits, (B,); for ``next`` only.
+        completed_minutes: from which an opened article counts as read, for ``completed`` only.
     """
     if task == "dwell":
         return batch.dwell_minutes
@@ -68,6 +70,9 @@ def targets(task: Task, batch: VisitBatch, next_id: Ints | None) -> Floats:
     if task == "subscription":
         subscribed: Floats = (batch.clicks & batch.subscribed[:, None]).astype(np.float32)
         return subscribed
+    if task == "completed":
+        read: Floats = (batch.clicks & (batch.dwell_minutes >= completed_minutes)).astype(np.float32)
+        return read
     assert next_id is not None
     following: Floats = ((batch.article_id == next_id[:, None]) & (next_id >= 0)[:, None]).astype(np.float32)
     return following

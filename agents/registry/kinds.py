@@ -53,6 +53,8 @@ class AgentKind:
     """Dataclasses whose fields are the settings: frozen, with a default each, checked when they are made."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Where this kind's defaults differ from those of the dataclasses."""
+    variants: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """Settings of which a value changes other defaults: name -> value -> those defaults, such as a ``size``."""
     check: Callable[..., None] | None = None
     """Called with the configs as soon as an agent is named: refuses by ``ValueError`` what does not go together."""
     is_oracle: bool = False
@@ -69,6 +71,9 @@ class AgentKind:
             require(other is setting.group, "configs", f"{setting.name!r} in {where}", "a name in one group only")
         for key in self.defaults:
             require(key in owner, "defaults", key, f"one of {', '.join(owner) or '(it has none)'}")
+        for name, values in self.variants.items():
+            for key in (name, *(key for value in values.values() for key in value)):
+                require(key in owner, "variants", key, f"one of {', '.join(owner) or '(it has none)'}")
 
     @cached_property
     def table(self) -> tuple[Setting, ...]:
@@ -79,6 +84,17 @@ class AgentKind:
     def settings(self) -> Mapping[str, Any]:
         """Every setting and its default."""
         return {setting.name: setting.default for setting in self.table} | dict(self.defaults)
+
+    def settings_beside(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Every setting and its default beside those that are given: another of a variant."""
+        return {**self.settings, **self._defaults_beside(given)}
+
+    def _defaults_beside(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        values = dict(self.defaults)
+        for name, variant in self.variants.items():
+            # A value that is none of them is refused where the config is made.
+            values |= variant.get(given.get(name, self.settings[name]), {})
+        return values
 
     def changed(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the given settings that differ from the defaults, all of them known and of the right type.
@@ -95,7 +111,8 @@ class AgentKind:
             require(key in known, f"setting of {name}", key, f"one of {', '.join(known) or '(it has none)'}")
             fits = _fits(value, known[key].type)
             require(fits, f"{key} of {name}", value, _wanted(known[key], self.settings[key]))
-        return {key: value for key, value in given.items() if value != self.settings[key]}
+        beside = self.settings_beside(given)
+        return {key: value for key, value in given.items() if value != beside[key]}
 
     def make_configs(self, changed: Mapping[str, Any]) -> tuple[Any, ...]:
         """The configs with these settings changed, checked one by one and together.
@@ -103,7 +120,7 @@ class AgentKind:
         Raises:
             ValueError: a value that cannot be, or values that do not go together.
         """
-        values = {**self.defaults, **changed}
+        values = {**self._defaults_beside(changed), **changed}
         configs = tuple(_make(config, values) for config in self.configs)
         if self.check is not None:
             self.check(*configs)

@@ -4,6 +4,7 @@ Only what imports torch or faiss stays late: the faces of ``learners`` and ``two
 agent is built. Defaults were chosen on seeds 100 to 102 of ``vivid``, and then frozen; where on others, it is said.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ from feedgym.agents.learners import (
     ReturnConfig,
 )
 from feedgym.agents.registry.kinds import AgentKind
-from feedgym.agents.registry.published import SYSTEMS
+from feedgym.agents.registry.published import SIZES, SYSTEMS, SizeConfig, System
 from feedgym.agents.two_tower import TwoTowerAgentConfig
 from feedgym.env.checks import require
 
@@ -225,10 +226,23 @@ LEARNED = {
 }
 
 _BASES = {"regression": _regression, "contrastive": _contrastive}
-PUBLISHED = {
-    name: _BASES[system.learner](f"{system.description} [{system.source}]", **system.settings)
-    for name, system in SYSTEMS.items()
-}
+
+
+def published_kind(system: System) -> AgentKind:
+    """A published system: its learner with its settings, whole by themselves, at a size."""
+    kind = _BASES[system.learner](f"{system.description} [{system.source}]", **system.settings("small"))
+    build, check = kind.build, kind.check
+    assert check is not None
+    return dataclasses.replace(
+        kind,
+        configs=(SizeConfig, *kind.configs),
+        variants={"size": {size: system.settings(size) for size in SIZES}},
+        build=lambda site, feed, size, *made: build(site, feed, *made),
+        check=lambda size, *made: check(*made),
+    )
+
+
+PUBLISHED = {name: published_kind(system) for name, system in SYSTEMS.items()}
 
 ORACLES = {
     "oracle-click": AgentKind(

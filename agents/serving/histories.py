@@ -75,12 +75,12 @@ def embed_readers(
     if config.needs_minutes:
         assert minutes is not None
         columns = click_columns(store, history_id, minutes, now, with_ages=config.history_columns)
-    if config.id_feature is not None:
-        place = [category.name for category in config.item.categories].index(config.id_feature)
+    if config.id_features:
+        places = [config.item.column(name) for name in config.id_features]
         known = history_id >= 0
-        ids = torch.zeros(known.shape, dtype=torch.int64)
+        ids = torch.zeros((*known.shape, len(places)), dtype=torch.int64)
         if known.any():
-            ids = torch.from_numpy(store.categorical[np.where(known, history_id, 0), place])
+            ids = torch.from_numpy(store.categorical[np.where(known, history_id, 0)[..., None], places])
     return model.embed_users(
         click_vectors(model, store, history_id, learn=learn),
         torch.from_numpy(history_id >= 0),

@@ -148,7 +148,7 @@ class ItemStore:
             return
         self._reserve(int(ids[-1]) + 1)
         self.numeric[ids, : self._num_static] = catalogue.features_of(ids)
-        self.categorical[ids] = catalogue.categories_of(ids)[:, : self.categorical.shape[1]]
+        self.categorical[ids] = self._categories(catalogue, ids)
         self.published_hours[ids] = catalogue.published_hours_of(ids)
         self.is_live[ids] = True
         self._embed(ids)
@@ -157,6 +157,15 @@ class ItemStore:
             self._held = np.concatenate([self._held, ids])
         else:
             self._enter(ids)
+
+    def _categories(self, catalogue: Catalogue, ids: Ints) -> Ints:
+        """Categorical columns of articles (m,): the catalogue's first ones in its order, but for their own ids."""
+        known, names = catalogue.categories_of(ids), [each.name for each in self._model.config.item.categories]
+        if "article" not in names:
+            return known[:, : len(names)].astype(np.int64)
+        others = iter(known.T)
+        columns: Ints = np.stack([ids if name == "article" else next(others) for name in names], axis=1)
+        return columns
 
     def release(self, now: float) -> None:
         """Let those be found who were held back; with ages and counters of this moment, where the item tower has them.

@@ -44,6 +44,7 @@ def reader_columns(
     features: Floats,
     *,
     example_age: bool,
+    id_rows: Floats | None = None,
 ) -> Floats:
     """What the user tower sees besides the history, float32 (n, R).
 
@@ -54,11 +55,12 @@ def reader_columns(
         history_id: (n, L), -1 where none.
         history_minutes: (n, L).
         features: what the reader model shows, (n, F).
-        example_age: whether the age of an example is the last column.
+        example_age: whether there is a column for the age of an example, after the others.
+        id_rows: the rows of the readers' ids in their table, 0 where unknown, (n,): the last column; None: no ids.
     """
-    own, extra = OWN_READER_COLUMNS, features.shape[1]
+    own, extra, ids = OWN_READER_COLUMNS, features.shape[1], id_rows is not None
     # What stays 0 is the age of the example: of what is served now.
-    columns = np.zeros((len(visit), own + extra + example_age), dtype=np.float32)
+    columns = np.zeros((len(visit), own + extra + example_age + ids), dtype=np.float32)
     count = np.count_nonzero(history_id >= 0, axis=1)
     angle = 2.0 * math.pi * (now % 24.0) / 24.0
     columns[:, 0] = np.log1p(gap_hours)
@@ -68,6 +70,8 @@ def reader_columns(
     columns[:, 4] = np.log1p(count)
     columns[:, 5] = np.log1p(history_minutes).sum(axis=1) / np.maximum(count, 1)
     columns[:, own : own + extra] = features
+    if id_rows is not None:
+        columns[:, -1] = id_rows
     return columns
 
 

@@ -32,10 +32,19 @@ class Serving:
         num_features: F, observables of the reader model.
         history_length: L.
         example_age: whether readers have a column for the age of an example.
+        id_rows: the rows of readers' ids in their table; None: ids are no feature.
     """
 
-    def __init__(self, clocks: Clocks, num_features: int, history_length: int, *, example_age: bool) -> None:
-        self.clocks = clocks
+    def __init__(
+        self,
+        clocks: Clocks,
+        num_features: int,
+        history_length: int,
+        *,
+        example_age: bool,
+        id_rows: Callable[[Ints], Floats] | None = None,
+    ) -> None:
+        self.clocks, self._id_rows = clocks, id_rows
         self._num_features, self._history_length, self._example_age = num_features, history_length, example_age
         self._memory = ReaderMemory(num_features) if clocks.readers_lag else None
         keeps = clocks.reader_refresh_hours > 0 and not clocks.slates_ahead
@@ -104,7 +113,8 @@ class Serving:
         nothing = np.full((1, self._history_length), -1, dtype=np.int64)
         none, features = np.zeros(1, dtype=np.int64), np.zeros((1, self._num_features), dtype=np.float32)
         minutes = np.zeros(nothing.shape, dtype=np.float32)
-        return self._request(now, now, (none, none, none), none, np.zeros(1), (nothing, minutes), features)
+        who = (none, none, none)
+        return self._request(now, now, who, none, np.zeros(1), (nothing, minutes), features, unknown=True)
 
     def _known_at(self, records: ReaderRecords, who: Who, now: float, made: float, features: Floats | None) -> Requests:
         """Readers, to be served at ``now``, as what is made at ``made`` knows them."""
@@ -126,10 +136,17 @@ class Serving:
         gap: np.ndarray,
         history: tuple[Ints, Floats],
         features: Floats,
+        *,
+        unknown: bool = False,
     ) -> Requests:
         ids, minutes = history
-        columns = reader_columns(made, visit, gap, ids, minutes, features, example_age=self._example_age)
         row, reader_id, number = who
+        id_rows = None
+        if self._id_rows is not None:
+            id_rows = np.zeros(len(row), dtype=np.float32) if unknown else self._id_rows(reader_id)
+        columns = reader_columns(
+            made, visit, gap, ids, minutes, features, example_age=self._example_age, id_rows=id_rows
+        )
         return Requests(
             now=now,
             row=row,

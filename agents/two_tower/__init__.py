@@ -9,10 +9,17 @@ from feedgym.env.late_names import late_names
 
 if TYPE_CHECKING:
     from feedgym.agents.two_tower.agent import TwoTowerAgent
-    from feedgym.agents.two_tower.settings import FeaturesConfig, OptimiserConfig, ServingConfig, TwoTowerAgentConfig
+    from feedgym.agents.two_tower.settings import (
+        ID_KINDS,
+        FeaturesConfig,
+        OptimiserConfig,
+        ServingConfig,
+        TwoTowerAgentConfig,
+    )
     from feedgym.agents.two_tower.vectors import Embedding, Vectors
 
 __all__ = [
+    "ID_KINDS",
     "Embedding",
     "FeaturesConfig",
     "OptimiserConfig",
@@ -26,6 +33,7 @@ __getattr__ = late_names(
     __name__,
     {
         "TwoTowerAgent": "agent",
+        "ID_KINDS": "settings",
         "FeaturesConfig": "settings",
         "OptimiserConfig": "settings",
         "ServingConfig": "settings",

@@ -35,18 +35,18 @@ from feedgym.agents.serving import (
     ItemStore,
     ListsAhead,
     LoggedTick,
-    Serving,
     embed_readers,
     served_by_another,
 )
 from feedgym.agents.slate_policy import Served, eligible
 from feedgym.agents.two_tower.crowd import renew_crowd
 from feedgym.agents.two_tower.drawing import Drawer
-from feedgym.agents.two_tower.optimiser import make_optimiser, optimiser_arrays, restore_optimiser
+from feedgym.agents.two_tower.expired_ids import fade_expired_ids
+from feedgym.agents.two_tower.optimiser import clip_gradients, make_optimiser, optimiser_arrays, restore_optimiser
 from feedgym.agents.two_tower.rows import opened_rows, visited_rows
 from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
 from feedgym.agents.two_tower.through_link import through_link
-from feedgym.agents.two_tower.towers_of import towers_of
+from feedgym.agents.two_tower.towers_of import serving_of, towers_of
 from feedgym.agents.two_tower.vectors import Vectors, vectors_of
 from feedgym.env.arrays import Arrays, Bools, Doubles, Ints, copied, nest, put_back, unnest
 from feedgym.env.checks import require
@@ -88,9 +88,7 @@ class TwoTowerAgent:
             holds_back=clocks.item_refresh_hours > 0 or clocks.slates_ahead,
             keeps_queries=clocks.slates_ahead,
         )
-        self.serving = Serving(
-            clocks, site.num_reader_features, site.history_length, example_age=config.features.example_age
-        )
+        self.serving = serving_of(site, config, towers)
         whole = not (clocks.slates_ahead and parts.whole_slates)
         mode, not_ahead = config.serving.serving, "not 'batch' with estimator 'joint' or 'prefix': lists run out"
         require(whole, "serving", mode, not_ahead)
@@ -117,7 +115,7 @@ class TwoTowerAgent:
             site.seed,
         )
         if config.features.example_age:
-            self._learning.example_age = num_reader - 1
+            self._learning.example_age = num_reader - 1 - (towers.reader_id is not None)
         self._optimiser = make_optimiser(self.model, config.optimiser, parts.modules)
         self.policy_version = self._visits_trained = self._rows_trained = 0
         self._next_training = clocks.train_every_hours
@@ -321,6 +319,7 @@ class TwoTowerAgent:
             if isinstance(self._learner, Preparing):
                 self._learner.prepare(self._learning)
         renew_crowd(self.model, self.store, self._replay)
+        fade_expired_ids(self.model, self.store, self.serving.clocks.train_every_hours)
         if isinstance(self._learner, Beginning):
             self._learner.begin(self._learning, now)
         self._learning.now = now
@@ -335,6 +334,7 @@ class TwoTowerAgent:
             return None
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        clip_gradients(self._optimiser, self.config.optimiser.gradient_clip)
         if isinstance(self._learner, Inspecting):
             self._learner.after_backward()
         self._optimiser.step()

@@ -35,6 +35,12 @@ def make_optimiser(model: Towers, config: OptimiserConfig, modules: Iterable[Tra
     )
 
 
+def clip_gradients(optimiser: torch.optim.Optimizer, largest: float | None) -> None:
+    """Scale all gradients down, so that together their norm is at most ``largest``; None leaves them."""
+    if largest is not None:
+        torch.nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], largest)
+
+
 def optimiser_arrays(optimiser: torch.optim.Optimizer) -> Arrays:
     """All moments and step counts, keyed by parameter number and name."""
     arrays: Arrays = {}

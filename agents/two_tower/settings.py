@@ -7,6 +7,9 @@ from feedgym.agents.slate_policy import PolicyConfig
 from feedgym.env.checks import require
 from feedgym.towers.config import TowersConfig, one_of
 
+ID_KINDS = ("author", "article", "reader")
+"""What there are ids of."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FeaturesConfig:
@@ -16,6 +19,24 @@ class FeaturesConfig:
     """Rows of a table of hashed author ids, a feature of articles and of what readers clicked; 0: no such feature."""
     author_dim: int = 8
     """Width of that table."""
+    article_buckets: int = 0
+    """Rows of a table of hashed article ids, a feature of articles and of what readers clicked: learned anew for each
+    article, from 0 (docs/guide/towers.md); 0: no such feature."""
+    article_dim: int = 8
+    """Width of that table."""
+    article_id_half_life_hours: float | None = 48.0
+    """What was learned of an article's id halves in so many hours once the article has expired: the row makes room for
+    newcomers that are hashed to it. None, as in a table for all: it stays."""
+    article_bags: bool = False
+    """Describe readers also by bags of the ids of articles that they clicked, read, and clicked last."""
+    reader_buckets: int = 0
+    """Rows of a table of hashed reader ids, a feature of readers; 0: no such feature."""
+    reader_dim: int = 8
+    """Width of that table."""
+    one_table: bool = False
+    """Let all kinds of ids that there are share one table, of as many rows and columns each (Uber, 2023)."""
+    history_clicks: int | None = None
+    """Newest clicks that the user tower looks at, at most as many as the site keeps; None: as many."""
     site_counters: bool = False
     """Tell the item tower how often an article was shown, clicked and read by the latest refresh."""
     example_age: bool = False
@@ -24,7 +45,26 @@ class FeaturesConfig:
     def __post_init__(self) -> None:
         """Check once."""
         require(self.author_buckets >= 0, "author_buckets", self.author_buckets, ">= 0")
-        require(self.author_dim >= 1, "author_dim", self.author_dim, ">= 1")
+        for kind in ("article", "reader"):
+            name = f"{kind}_buckets"
+            require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
+        for kind in ID_KINDS:
+            name = f"{kind}_dim"
+            require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
+        looked = self.history_clicks
+        require(looked is None or looked >= 1, "history_clicks", looked, "None, or >= 1")
+        fading, bags = self.article_id_half_life_hours, not self.article_bags or self.article_buckets > 0
+        require(fading is None or fading > 0, "article_id_half_life_hours", fading, "None, or > 0 (hours)")
+        require(bags, "article_bags", True, "article_buckets > 0")
+        if self.one_table:
+            shapes = {kind: (getattr(self, f"{kind}_buckets"), getattr(self, f"{kind}_dim")) for kind in self.id_kinds}
+            require(len(shapes) > 1, "one_table", True, f"two kinds of ids or more, of {', '.join(ID_KINDS)}")
+            require(len(set(shapes.values())) == 1, "one_table", shapes, "as many rows and columns of each kind of ids")
+
+    @property
+    def id_kinds(self) -> tuple[str, ...]:
+        """Which kinds of ids are features."""
+        return tuple(kind for kind in ID_KINDS if getattr(self, f"{kind}_buckets"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +115,8 @@ class OptimiserConfig:
     """Most steps of one training."""
     learning_rate: float = 2e-3
     """Of Adam."""
+    gradient_clip: float | None = None
+    """Largest norm of a step's gradient, of all parameters together; None: no limit."""
     weight_decay: float = 1.0
     """Decoupled (AdamW). Strong: a day of one site's log is little, and its noise is what overfits."""
     replay_visits: int = 50_000
@@ -85,6 +127,8 @@ class OptimiserConfig:
         require(self.passes > 0, "passes", self.passes, "> 0")
         require(self.max_steps >= 1, "max_steps", self.max_steps, ">= 1")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "> 0")
+        clip = self.gradient_clip
+        require(clip is None or clip > 0, "gradient_clip", clip, "None, or > 0")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, ">= 0")
         require(self.replay_visits >= 1, "replay_visits", self.replay_visits, ">= 1")
 

@@ -13,7 +13,7 @@ import textwrap
 import typing
 from collections.abc import Sequence
 
-from feedgym.agents.registry import AGENTS, Setting, kind_named
+from feedgym.agents.registry import AGENTS, SYSTEMS, Setting, kind_named
 from feedgym.towers.config import names_in, tables_of
 
 USAGE = """usage: feedgym agents [NAME]
@@ -53,9 +53,28 @@ def settings_text(name: str) -> str:
             lines += ["", " ".join(summary.split())]
         lines.append(f"  {setting.name}={_word(kind.settings[setting.name])}")
         lines += textwrap.wrap(help_of(setting), 100, initial_indent="      ", subsequent_indent="      ")
+    if name in SYSTEMS:
+        lines += ["", *_facts(name)]
     first = kind.table[0].name
     lines += ["", f"To change one: --agents {name}:{first}={_word(kind.settings[first])}"]
     return "\n".join(lines)
+
+
+def _facts(name: str) -> list[str]:
+    """What the source of a published system says, and what is done here, fact by fact."""
+    lines = [
+        "What its source says, and what FeedGym does (settings at size=published; where small has others, those too):"
+    ]
+    for fact, settings in SYSTEMS[name].rows():
+        lines.append(f"  {fact.what}")
+        parts = [f"source: {fact.says}", f"here: {fact.here}"]
+        parts += [f"why: {fact.why}"] if fact.why else []
+        parts += [settings] if settings else []
+        for part in parts:
+            lines += textwrap.wrap(
+                part, 100, initial_indent="      ", subsequent_indent="        ", break_on_hyphens=False
+            )
+    return lines
 
 
 def _word(default: object) -> str:

@@ -4,9 +4,10 @@ Nothing is trained, and no large table is made. Counted is what the towers hold:
 REINFORCE's correction, are not.
 """
 
+import math
 import shlex
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -22,13 +23,12 @@ if TYPE_CHECKING:
 
     from feedgym.towers import Towers
 
-_BIG = (100, 101)
-"""Numbers of ids from which the size at any other follows. With 64 or less an id has a column in the wide part, too."""
 UBER = (
-    "share=none: a table for each use of an id: the item tower's, the one for the vector of a click, and one each for "
-    "whom the reader clicked, read, and clicked last. Shared, all five are one table. So the factor tends to 5, the "
-    "number of uses; it falls short where the layers outweigh the table. A site with more features of ids saves more. "
-    "Uber (2023) shares one layer among all its features of ids; by how much that shrank its model was not verified."
+    "share=none: a table for each use of an id. Authors have five uses: the item tower's, the one for the vector of a "
+    "click, and one each for whom the reader clicked, read, and clicked last. Articles have two, and five with "
+    "article_bags; readers have one. Shared, the uses of one kind are one table; with one_table all kinds are. So the "
+    "factor tends to the number of uses; it falls short where the layers outweigh the tables. Uber (2023) shares one "
+    "layer among all its features of ids; by how much that shrank its model was not verified."
 )
 
 
@@ -88,12 +88,13 @@ def model_of(plan: AgentPlan, feed: Feed) -> "Towers":
 
 
 def id_costs(plan: AgentPlan, feed: Feed, num_ids: int) -> list[IdCost]:
-    """What a feature of hashed ids costs under each way to share.
+    """What the agent's features of hashed ids cost under each way to share.
 
-    Every id adds the same number of parameters, so two models, of one id and of two, tell the size of any other.
+    Every id adds the same number of parameters, so two models that differ by one id tell the size of any other.
 
     Args:
-        plan: an agent with the settings ``share``, ``author_buckets`` and ``author_dim``.
+        plan: an agent with the settings ``share`` and ``author_buckets``. Of kinds of ids that it has, each gets
+            ``num_ids``; if it has none, authors do.
         feed: the site.
         num_ids: rows of each table, >= 1.
 
@@ -104,26 +105,45 @@ def id_costs(plan: AgentPlan, feed: Feed, num_ids: int) -> list[IdCost]:
 
     settings = settings_of(plan)
     require("author_dim" in settings, "agent", plan.label, "with ids: an agent with the setting author_dim")
-    width = int(settings["author_dim"])
+    ways: list[tuple[str, dict[str, Any]]] = [
+        (share, {"share": share, "one_table": False}) for share in get_args(Share)
+    ]
+    if settings["one_table"]:
+        ways.append(("one table", {}))
     costs = []
-    for share in get_args(Share):
-        one, two = (_size(plan, feed, share, rows) for rows in _BIG)
-        per_id = two - one
-        costs.append(IdCost(share, per_id // width, per_id * num_ids, one + per_id * (num_ids - _BIG[0])))
+    for name, way in ways:
+        # A number that no other table of the model has for its rows.
+        few, more = (_parameters(plan, feed, way, rows) for rows in (_FEW, _FEW + 1))
+        tables = sum(len(shape) == 2 and shape[0] == _FEW for shape in few)
+        size, per_id = sum(map(math.prod, few)), sum(map(math.prod, more)) - sum(map(math.prod, few))
+        costs.append(IdCost(name, tables, per_id * num_ids, size + per_id * (num_ids - _FEW)))
     return costs
 
 
-def _size(plan: AgentPlan, feed: Feed, share: str, rows: int) -> int:
-    """Parameters of the plan's model with another ``share`` and this many ids."""
-    settings = dict(plan.settings) | {"share": share, "author_buckets": rows}
-    if share != "item_encoder":
+_FEW = 1009
+"""Of ids, from which the size at any other number follows. With 64 or less an id has a column in the wide part, too."""
+
+
+def kinds_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Kinds of ids that an agent with these settings has; authors, if none."""
+    from feedgym.agents.two_tower import ID_KINDS
+
+    return tuple(kind for kind in ID_KINDS if settings[f"{kind}_buckets"]) or ("author",)
+
+
+def _parameters(plan: AgentPlan, feed: Feed, way: Mapping[str, Any], rows: int) -> list[tuple[int, ...]]:
+    """Shapes of all parameters of the plan's model with ids shared in another way, and this many ids of each kind."""
+    settings = dict(plan.settings) | {f"{kind}_buckets": rows for kind in kinds_of(settings_of(plan))} | dict(way)
+    if settings.get("share", "item_encoder") != "item_encoder":
         settings["history_gradient"] = False  # nothing to choose there: an encoder of its own always learns
-    return sum(p.numel() for p in model_of(make_agent(plan.name, **settings), feed).parameters())
+    model = model_of(make_agent(plan.name, **settings), feed)
+    return [tuple(p.shape) for p in model.parameters()]
 
 
 def settings_of(plan: AgentPlan) -> dict[str, Any]:
     """All settings of an agent, with their values."""
-    return {**kind_named(plan.name).settings, **dict(plan.settings)}
+    given = dict(plan.settings)
+    return {**kind_named(plan.name).settings_beside(given), **given}
 
 
 def parts_of(model: "Towers") -> list[tuple[str, int, str]]:
@@ -169,9 +189,10 @@ def towers_text(config: TowersCommandConfig) -> str:
         lines.append(f"{name:<{width}}{count:>12,}  {first}".rstrip())
         lines += [" " * (width + 14) + line for line in more]
     lines += [f"{'total':<{width}}{total:>12,}", "", *_choices_text(model)]
-    num_ids = config.ids or int(settings_of(plan).get("author_buckets") or 0)
+    settings = settings_of(plan)
+    num_ids = config.ids or max((int(settings.get(f"{kind}_buckets") or 0) for kind in kinds_of(settings)), default=0)
     if num_ids:
-        lines += ["", *_ids_text(id_costs(plan, feed, num_ids), num_ids, settings_of(plan)["author_dim"])]
+        lines += ["", *_ids_text(id_costs(plan, feed, num_ids), num_ids, settings)]
     else:
         lines += ["", f"What ids of high cardinality cost: feedgym towers {shlex.quote(config.agent)} --ids 1000000"]
     return "\n".join(lines)
@@ -187,11 +208,13 @@ def _choices_text(model: "Towers") -> list[str]:
     }[c.share]
     if c.share == "item_encoder":
         shared += ", and learns through it" if c.history_gradient else ", and does not learn through it"
-    ids = (
-        []
-        if c.id_feature is None
-        else [f"ids           {c.id_feature} of the article, and of what was clicked, read, clicked last"]
-    )
+    uses = {
+        each.name: f"{each.name} of the article and of what was clicked" for each in c.item.categories if each.hashed
+    }
+    uses |= {name: f"{uses[name]}, read, clicked last" for name in c.id_features}
+    uses |= {} if c.reader_id is None else {"reader": "reader"}
+    one = "; one table for all" if any(each.table for each in c.item.categories) else ""
+    ids = [f"ids           {'; '.join(uses.values())}{one}"] if uses else []
     channel = ["channel       text and topic of the article, matched with what was clicked"] if model.channels else []
     stage = "one stage" if c.reranker is None else f"{c.reranker} reranks the shortlist"
     return [
@@ -207,9 +230,10 @@ def _choices_text(model: "Towers") -> list[str]:
     ]
 
 
-def _ids_text(costs: Sequence[IdCost], num_ids: int, width: int) -> list[str]:
+def _ids_text(costs: Sequence[IdCost], num_ids: int, settings: Mapping[str, Any]) -> list[str]:
     """A row for each way to share, and what to think of the factor."""
-    lines = [f"A feature of {num_ids:,} hashed ids (author, {width} numbers each):"]
+    kinds = ", ".join(f"{kind} ({settings[f'{kind}_dim']} numbers each)" for kind in kinds_of(settings))
+    lines = [f"{num_ids:,} hashed ids of each kind: {kinds}"]
     lines.append(f"{'share':<14}{'tables':>6}{'their parameters':>18}{'whole model':>14}{'MB':>8}{'times smaller':>15}")
     for c in costs:
         megabytes, factor = c.total * 4 / 1e6, costs[0].total / c.total  # float32

@@ -19,8 +19,8 @@ class Recorder:
         self.drawn.append(self._rng.integers(*args, **named))
         return self.drawn[-1]
 
-    def random(self, *args: Any) -> Any:
-        drawn = self._rng.random(*args)
+    def random(self, *args: Any, **named: Any) -> Any:
+        drawn = self._rng.random(*args, **named)
         if self._all:
             self.drawn.append(drawn)
         return drawn

@@ -85,12 +85,12 @@ def test_the_price_of_ids_is_what_the_command_says() -> None:
 
 
 def test_settings_and_agents_in_the_text_exist() -> None:
-    settings = {**kind_named("regression").settings, **kind_named("contrastive").settings}
+    settings = {key for name in ("regression", "contrastive", "sasrec") for key in kind_named(name).settings}
     named = set(re.findall(r"`(\w+)=", PAGE)) | set(re.findall(r"`(\w+_\w+)`", PAGE.split("## Add your own")[0]))
     words = {name for table in TABLES for name in table} | {"item_encoder", "age_decay"}
     others = {"make_agent", "predicts", *REGRESSIONS}
-    assert named - set(settings) - words - others == set()
-    for line in re.findall(r"^feedgym compare --agents (.*)$", PAGE, flags=re.MULTILINE):
+    assert named - settings - words - others == set()
+    for line in re.findall(r"^feedgym compare --agents (.*?)(?: --.*)?$", PAGE, flags=re.MULTILINE):
         for agent in split_agents(line.split()):
             if not agent.startswith("my_towers"):
                 parse_agent(agent).start(Feed(FeedConfig(num_readers=5, days=1.0)))

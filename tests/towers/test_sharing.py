@@ -21,7 +21,7 @@ def make(share: str, authors: int = AUTHORS, **settings: object) -> TwoTower:
         item=item,
         reader_numeric=2,
         share=share,  # type: ignore[arg-type]
-        id_feature="author",
+        id_features=("author",),
         **{"widths": (6,), "dim": 4, "age_decay": "linear", **settings},  # type: ignore[arg-type]
     )
     return TwoTower(config, torch.Generator().manual_seed(1))
@@ -44,7 +44,7 @@ def user_side(model: TwoTower, *, through_history: bool) -> torch.Tensor:
         torch.tensor([[True] * 4, [True, True, False, False]]),
         torch.randn(2, 2, generator=torch.Generator().manual_seed(3)),
         history_columns=torch.ones(2, 4, 2),
-        history_ids=categorical[history, 1],
+        history_ids=categorical[history, 1:2],
     )
     return user.vector.square().sum() + user.decay.square().sum()
 
@@ -104,7 +104,7 @@ def test_both_sides_reach_the_shared_table(share: str) -> None:
     assert table in from_articles
     assert (table in from_readers) == (share != "none")
     if share == "none":
-        assert {f"id_bags.tables.{k}" for k in range(3)} <= from_readers
+        assert {f"id_bags.author.tables.{k}" for k in range(3)} <= from_readers
         assert not any(name.startswith(("id_bags", "history_features")) for name in from_articles)
         assert clicked_rows is None
     assert "item_tower.2.weight" in from_articles
@@ -170,5 +170,5 @@ def test_refusals() -> None:
     for share in ("none", "embeddings"):
         with pytest.raises(ValueError, match="history_gradient: got True, needs share='item_encoder'"):
             make(share, history_gradient=True)
-    with pytest.raises(ValueError, match="id_feature: got 'series', needs None, or one of topic, author"):
-        TwoTowerConfig(item=make("none").config.item, id_feature="series")
+    with pytest.raises(ValueError, match="id_features: got \\('series',\\), needs none, or some of topic, author"):
+        TwoTowerConfig(item=make("none").config.item, id_features=("series",))

@@ -53,7 +53,7 @@ def readers(model: TwoTower | SummedTowers, count: int = 7) -> UserOutput:
         mask,
         torch.randn(count, 3, generator=generator),
         history_columns=torch.rand(count, 4, 2, generator=generator),
-        history_ids=categorical[history, 1],
+        history_ids=categorical[history, 1:2],
     )
 
 
@@ -115,7 +115,7 @@ def test_any_id_has_a_row() -> None:
 
 @pytest.mark.parametrize("share", ["none", "embeddings", "item_encoder"])
 def test_a_shared_table_is_saved_once_and_comes_back_to_both(share: str) -> None:
-    model = make(share=share, id_feature="author")
+    model = make(share=share, id_features=("author",))
     arrays = model.to_arrays()
     tables = [name for name, array in arrays.items() if array.shape == (7, 3)]
     assert len(tables) == len([p for p in model.parameters() if p.shape == (7, 3)]) == (5 if share == "none" else 1)
@@ -129,7 +129,7 @@ def test_a_shared_table_is_saved_once_and_comes_back_to_both(share: str) -> None
     twin = copy.deepcopy(fresh)
     with torch.no_grad():
         twin.item_features.tables[1].mul_(2.0)
-    bags, before = (m.id_bags(*bag_inputs()) for m in (twin, fresh))  # type: ignore[misc]
+    bags, before = (m.id_bags["author"](*bag_inputs()) for m in (twin, fresh))  # type: ignore[index]
     assert torch.equal(bags, before) == (share == "none")
 
 
@@ -210,7 +210,7 @@ def test_age_in_the_item_tower_moves_vectors_and_is_off_by_default(item_encoder:
 @pytest.mark.parametrize("share", ["none", "item_encoder"])
 @pytest.mark.parametrize("encoder", HISTORY_ENCODERS)
 def test_under_autocast_losses_are_float32_and_close(encoder: str, share: str, kind: type) -> None:
-    config = make(encoder=encoder, share=share, history_columns=True, id_feature="author").config
+    config = make(encoder=encoder, share=share, history_columns=True, id_features=("author",)).config
     model = kind(config, torch.Generator().manual_seed(4))
     age = torch.linspace(0, 30, 7)
     clicked = torch.arange(7) % 2 == 0

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 
 from feedgym.towers.checks import require
 from feedgym.towers.columns.content_channel import channel_widths
+from feedgym.towers.columns.reader_features import LARGEST_TABLE
 from feedgym.towers.config.choices import TowersConfig
-from feedgym.towers.features import ItemFeaturesConfig
+from feedgym.towers.features import CategoryConfig, ItemFeaturesConfig
 
 HISTORY_COLUMNS = 2
 """What may be known of a click besides its article: log(1 + the article's age in hours), log(1 + minutes read)."""
@@ -18,16 +19,18 @@ class TwoTowerConfig(TowersConfig):
     item: ItemFeaturesConfig = field(default_factory=ItemFeaturesConfig)
     """What the item tower sees."""
     reader_numeric: int = 4
-    """Numeric columns F of a reader."""
+    """Columns F of a reader, as handed in: numbers, and last the row of her id where ``reader_id`` is given."""
+    reader_id: CategoryConfig | None = None
+    """A table of readers' ids, a feature of the user tower; None: it does not know who a reader is."""
     widths: tuple[int, ...] = (1024, 512, 256)
     """Hidden layers of each tower."""
     dim: int = 64
     """Dimensions of the inner product."""
     history_length: int = 50
     """L, the clicks that callers hand to the user tower; encoders with positions keep to the newest of so many."""
-    id_feature: str | None = None
-    """Name of an item category, such as a hashed author, that describes readers too: the means of its embeddings over
-    what they clicked, what they read for a minute, and their latest click."""
+    id_features: tuple[str, ...] = ()
+    """Names of item categories, such as a hashed author, that describe readers too: the means of their embeddings over
+    what a reader clicked, what she read for a minute, and her latest click."""
     click_minutes: bool = True
     """Whether it is known how long each click was read: the content channel then weighs clicks by it."""
     num_positions: int = 10
@@ -39,8 +42,17 @@ class TwoTowerConfig(TowersConfig):
         require(self.history_length >= 0, "history_length", self.history_length, ">= 0")
         require(self.num_positions >= 1, "num_positions", self.num_positions, ">= 1")
         categories = [category.name for category in self.item.categories]
-        known_id = self.id_feature is None or self.id_feature in categories
-        require(known_id, "id_feature", self.id_feature, f"None, or one of {', '.join(categories)}")
+        known_ids = all(name in categories for name in self.id_features)
+        require(known_ids, "id_features", self.id_features, f"none, or some of {', '.join(categories)}")
+        if self.reader_id is not None:
+            require(self.reader_numeric >= 1, "reader_numeric", self.reader_numeric, ">= 1: the row of the id is one")
+            size, shared = self.reader_id.size, self.reader_id.table
+            require(size <= LARGEST_TABLE, "reader_id.size", size, f"<= {LARGEST_TABLE:,}: rows travel as float32")
+            tables = {category.table: category.shape for category in self.item.categories if category.table}
+            fits = shared is None or tables.get(shared) == self.reader_id.shape
+            require(fits, "reader_id.table", shared, "None, or a table of article features of the same size and dim")
+        together = self.share != "none" or all(category.table is None for category in self.item.categories)
+        require(together, "share", self.share, "embeddings or item_encoder where kinds of ids share a table")
         super().__post_init__()
 
     @property
@@ -52,4 +64,4 @@ class TwoTowerConfig(TowersConfig):
     def needs_minutes(self) -> bool:
         """Whether the model wants to know how long each click was read."""
         by_minutes = self.matches_content and self.click_minutes
-        return self.history_columns or self.id_feature is not None or by_minutes
+        return self.history_columns or bool(self.id_features) or by_minutes

@@ -6,11 +6,13 @@ and each tower a model has five of them: of articles, of clicked articles, and o
 Shapes: B readers, L clicks, d columns of the table.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from feedgym.towers.checks import require_shape
-from feedgym.towers.features import CategoryConfig, ItemFeatures, ItemFeaturesConfig, rows_of
+from feedgym.towers.features import CategoryConfig, ItemFeatures, ItemFeaturesConfig, new_table, rows_of
 
 BAGS = ("clicked", "read", "latest")
 LONG_MINUTES = 1.0
@@ -32,17 +34,14 @@ class IdBags(nn.Module):
         # A plain list: a shared table belongs to the item features, and is counted and saved there.
         self._shared = [table] if table is not None else []
         own = () if table is not None else BAGS
-        self.tables = nn.ParameterList(
-            nn.Parameter(torch.randn(category.size, category.dim, generator=generator)) for _ in own
-        )
+        self.tables = nn.ParameterList(new_table(category, generator) for _ in own)
 
     @classmethod
     def of_feature(
         cls, name: str, config: ItemFeaturesConfig, shared: ItemFeatures | None, generator: torch.Generator
     ) -> "IdBags":
         """Bags of the category ``name``, with the table of ``shared`` features where there are such."""
-        column = [category.name for category in config.categories].index(name)
-        return cls(config.categories[column], None if shared is None else shared.tables[column], generator)
+        return cls(config.category(name), None if shared is None else shared.table_of(name), generator)
 
     @property
     def out_dim(self) -> int:
@@ -77,3 +76,29 @@ class IdBags(nn.Module):
     def _mean(rows: Tensor, member: Tensor, table: Tensor) -> Tensor:
         weight = member.to(table.dtype) / member.sum(dim=1, keepdim=True).clamp(min=1)
         return torch.bmm(weight[:, None, :], nn.functional.embedding(rows, table))[:, 0]
+
+
+class Bags(nn.ModuleDict):
+    """Bags of several kinds of ids, side by side: name of the category -> its bags."""
+
+    @classmethod
+    def of_features(
+        cls, names: Sequence[str], config: ItemFeaturesConfig, shared: ItemFeatures | None, generator: torch.Generator
+    ) -> "Bags | None":
+        """Those of the categories ``names``, in this order; None of none."""
+        each = {name: IdBags.of_feature(name, config, shared, generator) for name in names}
+        return cls(each) if each else None
+
+    @property
+    def out_dim(self) -> int:
+        """Width of the output."""
+        return sum(bags.out_dim for bags in self._each())
+
+    def forward(self, ids: Tensor, mask: Tensor, minutes: Tensor) -> Tensor:
+        """Bags of histories, see :meth:`IdBags.forward`: ids (B, L, I) of I kinds to (B, ``out_dim``)."""
+        require_shape(ids, (*mask.shape, len(self)), "history_ids")
+        parts = [bags(ids[..., kind], mask, minutes) for kind, bags in enumerate(self._each())]
+        return torch.cat(parts, dim=1)
+
+    def _each(self) -> list[IdBags]:
+        return [bags for bags in self.values() if isinstance(bags, IdBags)]

@@ -10,9 +10,9 @@ Rows without any negative are skipped (``usable_rows`` and ``usable_slates`` cou
 from feedgym.towers.losses.common import Normalise, usable_rows, usable_slates
 from feedgym.towers.losses.examination import examination_posterior
 from feedgym.towers.losses.in_batch import Correction, in_batch_softmax_loss
-from feedgym.towers.losses.pairwise import bpr_loss, ccl_loss, gbce_beta, gbce_loss
+from feedgym.towers.losses.pairwise import bpr_loss, ccl_loss, gbce_beta, gbce_loss, sampled_bce_loss
 from feedgym.towers.losses.pointwise import bce_loss, ips_bce_loss, mse_loss
-from feedgym.towers.losses.slates import slate_bpr_loss, slate_softmax_loss
+from feedgym.towers.losses.slates import drawn_non_clicks, slate_bpr_loss, slate_softmax_loss
 from feedgym.towers.losses.softmax import full_softmax_loss, sampled_softmax_loss, softmax_loss
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "bce_loss",
     "bpr_loss",
     "ccl_loss",
+    "drawn_non_clicks",
     "examination_posterior",
     "full_softmax_loss",
     "gbce_beta",
@@ -28,6 +29,7 @@ __all__ = [
     "in_batch_softmax_loss",
     "ips_bce_loss",
     "mse_loss",
+    "sampled_bce_loss",
     "sampled_softmax_loss",
     "slate_bpr_loss",
     "slate_softmax_loss",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from feedgym.towers.checks import require
+from feedgym.towers.checks import require, require_shape
 from feedgym.towers.losses.common import Normalise, at_least_float32, mask_of, mean_of_rows, usable_rows
 
 
@@ -107,6 +107,41 @@ def gbce_loss(
     dtype = torch.promote_types(at_least_float32(positive).dtype, negative.dtype)
     total = beta * F.softplus(-positive.to(dtype)) + F.softplus(negative.to(dtype)).sum(dim=1)
     return mean_of_rows(total / (1 + num_negatives), weight, normalise)
+
+
+def sampled_bce_loss(
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    mask: Tensor | None = None,
+    weight: Tensor | None = None,
+    normalise: Normalise = "weight",
+) -> Tensor:
+    """Binary cross-entropy of a click and its negatives (SASRec; Kang & McAuley, ICDM 2018, III-D).
+
+    With one negative a row, drawn from Q, the optimum is s = log(p / Q): see ``gbce_loss``, of which it is t = 0 less
+    the division by the number of terms.
+
+    Args:
+        positive: score of the row's own article, float (B,).
+        negative: scores of its negatives, float (B, M).
+        mask: True where there is a negative, bool (B, M); a row without any counts with its positive alone.
+        weight: weight of each row, float (B,), >= 0.
+        normalise: divide by the sum of the weights or by their number.
+
+    Returns:
+        Loss in nats, a scalar: the mean over rows of the sum over the row's terms, as published.
+
+    Raises:
+        ValueError: on shapes that differ, no row at all, or bad weights.
+    """
+    _check_scores(positive, negative)
+    dtype = torch.promote_types(at_least_float32(positive).dtype, negative.dtype)
+    wrong = F.softplus(negative.to(dtype))
+    if mask is not None:
+        require_shape(mask, tuple(negative.shape), "mask")
+        wrong = torch.where(mask, wrong, 0.0)
+    return mean_of_rows(F.softplus(-positive.to(dtype)) + wrong.sum(dim=1), weight, normalise)
 
 
 def ccl_loss(

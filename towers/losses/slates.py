@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from feedgym.towers.checks import require_shape
+from feedgym.towers.checks import require, require_shape
 from feedgym.towers.losses.common import Normalise, at_least_float32, mean_of_rows, split_slates
 
 
@@ -23,6 +23,7 @@ def slate_softmax_loss(
     *,
     valid: Tensor | None = None,
     weight: Tensor | None = None,
+    against: Tensor | None = None,
     normalise: Normalise = "weight",
 ) -> Tensor:
     """Conditional logit: each click against the non-clicks of its slate (McFadden, 1974); optimum logit c + const.
@@ -34,6 +35,8 @@ def slate_softmax_loss(
         clicked: bool or 0/1 (S, K).
         valid: True where an article was shown, bool (S, K).
         weight: weight of each click, float (S, K), >= 0, or of each slate, (S,).
+        against: non-clicks that each entry, if clicked, is set against, bool (S, K, K), as from ``drawn_non_clicks``;
+            None: all of its slate.
         normalise: divide by the sum of the weights or by the number of clicks that are used.
 
     Returns:
@@ -45,10 +48,37 @@ def slate_softmax_loss(
     """
     score, click, non_click, weight = _prepare(score, clicked, valid, weight)
     contrast = click & non_click.any(dim=1, keepdim=True)
-    rest = torch.logsumexp(score.masked_fill(~non_click, -math.inf), dim=1, keepdim=True)  # (S, 1)
+    if against is None:
+        rest = torch.logsumexp(score.masked_fill(~non_click, -math.inf), dim=1, keepdim=True)  # (S, 1)
+    else:
+        require_shape(against, (*score.shape, score.shape[1]), "against")
+        columns = against & non_click[:, None, :]
+        contrast = contrast & columns.any(dim=2)
+        # Rows that are no click are masked below; here they must be finite.
+        columns = columns | ~contrast[:, :, None]
+        rest = torch.logsumexp(score[:, None, :].masked_fill(~columns, -math.inf), dim=2)  # (S, K)
     # log(e^s + e^rest) - s. The inner `where` keeps what was not shown out of the gradient of `rest`.
     row_loss = F.softplus(rest - torch.where(contrast, score, 0.0))
     return mean_of_rows(row_loss, weight, normalise, contrast)
+
+
+def drawn_non_clicks(luck: Tensor, non_click: Tensor, count: int) -> Tensor:
+    """Of each slate, ``count`` non-clicks drawn for each of its entries: NRMS's negatives of a click (Wu et al., 2019).
+
+    Args:
+        luck: independent draws, float (S, K, K): row k says which non-clicks entry k gets.
+        non_click: bool (S, K).
+        count: how many, >= 1; of fewer all are drawn.
+
+    Returns:
+        bool (S, K, K), the non-clicks (last axis) of each entry.
+    """
+    require(count >= 1, "count", count, ">= 1")
+    require_shape(luck, (*non_click.shape, non_click.shape[1]), "luck")
+    least = min(count, non_click.shape[1])
+    drawable = luck.masked_fill(~non_click[:, None, :], math.inf)
+    threshold = drawable.kthvalue(least, dim=2, keepdim=True).values
+    return (drawable <= threshold) & non_click[:, None, :]
 
 
 def slate_bpr_loss(

@@ -5,6 +5,7 @@ from feedgym.towers.negatives.impressed import Impressed
 from feedgym.towers.negatives.in_batch import InBatch
 from feedgym.towers.negatives.memory import Memory
 from feedgym.towers.negatives.mixed import Mixed
+from feedgym.towers.negatives.own import Own
 from feedgym.towers.negatives.popularity import Popularity
 from feedgym.towers.negatives.registry import NEGATIVES, check_combination, make_negatives
 from feedgym.towers.negatives.types import (
@@ -27,6 +28,7 @@ __all__ = [
     "NegativeContext",
     "NegativeSampler",
     "Negatives",
+    "Own",
     "Popularity",
     "Remembering",
     "Uniform",

@@ -9,6 +9,7 @@ from feedgym.towers.negatives.impressed import Impressed
 from feedgym.towers.negatives.in_batch import InBatch
 from feedgym.towers.negatives.memory import Memory
 from feedgym.towers.negatives.mixed import Mixed
+from feedgym.towers.negatives.own import Own
 from feedgym.towers.negatives.popularity import Popularity
 from feedgym.towers.negatives.types import NegativeSampler
 from feedgym.towers.negatives.uniform import Uniform
@@ -21,6 +22,7 @@ NEGATIVES: dict[str, Callable[..., NegativeSampler]] = {
     "impressed": Impressed,
     "hard": Hard,
     "memory": Memory,
+    "own": Own,
 }
 
 LOSSES_OF_A_SLATE = {"bce", "bpr", "slate_bpr", "slate_softmax"}

@@ -60,6 +60,8 @@ class NegativeContext:
     """Articles that retrieval returned for the row, int64 (B, M), -1 pads; None: not known."""
     impressed_ids: Ints | None = None
     """Articles shown in the row's slate and not clicked, int64 (B, K), -1 elsewhere; None: not known."""
+    seen_ids: Ints | None = None
+    """What the row's reader clicked before, int64 (B, L), -1 where none; None: not known."""
 
     def __post_init__(self) -> None:
         rows, live = self.positive_ids.shape, self.live_ids.shape
@@ -86,7 +88,7 @@ class NegativeContext:
         require(not (self.live_ids < 0).any(), "live_ids", "a negative id", "ids >= 0, -1 pads other arrays only")
         twice = self._sorted_ids[1:] == self._sorted_ids[:-1]
         require(not twice.any(), "live_ids", f"article {self._sorted_ids[1:][twice][:1]} twice", "different ids")
-        for name in ("shortlist_ids", "impressed_ids"):
+        for name in ("shortlist_ids", "impressed_ids", "seen_ids"):
             ids = getattr(self, name)
             if ids is not None:
                 require(ids.ndim == 2 and len(ids) == rows[0], name, ids.shape, f"shape ({rows[0]}, any)")
@@ -138,6 +140,15 @@ class NegativeContext:
         rank = np.searchsorted(self._sorted_hours, self.row_hours).astype(np.int32)[:, None]
         found: Bools = first[place] <= rank
         found &= rank < last[place]
+        return found
+
+    def were_live(self, ids: Ints, row: Ints) -> Bools:
+        """Whether each of ``ids`` (m,) was live at the time of its own row, ``row`` (m,): bool (m,)."""
+        if self.row_hours is None:
+            return self.is_live(ids)
+        place, (first, last) = self._place(ids), self._padded_rows
+        rank = np.searchsorted(self._sorted_hours, self.row_hours[row])
+        found: Bools = (first[place] <= rank) & (rank < last[place])
         return found
 
     def require_live(self, sampler: str) -> None:

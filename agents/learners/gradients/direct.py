@@ -21,7 +21,7 @@ from feedgym.agents.learners.gradients.candidates import Candidates
 from feedgym.agents.learners.gradients.correction import LinearCorrection
 from feedgym.agents.learners.gradients.estimated import unique_ids
 from feedgym.agents.learners.gradients.replayed_policy import ReplayedPolicy, candidate_ids
-from feedgym.agents.learners.learner import Parts, Trained, require_one_stage
+from feedgym.agents.learners.learner import Parts, Trained, require_one_stage, require_unnamed_readers
 from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.regression import RegressionLearner
 from feedgym.agents.learners.regressions import LARGEST_LOG, REGRESSIONS
@@ -86,6 +86,7 @@ class DirectLearner:
     def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> Parts:
         """Towers, policy with histories in its ring, which the reward model reads, and the model of later rewards."""
         require_one_stage(towers, type(self).__name__)
+        require_unnamed_readers(towers, type(self).__name__)
         # Its ring keeps no minutes: the content channel counts clicks.
         towers = replace(towers, click_minutes=False)
         told = towers.needs_minutes

@@ -21,7 +21,7 @@ from feedgym.agents.learners.gradients.fused_inclusion import inclusion_step
 from feedgym.agents.learners.gradients.policy_batch import PolicyBatch
 from feedgym.agents.learners.gradients.policy_gradient import ESTIMATORS, Estimator
 from feedgym.agents.learners.gradients.replayed_policy import ReplayedPolicy
-from feedgym.agents.learners.learner import Parts, Trained, require_one_stage
+from feedgym.agents.learners.learner import Parts, Trained, require_one_stage, require_unnamed_readers
 from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.regression import RegressionLearner
 from feedgym.agents.learners.settings import FutureConfig, RegressionConfig, ReinforceConfig
@@ -77,6 +77,7 @@ class ReinforceLearner:
     def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> Parts:
         """Towers, correction, value head, ring, and the estimate of the behaviour."""
         require_one_stage(towers, type(self).__name__)
+        require_unnamed_readers(towers, type(self).__name__)
         plain = self.config.mode == "plain"
         if plain:
             # Its ring keeps no minutes: the content channel counts clicks.

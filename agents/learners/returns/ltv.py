@@ -12,7 +12,7 @@ from torch import Tensor
 
 from feedgym.agents.agent import Site
 from feedgym.agents.learners.averages import Averages
-from feedgym.agents.learners.learner import Parts, Trained, require_one_stage
+from feedgym.agents.learners.learner import Parts, Trained, require_one_stage, require_unnamed_readers
 from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.returns.future import Future, Visited, slot_rewards
 from feedgym.agents.learners.settings import FutureConfig, LtvConfig
@@ -35,6 +35,7 @@ class LtvLearner:
     def start(self, site: Site, towers: TwoTowerConfig, policy: PolicyConfig, generator: torch.Generator) -> Parts:
         """Two models, and the value head."""
         require_one_stage(towers, type(self).__name__)
+        require_unnamed_readers(towers, type(self).__name__)
         model = SummedTowers(towers, generator)
         c, self._reward = self._future_config, site.reward
         self._wide = tuple(

@@ -24,14 +24,17 @@ def logged() -> Logged:
     return logged_agent()
 
 
+NO_LOG_Q = ("impressed", "own")
+WITH_LOG_Q = [name for name in NEGATIVES if name not in NO_LOG_Q]
 PAIRS = [
-    *(("softmax", name) for name in NEGATIVES if name != "impressed"),
+    *(("softmax", name) for name in WITH_LOG_Q),
     ("sampled_softmax", "uniform"),
     ("full_softmax", "in_batch"),
     ("full_softmax", "uniform"),
     *(("bpr", name) for name in NEGATIVES),
     ("gbce", "uniform"),
-    *(("ccl", name) for name in NEGATIVES if name != "impressed"),
+    *(("bce", name) for name in NEGATIVES),
+    *(("ccl", name) for name in WITH_LOG_Q),
 ]
 
 
@@ -41,7 +44,7 @@ def test_every_loss_with_every_sampler_equals_plain_loops(logged: Logged, loss: 
     assert found == pytest.approx(wanted, rel=2e-5)
 
 
-@pytest.mark.parametrize("negatives", [name for name in NEGATIVES if name != "impressed"])
+@pytest.mark.parametrize("negatives", WITH_LOG_Q)
 @pytest.mark.parametrize("correction", ["full", "none"])
 def test_corrections_of_the_softmax_equal_plain_loops(logged: Logged, correction: str, negatives: str) -> None:
     found, wanted = both_losses(logged, correction=correction, negatives=negatives)
@@ -62,6 +65,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ccl, margin": {"loss": "ccl", "ccl_margin": -0.4, "ccl_negative_weight": 3.0},
     "dwell": {"task": "dwell"},
     "dwell by weight": {"dwell_weight": True},
+    "completed": {"task": "completed", "completed_minutes": 0.7},
+    "completed, bce": {"task": "completed", "loss": "bce", "negatives": "own"},
+    "two each": {"loss": "bce", "negatives": "own", "row_negatives": 2},
+    "few of each reader": {"clicks_per_reader": 2, "negatives": "mixed"},
+    "one of each reader": {"clicks_per_reader": 1, "batch_clicks": 20, "loss": "full_softmax"},
     "subscription": {"task": "subscription", "batch_clicks": 20},
     "next": {"task": "next", "batch_clicks": 30},
     "next, bpr with slates": {"task": "next", "batch_clicks": 30, "loss": "bpr", "negatives": "impressed"},
@@ -176,8 +184,9 @@ def test_memory_holds_the_batches_before(logged: Logged) -> None:
             if name != "uniform"
         ),
         *(
-            ({"loss": loss, "negatives": "impressed"}, f"loss_name: got '{loss}', needs one of bce, bpr")
+            ({"loss": loss, "negatives": name}, f"loss_name: got '{loss}', needs one of bce, bpr")
             for loss in ("softmax", "full_softmax", "ccl")
+            for name in NO_LOG_Q
         ),
         ({"negatives": "easy"}, "negatives: got 'easy', needs one of in_batch"),
     ],
@@ -189,7 +198,7 @@ def test_what_does_not_fit_is_refused(settings: dict[str, Any], message: str) ->
 
 def test_every_loss_and_sampler_is_tried_or_refused() -> None:
     refused = {(loss, name) for loss in ("sampled_softmax", "gbce") for name in NEGATIVES if name != "uniform"}
-    refused |= {(loss, "impressed") for loss in ("softmax", "full_softmax", "ccl")}
+    refused |= {(loss, name) for loss in ("softmax", "full_softmax", "ccl") for name in NO_LOG_Q}
     # The other samplers of the full softmax draw what it does not look at.
     unused = {("full_softmax", name) for name in NEGATIVES}
     assert {(loss, name) for loss in CONTRASTS for name in NEGATIVES} == set(PAIRS) | refused | unused

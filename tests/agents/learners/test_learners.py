@@ -11,7 +11,8 @@ import torch
 from torch.nn import functional as F
 
 from feedgym.agents import make_agent
-from feedgym.agents.learners.contrastive import MAX_SPAN_HOURS, ContrastiveLearner, shares_of
+from feedgym.agents.learners.clicks.examples import shares_of
+from feedgym.agents.learners.contrastive import MAX_SPAN_HOURS, ContrastiveLearner
 from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.regression import RegressionLearner
 from feedgym.agents.learners.replay import Replay, VisitBatch

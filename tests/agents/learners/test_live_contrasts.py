@@ -9,7 +9,7 @@ import torch
 
 from feedgym.agents import make_agent
 from feedgym.agents.learners import contrastive
-from feedgym.agents.learners.contrastive import shares_of
+from feedgym.agents.learners.clicks.examples import shares_of
 from feedgym.agents.learners.contrasts import Contrast, contrast_loss
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.towers.negatives import NEGATIVES

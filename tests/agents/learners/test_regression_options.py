@@ -17,6 +17,7 @@ from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig, Newsroom
 from helpers.draws import Recorder
 from helpers.driving import drive
 from helpers.inside import learner_of, learning_of, replay_of
+from helpers.plain.regressions import plain_part, plain_target, softplus
 from helpers.towers import DEEP_ALONE
 
 SIZE = 4
@@ -77,57 +78,18 @@ def plain_scores(learning: Learning[Any], slot: int) -> tuple[VisitBatch, np.nda
     return row, first, second
 
 
-def softplus(x: float) -> float:
-    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
-
-
-def plain_target(task: str, row: VisitBatch, k: int, next_id: int) -> float:
-    clicked = bool(row.clicks[0, k])
-    values = {
-        "click": float(clicked),
-        "dwell": float(row.dwell_minutes[0, k]),
-        "subscription": float(clicked and row.subscribed[0]),
-        "next": float(row.article_id[0, k] == next_id),
-    }
-    return values[task]
-
-
-def plain_part(
-    config: RegressionConfig, task: str, slates: list[list[tuple[int, float, float]]], second_stage: bool
-) -> float:
-    """Loss of one task; a slate is a list of (position, prediction, target)."""
-    chance = config.examination if isinstance(config.examination, float) and not second_stage else 1.0
-    total = mass = 0.0
-    for slate in slates:
-        won, lost = [e for e in slate if e[2] > 0], [e for e in slate if e[2] <= 0]
-        if config.loss == "slate_softmax":
-            for _, s, y in won if lost else []:
-                weight = y if task == "dwell" else 1.0
-                rest = sum(math.exp(other) for _, other, _ in lost)
-                total, mass = total + weight * (math.log(math.exp(s) + rest) - s), mass + weight
-        elif config.loss == "slate_bpr":
-            for _, s, y in won:
-                for _, other, _ in lost:
-                    weight = y if task == "dwell" else 1.0
-                    total, mass = total + weight * softplus(other - s), mass + weight
-        else:
-            for k, s, y in slate:
-                theta = chance**k
-                if task == "dwell":
-                    loss = (theta * s - y) ** 2
-                elif config.loss == "ips" and not second_stage:
-                    boost = min(1 / theta, config.ips_clip or math.inf)
-                    loss = y * boost * softplus(-s) + (1 - y * boost) * softplus(s)
-                else:
-                    odds = 1 / (math.exp(-s) + 1 - theta) * theta / config.negative_keep_rate
-                    loss = -math.log(odds / (1 + odds) if y else 1 / (1 + odds))
-                total, mass = total + loss, mass + 1
-    return total / mass
-
-
 LOSSES: dict[str, dict[str, Any]] = {
     "subscription": {"target": "subscription"},
     "next": {"target": "next"},
+    "completed": {"target": "completed", "completed_minutes": 1.5},
+    "slate softmax, two": {"target": "click", "loss": "slate_softmax", "slate_negatives": 2},
+    "slate softmax, one, completed": {
+        "target": "completed",
+        "completed_minutes": 1.5,
+        "loss": "slate_softmax",
+        "slate_negatives": 1,
+    },
+    "slate softmax, more than there are": {"target": "dwell", "loss": "slate_softmax", "slate_negatives": 50},
     "next, examination": {"target": "next", "examination": 0.7},
     "ips": {"target": "click", "loss": "ips", "examination": 0.6},
     "ips, clipped": {"target": "click", "loss": "ips", "examination": 0.6, "ips_clip": 2.0},
@@ -178,7 +140,8 @@ def test_every_loss_equals_a_plain_pass(agents: dict[str, Any], option: str, pre
                 slates.append(slate)
             kept = sum(map(len, slates))
             assert any(y > 0 for slate in slates for _, _, y in slate)
-            wanted += weight * plain_part(config, task, slates, second_stage)
+            luck = rng.drawn[-1] if config.slate_negatives is not None else None
+            wanted += weight * plain_part(config, task, slates, second_stage, luck)
     assert loss.item() == pytest.approx(wanted, rel=2e-5)
     if config.negative_keep_rate < 1:
         assert 0.35 < kept / 160 < 0.6
@@ -339,9 +302,9 @@ def test_the_share_of_negatives_kept(planted: Planted, monkeypatch: pytest.Monke
     seen: list[tuple[Any, Any]] = []
     original = learner._task_loss
 
-    def noted(score: Any, task: Any, target: Any, kept: Any, stage: Any, batch: Any) -> Any:
+    def noted(score: Any, task: Any, target: Any, kept: Any, *rest: Any) -> Any:
         seen.append((target > 0, kept))
-        return original(score, task, target, kept, stage, batch)
+        return original(score, task, target, kept, *rest)
 
     monkeypatch.setattr(learner, "_task_loss", noted)
     rng = np.random.default_rng(0)

@@ -9,15 +9,16 @@ import pytest
 import torch
 
 from feedgym.agents import make_agent
-from feedgym.agents.learners import sequence
+from feedgym.agents.learners.clicks import sequence
+from feedgym.agents.learners.clicks.sequence import sequence_loss
 from feedgym.agents.learners.contrastive import ContrastiveLearner
 from feedgym.agents.learners.replay import VisitBatch
-from feedgym.agents.learners.sequence import sequence_loss
 from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig, NewsroomConfig
 from feedgym.env.readers.protocol import Outcome, SlateView
-from feedgym.towers.encoders import BERT4Rec, GRU4Rec
+from helpers.draws import Recorder
 from helpers.driving import drive
 from helpers.inside import learner_of, learning_of, replay_of
+from helpers.plain.foretold import plain_user
 from helpers.towers import DEEP_ALONE
 
 NEWSROOM = NewsroomConfig(articles_per_day=60)
@@ -68,46 +69,6 @@ class Targets:
         monkeypatch.setattr(sequence, "_some", some)
 
 
-def clicks_from(agent: Any, ids: np.ndarray) -> torch.Tensor:
-    """Vectors of the clicks (1, L) of a history, article by article."""
-    store, vectors = agent.store, []
-    for article in np.maximum(ids, 0).tolist():
-        features = torch.from_numpy(store.numeric[[article]]), torch.from_numpy(store.categorical[[article]])
-        if agent.model.config.share == "item_encoder":
-            vectors.append(torch.from_numpy(store.vector[[article]]))
-        else:
-            vectors.append(agent.model.embed_history(*features))
-    return torch.stack(vectors, dim=1)
-
-
-def plain_user(agent: Any, batch: VisitBatch, row: int, place: int, hidden: np.ndarray) -> torch.Tensor:
-    """u of the reader as seen by what the target may see, a reader at a time."""
-    model, store = agent.model, agent.store
-    ids, reader = batch.history_id[row].copy(), torch.from_numpy(batch.reader[[row]])
-    columns = None
-    if model.config.history_columns:
-        assert batch.history_minutes is not None
-        age = np.where(ids >= 0, np.log1p(batch.now[row] - store.published_hours[ids]), 0.0)
-        minutes = np.where(ids >= 0, np.log1p(batch.history_minutes[row]), 0.0)
-        columns = torch.from_numpy(np.stack([age, minutes], axis=1)[None].astype(np.float32))
-    if not isinstance(model.history, GRU4Rec):
-        # What the target may not see could be anything.
-        masked = isinstance(model.history, BERT4Rec)
-        ids[hidden[row] if masked else np.arange(len(ids)) <= place] = 0
-        mask = torch.from_numpy(ids[None] >= 0)
-        vectors = model.encoder_input(clicks_from(agent, ids), mask, columns)
-        hide = (torch.from_numpy(hidden[[row]]),) if masked else ()
-        states = (model.history.masked_states if masked else model.history.next_states)(vectors, mask, *hide)
-        user: torch.Tensor = model.users_of_state(states[:, place], reader, None).vector
-        return user
-    # No positions: the reader as she was before that click, as when serving.
-    older = ids[place + 1 :]
-    known = torch.from_numpy(older[None] >= 0)
-    vectors = clicks_from(agent, older) if len(older) else torch.zeros(1, 0, model.history_dim)
-    served: torch.Tensor = model.embed_users(vectors, known, reader).vector
-    return served
-
-
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 @pytest.mark.parametrize("name", ["gru", "sasrec", "bert4rec"])
 def test_the_loss_equals_plain_passes_over_what_each_target_may_see(
@@ -138,6 +99,77 @@ def test_the_loss_equals_plain_passes_over_what_each_target_may_see(
             top = max(columns)
             total += top + math.log(sum(math.exp(c - top) for c in columns)) - columns[a]
     assert loss.item() == pytest.approx(total / len(ids), rel=2e-5)
+
+
+@pytest.mark.parametrize("loss", ["bce", "full_softmax"])
+@pytest.mark.parametrize("name", ["sasrec", "bert4rec"])
+def test_other_losses_equal_plain_passes(
+    agents: dict[str, Any], name: str, loss: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BCE with two drawn articles of each click, softmax over all that is live; absolute scores have a level."""
+    agent, noted = agents[name], Targets(monkeypatch)
+    batch, rng = some_visits(agent), Recorder(1)
+    live = np.arange(0, len(agent.store), 2)
+    found = sequence_loss(
+        learning_of(agent),
+        batch,
+        learner_of(agent)._frequency,
+        rng,  # type: ignore[arg-type]
+        num_clicks=1000,
+        mask_rate=0.4,
+        temperature=0.5,
+        loss=loss,
+        row_negatives=2,
+        live=lambda: live,
+    )
+    assert found is not None
+    row, place = noted.row, noted.place
+    ids, model, store = batch.history_id[row, place], agent.model, agent.store
+    everything = np.arange(len(store))
+    with torch.no_grad():
+        features = torch.from_numpy(store.numeric[everything]), torch.from_numpy(store.categorical[everything])
+        vector, bias = (x.double().numpy() for x in model.embed_items(*features))
+        total, hits = 0.0, 0
+        for a, own in enumerate(ids.tolist()):
+            user = plain_user(agent, batch, int(row[a]), int(place[a]), noted.hidden)[0].double().numpy()
+            scores = vector[:, : len(user)] @ user + bias
+            if loss == "bce":
+                absolute = scores + float(model.level)
+                total += math.log1p(math.exp(-absolute[own]))
+                for drawn in live[rng.drawn[-1][a]].tolist():
+                    hits += drawn in batch.history_id[row[a]]
+                    if drawn not in batch.history_id[row[a]]:
+                        total += math.log1p(math.exp(absolute[drawn]))
+            else:
+                rivals = sorted({*live.tolist(), *ids.tolist()})
+                total += math.log(sum(math.exp(scores[j] / 0.5) for j in rivals)) - scores[own] / 0.5
+    assert found.item() == pytest.approx(total / len(ids), rel=2e-5)
+    assert (hits > 0) == (loss == "bce")  # some draws hit what the reader has clicked
+
+
+def test_an_encoder_that_looks_at_fewer_clicks_is_trained_on_as_many() -> None:
+    """Histories of six, of which four are looked at: the fifth newest is foretold by nobody, the sixth seen by none."""
+    for name in ("sasrec", "bert4rec"):
+        feed = Feed(SITE, NewsReader(NewsReaderConfig(base_log_odds=0.5)), seed=2)
+        settings: dict[str, Any] = {"history_clicks": 4, "encoder": name, "dim": 8, "widths": (16,), **DEEP_ALONE}
+        agent: Any = make_agent("contrastive", epsilon=1.0, max_steps=4, **settings).start(feed)
+        drive(agent, feed, until=30.0)
+        assert agent.model.config.history_length == 4
+        batch = some_visits(agent)
+
+        def loss_of(batch: VisitBatch, agent: Any = agent) -> float:
+            rng, learning = np.random.default_rng(1), learning_of(agent)
+            frequency = learner_of(agent)._frequency
+            found = sequence_loss(learning, batch, frequency, rng, num_clicks=999, mask_rate=0.4)
+            assert found is not None
+            return found.item()
+
+        before = loss_of(batch)
+        full = batch.history_id[:, 5] >= 0
+        for place, moves in ((5, False), (3, True)):
+            other = dataclasses.replace(batch, history_id=batch.history_id.copy())
+            other.history_id[full, place] = 0
+            assert (loss_of(other) != before) == moves
 
 
 @pytest.mark.parametrize("name", ["gru", "sasrec", "bert4rec"])

@@ -14,13 +14,13 @@ def test_sums_of_tasks_are_parsed_with_their_weights() -> None:
     assert parse_tasks("dwell") == (("dwell", 1.0),)
     assert parse_tasks("click+0.5*dwell") == (("click", 1.0), ("dwell", 0.5))
     assert parse_tasks(" next + 2*subscription+.25*click ") == (("next", 1.0), ("subscription", 2.0), ("click", 0.25))
-    assert TASKS == ("click", "dwell", "subscription", "next")
+    assert TASKS == ("click", "dwell", "subscription", "next", "completed")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "target: got '', needs click, dwell, subscription, next, or a sum such as"),
+        ("", "target: got '', needs click, dwell, subscription, next, completed, or a sum such as"),
         ("clicks", "target: got 'clicks', needs click, dwell"),
         ("click+", "target: got 'click.', needs click, dwell"),
         ("click*2", r"target: got 'click\*2', needs click, dwell"),
@@ -119,6 +119,7 @@ def test_targets_of_each_task() -> None:
         "subscription": [[0, 0, 0], [0, 0, 1], [0, 0, 0]],
         # Not shown (-1) is not the next article, also where no next one is known (-1).
         "next": [[1, 0, 0], [0, 1, 0], [0, 0, 0]],
+        "completed": [[0, 1, 0], [0, 0, 1], [0, 0, 0]],
     }
     for task in TASKS:
         found = targets(task, batch, next_id)

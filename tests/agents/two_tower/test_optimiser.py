@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from feedgym.agents import parse_agent
-from feedgym.agents.two_tower.optimiser import optimiser_arrays, restore_optimiser
+from feedgym.agents.two_tower.optimiser import clip_gradients, optimiser_arrays, restore_optimiser
 from feedgym.env import Feed, FeedConfig
 from helpers.resuming import save_arrays
 
@@ -49,6 +49,15 @@ def test_goes_on_byte_for_byte_through_a_file_without_pickle(fused: bool) -> Non
         results.append(train(again, fresh, 5, 12))
     assert results[0] == expected
     assert results[1] != expected  # moments and step counts matter: the check can fail
+
+
+def test_a_gradient_is_clipped_as_a_whole_and_only_if_it_is_larger() -> None:
+    for largest, factor in ((None, 1.0), (100.0, 1.0), (0.5, 0.1)):
+        layer, optimiser = small()
+        layer.weight.grad, layer.bias.grad = torch.tensor([[3.0, 0.0, 0.0], [0.0, 0.0, 0.0]]), torch.tensor([0.0, 4.0])
+        clip_gradients(optimiser, largest)
+        assert layer.weight.grad[0, 0].item() == pytest.approx(3.0 * factor, rel=1e-4)  # of norm 5
+        assert layer.bias.grad[1].item() == pytest.approx(4.0 * factor, rel=1e-4)
 
 
 def test_arrays_are_copies_and_settings_stay() -> None:

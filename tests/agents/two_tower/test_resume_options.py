@@ -20,6 +20,7 @@ SITE = FeedConfig(
     num_readers=120, days=0.55, tick_hours=0.5, slate_size=6, newsroom=NewsroomConfig(articles_per_day=60)
 )
 WHOLE = {"dropout": 0.2, "layer_norm": True, "residual": True, "widths": (16, 16)}
+IDS = {"author_buckets": 64, "article_buckets": 64, "reader_buckets": 64}
 CLICK, CONTRASTIVE, LTV = "regression-click", "contrastive", "ltv"
 OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"{e}, all layers' options": (CLICK, WHOLE | {"encoder": e}) for e in HISTORY_ENCODERS},
@@ -34,6 +35,9 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "share nothing, authors": (CLICK, {"share": "none", "author_buckets": 32}),
     "share embeddings, authors": (CONTRASTIVE, {"share": "embeddings", "author_buckets": 32}),
     "authors, two models": (LTV, {"share": "embeddings", "author_buckets": 32}),
+    "ids of all kinds": (CONTRASTIVE, IDS | {"share": "embeddings", "one_table": True, "article_bags": True}),
+    "ids that fade": (CLICK, IDS | {"share": "none", "article_id_half_life_hours": 3.0}),
+    "ids of articles, two models": (LTV, {"article_buckets": 64, "share": "embeddings"}),
     "columns of clicks": (CLICK, {"history_columns": True, "encoder": "nrms"}),
     "columns of clicks, two models": (LTV, {"history_columns": True}),
     "history gradient": (CONTRASTIVE, {"history_gradient": True, "encoder": "attention"}),
@@ -54,6 +58,10 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "age in the item tower": (CLICK, {"age_in_item_tower": True}),
     "age in the item tower, two models": (LTV, {"age_in_item_tower": True, "item_encoder": "fields"}),
     "example age": (CONTRASTIVE, {"example_age": True}),
+    "own negatives": (CONTRASTIVE, {"loss": "bce", "negatives": "own", "encoder": "sasrec", "sequence_loss": "bce"}),
+    "catalogue": (CONTRASTIVE, {"loss": "full_softmax", "encoder": "bert4rec", "sequence_loss": "full_softmax"}),
+    "completed, few of each": (CONTRASTIVE, {"task": "completed", "clicks_per_reader": 3, "gradient_clip": 0.5}),
+    "some of a slate": (CLICK, {"loss": "slate_softmax", "slate_negatives": 2, "target": "completed"}),
     "memory": (CONTRASTIVE, {"negatives": "memory", "num_negatives": 8, "batch_clicks": 8}),
     "hard": (CONTRASTIVE, {"negatives": "hard", "num_negatives": 16}),
     "learned examination": (CLICK, {"examination": "learned"}),

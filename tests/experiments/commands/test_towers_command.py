@@ -51,13 +51,16 @@ def test_ids_cost_what_models_with_these_tables_have(agent: str) -> None:
     feed = TowersCommandConfig(agent=agent).feed()
     plan, models = make_agent(agent), 2 if agent == "ltv" else 1
     costs = {cost.share: cost for cost in id_costs(plan, feed, 700)}
-    assert {share: cost.tables for share, cost in costs.items()} == {
-        "none": 5 * models,
-        "embeddings": models,
-        "item_encoder": models,
-    }
+    # Authors, and articles with bags, have five uses each; readers have one.
+    kinds = ("author", "article", "reader") if agent == "uber-shared" else ("author",)
+    uses = 11 if agent == "uber-shared" else 5 * models
+    expected = {"none": uses, "embeddings": len(kinds) * models, "item_encoder": len(kinds) * models}
+    expected |= {"one table": 1} if agent == "uber-shared" else {}
+    assert {share: cost.tables for share, cost in costs.items()} == expected
     for share, cost in costs.items():
-        settings = {**dict(plan.settings), "share": share, "author_buckets": 700}
+        way: dict[str, Any] = {} if share == "one table" else {"share": share}
+        way |= {"one_table": False} if agent == "uber-shared" and way else {}
+        settings = {**dict(plan.settings), **{f"{kind}_buckets": 700 for kind in kinds}, **way}
         settings |= {"history_gradient": False} if share != "item_encoder" else {}
         parameters = list(model_of(make_agent(agent, **settings), feed).parameters())
         assert cost.total == sum(p.numel() for p in parameters)
@@ -95,7 +98,7 @@ def test_what_is_shared_and_how_many_stages() -> None:
     assert "for each of two models" not in said("contrastive:dim=1")
     assert "bert4rec of the last" in said("bert4rec")
     assert "--ids 1000000" in said("contrastive")
-    assert "A feature of 1,024 hashed ids" in said("uber-shared")
+    assert "1,024 hashed ids of each kind: author (8 numbers each)" in said("uber-shared")
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,16 @@ def rows_of(logged: Logged, config: ContrastiveConfig, task: str, start: int) ->
     """Slot, position and slot that the reader is seen from, of each row of a batch."""
     replay, clicks = replay_of(logged.agent), clicks_of(logged.agent)
     every = replay.take(np.arange(len(replay)))
+    if config.clicks_per_reader is not None:
+        # The newest of each reader, counted from the end.
+        seen: dict[int, int] = {}
+        kept = []
+        for s, k in reversed(clicks):
+            reader = int(every.row[s])
+            seen[reader] = seen.get(reader, 0) + 1
+            if seen[reader] <= config.clicks_per_reader:
+                kept.append((s, k))
+        clicks = kept[::-1]
     stretch = clicks[start : start + config.batch_clicks]
     if task != "next":
         return [(s, k, s) for s, k in stretch]
@@ -200,6 +210,9 @@ def plain_loss(
             if not apart:
                 continue
             loss = sum(softplus(scored[a] - own) for a, _ in apart) / len(apart)
+        elif config.loss == "bce":
+            lacking = plain.constant(s, float(every.now[s]))
+            loss = softplus(-own - lacking) + sum(softplus(scored[a] + lacking) for a, _ in columns)
         elif config.loss == "gbce":
             m, n = drawn, max(len(live), drawn + 1)
             alpha = m / (n - 1)
@@ -218,6 +231,8 @@ def plain_loss(
             weight *= float(every.dwell_minutes[s, k])
         if task == "subscription":
             weight *= float(every.subscribed[s])
+        if task == "completed":
+            weight *= float(every.dwell_minutes[s, k] >= config.completed_minutes)
         if config.propensity_cap is not None:
             assert every.inclusion is not None
             weight *= min(1 / float(every.inclusion[s, k]), config.propensity_cap)

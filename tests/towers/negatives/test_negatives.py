@@ -14,6 +14,7 @@ from feedgym.towers.negatives import (
     NegativeContext,
     Negatives,
     NegativeSampler,
+    Own,
     Popularity,
     Uniform,
     check_combination,
@@ -51,6 +52,7 @@ def context(rng: np.random.Generator, rows: int = ROWS, share: Doubles = Q, live
         live_share=share[is_live],
         shortlist_ids=SHORTLISTS[:rows],
         impressed_ids=SHORTLISTS[:rows],
+        seen_ids=SHORTLISTS[:rows],
     )
 
 
@@ -245,17 +247,50 @@ def test_impressed_has_no_log_q_and_is_refused_as_softmax_columns() -> None:
         check_combination(sampler, loss)
 
 
+def test_own_are_uniform_over_what_each_reader_has_not_clicked() -> None:
+    """Of each row by chi-square; the control is who may be drawn at all."""
+    rng = np.random.default_rng(4)
+    batch = context(rng)
+    drawn = Own(count=4000).draw(batch, rng)
+    assert drawn.row_ids.shape == (ROWS, 4000)
+    assert len(drawn.shared_ids) == 0
+    for row, seen in enumerate(SHORTLISTS):
+        left = np.setdiff1d(LIVE, [*seen, batch.positive_ids[row]])
+        counts = np.array([(drawn.row_ids[row] == article).sum() for article in left])
+        assert counts.sum() == (drawn.row_ids[row] >= 0).sum() > 3900  # eight draws rarely fail
+        assert stats.chisquare(counts).pvalue > 1e-3
+    # Who knows all there is goes without.
+    everything = np.tile(LIVE, (ROWS, 1))
+    object.__setattr__(batch, "seen_ids", everything)
+    assert (Own(count=2).draw(batch, rng).row_ids == -1).all()
+
+
+def test_own_were_live_at_their_row_s_time() -> None:
+    batch = NegativeContext(
+        positive_ids=np.array([1, 2, 3]),
+        positive_log_q=np.zeros(3),
+        live_ids=np.arange(9),
+        live_share=np.zeros(9),
+        row_hours=np.array([5.0, 1.0, 3.0]),
+        live_since=np.array([0.0] * 5 + [2.0, 2.0, 4.0, 3.0]),
+        live_until=np.array([9.0] * 4 + [2.5] + [9.0] * 4),
+        seen_ids=np.full((3, 1), -1),
+    )
+    drawn = Own(count=300).draw(batch, np.random.default_rng(0)).row_ids
+    assert [set(row.tolist()) - {-1} for row in drawn] == [{0, 2, 3, 5, 6, 7, 8}, {0, 1, 3, 4}, {0, 1, 2, 5, 6, 8}]
+
+
 def test_registry_makes_every_sampler_and_they_say_what_they_need() -> None:
     rng = np.random.default_rng(0)
     for name in NEGATIVES:
         sampler = make_negatives(name)
         negatives = sampler.draw(context(rng), rng)
-        assert negatives.corrected == sampler.corrected == (name != "impressed")
+        assert negatives.corrected == sampler.corrected == (name not in ("impressed", "own"))
         assert negatives.row_ids.shape == negatives.log_q_row.shape
         assert negatives.shared_ids.shape == negatives.log_q_shared.shape
         assert negatives.row_ids.dtype == negatives.shared_ids.dtype == np.int64
         assert negatives.log_q_positive.dtype == np.float64
-        for need in ("shortlist_ids", "impressed_ids"):
+        for need in ("shortlist_ids", "impressed_ids", "seen_ids"):
             batch = context(rng)
             object.__setattr__(batch, need, None)
             if need in sampler.needs:
@@ -265,7 +300,7 @@ def test_registry_makes_every_sampler_and_they_say_what_they_need() -> None:
                 sampler.draw(batch, rng)
 
 
-@pytest.mark.parametrize("name", ["uniform", "mixed", "popularity", "hard"])
+@pytest.mark.parametrize("name", ["uniform", "mixed", "popularity", "hard", "own"])
 def test_an_empty_catalogue_is_refused(name: str) -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match=f"live_ids: got 'no article', needs .* {name}"):
