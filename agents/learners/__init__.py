@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from feedgym.agents.learners.learner import (
         Beginning,
         Counting,
+        Crossing,
         Finishing,
         Following,
         Foretelling,
@@ -66,6 +67,7 @@ __all__ = [
     "ContrastiveConfig",
     "ContrastiveLearner",
     "Counting",
+    "Crossing",
     "DirectConfig",
     "DirectLearner",
     "Earned",
@@ -127,6 +129,7 @@ __getattr__ = late_names(
         "Planning": "returns.planning",
         "Beginning": "learner",
         "Counting": "learner",
+        "Crossing": "learner",
         "Finishing": "learner",
         "Following": "learner",
         "Foretelling": "learner",

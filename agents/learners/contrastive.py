@@ -16,7 +16,7 @@ from torch import Tensor
 from feedgym.agents.agent import Site
 from feedgym.agents.learners.contrasts import Contrast, check_contrast, contrast_loss
 from feedgym.agents.learners.learner import Parts
-from feedgym.agents.learners.learning import Learning
+from feedgym.agents.learners.learning import Learning, crosses_of
 from feedgym.agents.learners.replay import Replay, VisitBatch
 from feedgym.agents.learners.sequence import sequence_loss
 from feedgym.agents.learners.settings import ContrastiveConfig
@@ -342,7 +342,8 @@ class ContrastiveLearner:
         if slates is None:
             return None
         score = model.score(slates.user, slates.item, slates.bias, slates.age)
-        logits = model.rerank(score, slates.user, slates.item, slates.age, torch.arange(score.shape[1]))
+        position, crosses = torch.arange(score.shape[1]), crosses_of(batch)
+        logits = model.rerank(score, slates.user, slates.item, slates.age, position, crosses)
         weight = slates.shown.astype(np.float32)
         if any(task == "dwell" for task, _ in self.tasks) or self.config.dwell_weight:
             # Weighted logistic regression: the odds are expected minutes.

@@ -1,6 +1,6 @@
 """What an agent learns from: the latest visits, as the policy saw them and as a site saw their outcome.
 
-Shapes: n visits, B of a sample, K positions, L clicks of history, R columns of a reader.
+Shapes: n visits, B of a sample, K positions, L clicks of history, R columns of a reader, X crosses.
 """
 
 from dataclasses import dataclass
@@ -42,6 +42,8 @@ class VisitBatch:
     where nobody may: on further pages of lists drawn ahead."""
     shortlist: Ints | None = None
     """What retrieval returned, -1 pads, (B, M); kept where negatives are drawn from it."""
+    crosses: Floats | None = None
+    """Of the reader with each article, as it was when the slate was served, (B, K, X); kept for a second stage."""
 
 
 class Replay:
@@ -55,6 +57,7 @@ class Replay:
         with_minutes: keep the minutes read of each click of the history.
         shortlist_size: M, keep shortlists; 0 does not.
         with_inclusions: keep the chances of what is shown to stand anywhere on the slate.
+        num_crosses: X, keep the crosses of what is shown; 0 does not.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Replay:
         with_minutes: bool = False,
         shortlist_size: int = 0,
         with_inclusions: bool = False,
+        num_crosses: int = 0,
     ) -> None:
         self._clicked: tuple[Ints, Ints] | None = None
         optional: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = {}
@@ -77,6 +81,8 @@ class Replay:
             optional["inclusion"] = ((slate_size,), np.float32)
         if shortlist_size:
             optional["shortlist"] = ((shortlist_size,), np.int32)
+        if num_crosses:
+            optional["crosses"] = ((slate_size, num_crosses), np.float16)
         self._ring = Ring(
             capacity,
             {
@@ -118,8 +124,9 @@ class Replay:
         for name in ("row", "history_id", "article_id", "shortlist"):
             if name in values:
                 values[name] = values[name].astype(np.int64)
-        if "history_minutes" in values:
-            values["history_minutes"] = values["history_minutes"].astype(np.float32)
+        for name in ("history_minutes", "crosses"):
+            if name in values:
+                values[name] = values[name].astype(np.float32)
         return VisitBatch(**values)
 
     def whole(self) -> VisitBatch:

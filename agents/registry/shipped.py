@@ -65,8 +65,9 @@ def learned_kind(
         return two_tower.TwoTowerAgent(site, agent, learner(*own))
 
     def together(*made: Any) -> None:
-        *own, _ = made
-        learner(*own)  # small before it has met a site; it refuses settings of its own that do not go together
+        *own, agent = made
+        # Small before it has met a site; it refuses settings of its own that do not go together.
+        two_tower.check_crosses(agent, learner(*own))
         if check is not None:
             check(*made)
 

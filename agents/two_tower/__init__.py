@@ -9,6 +9,7 @@ from feedgym.env.late_names import late_names
 
 if TYPE_CHECKING:
     from feedgym.agents.two_tower.agent import TwoTowerAgent
+    from feedgym.agents.two_tower.kept import check_crosses
     from feedgym.agents.two_tower.settings import FeaturesConfig, OptimiserConfig, ServingConfig, TwoTowerAgentConfig
     from feedgym.agents.two_tower.vectors import Embedding, Vectors
 
@@ -20,6 +21,7 @@ __all__ = [
     "TwoTowerAgent",
     "TwoTowerAgentConfig",
     "Vectors",
+    "check_crosses",
 ]
 
 __getattr__ = late_names(
@@ -32,5 +34,6 @@ __getattr__ = late_names(
         "TwoTowerAgentConfig": "settings",
         "Embedding": "vectors",
         "Vectors": "vectors",
+        "check_crosses": "kept",
     },
 )

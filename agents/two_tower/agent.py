@@ -15,9 +15,9 @@ import torch
 from feedgym.agents.agent import Site, agent_stream, generator_state, restore_generator
 from feedgym.agents.learners import (
     Beginning,
+    Crossing,
     Finishing,
     Following,
-    Foretelling,
     Inspecting,
     Learner,
     Learning,
@@ -25,7 +25,6 @@ from feedgym.agents.learners import (
     Preparing,
     Replay,
     Reporting,
-    VisitBatch,
     new_rows,
 )
 from feedgym.agents.serving import (
@@ -35,18 +34,18 @@ from feedgym.agents.serving import (
     ListsAhead,
     LoggedTick,
     Serving,
-    embed_readers,
     served_by_another,
 )
 from feedgym.agents.slate_policy import Served, eligible
 from feedgym.agents.two_tower.crowd import renew_crowd
 from feedgym.agents.two_tower.drawing import Drawer
+from feedgym.agents.two_tower.kept import check_crosses, note_outcome, pairs_of, visit_batch
 from feedgym.agents.two_tower.optimiser import make_optimiser, optimiser_arrays, restore_optimiser
 from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
-from feedgym.agents.two_tower.through_link import through_link
+from feedgym.agents.two_tower.through_link import click_chances, through_link
 from feedgym.agents.two_tower.towers_of import towers_of
 from feedgym.agents.two_tower.vectors import Vectors, vectors_of
-from feedgym.env.arrays import Arrays, Bools, Doubles, Ints, copied, nest, put_back, unnest
+from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, copied, nest, put_back, unnest
 from feedgym.env.checks import require
 from feedgym.env.feed import Catalogue, ReaderRecords, Visits
 from feedgym.env.readers import Outcome
@@ -65,6 +64,7 @@ class TwoTowerAgent:
     is_oracle = False
 
     def __init__(self, site: Site, config: TwoTowerAgentConfig, learner: Learner) -> None:
+        check_crosses(config, learner)
         self._site = site
         self.config = config
         self._learner = learner
@@ -92,16 +92,19 @@ class TwoTowerAgent:
         whole = not (clocks.slates_ahead and parts.whole_slates)
         mode, not_ahead = config.serving.serving, "not 'batch' with estimator 'joint' or 'prefix': lists run out"
         require(whole, "serving", mode, not_ahead)
+        self._shortlist_size = policy.shortlist_size if parts.shortlists else 0
         self._replay = Replay(
             config.optimiser.replay_visits,
             site.slate_size,
             site.history_length,
             num_reader,
             with_minutes=self.model.config.needs_minutes,  # of which the learner may have made less than ``towers``
-            shortlist_size=policy.shortlist_size if parts.shortlists else 0,
+            shortlist_size=self._shortlist_size,
             with_inclusions=parts.inclusions,
+            num_crosses=towers.num_crosses,
         )
-        self._keeps_shortlists, self._keeps_inclusions = parts.shortlists, parts.inclusions
+        self._keeps_inclusions = parts.inclusions
+        self._pairs = pairs_of(site, config)
         self._learning = Learning(self.model, self.store, self._replay)
         self.drawer = Drawer(
             self._learning,
@@ -112,6 +115,8 @@ class TwoTowerAgent:
             site.slate_size,
             pages,
             site.seed,
+            self._pairs,
+            self._cross_weights,
         )
         if config.features.example_age:
             self._learning.example_age = num_reader - 1
@@ -129,6 +134,8 @@ class TwoTowerAgent:
         All of it for the visits of this tick, or, where slates are drawn ahead, at the readers' clock.
         """
         self.serving.catch_up(visits)
+        if self._pairs is not None and self._acted is not None and self._acted.now < visits.now:
+            note_outcome(self._pairs, self._acted)  # a frozen agent is told of no outcome
         self._follow(catalogue)
         ahead = self.serving.clocks.slates_ahead
         due = not ahead or self.serving.slates_due(visits.now)
@@ -182,6 +189,8 @@ class TwoTowerAgent:
                 numeric = np.hstack([numeric, np.zeros((len(numeric), NUM_COUNTERS), dtype=np.float32)])
             self.model.fit_items(torch.from_numpy(numeric))
         self.store.follow(catalogue)
+        if self._pairs is not None:
+            self._pairs.follow(catalogue)
         if isinstance(self._learner, Following):
             self._learner.follow(catalogue)
 
@@ -208,27 +217,11 @@ class TwoTowerAgent:
         """Scores as what they foretell, any shape: chances of a click where clicks are what is learned."""
         return through_link(score, self._learner, self.model, self._site.slate_size)
 
-    @torch.no_grad()
     def served_click_chance(self) -> Doubles | None:
         """Predicted chance of a click on what was served, float64 (n, K); None unless clicks are what is learned."""
-        learner, acted = self._learner, self._acted
-        if not isinstance(learner, Foretelling) or acted is None or self.policy_version == 0:
+        if self._acted is None or self.policy_version == 0:
             return None
-        theta = learner.click_examination(self._site.slate_size)
-        if theta is None:
-            return None
-        ids = acted.served.article_id
-        shown = ids >= 0
-        known = np.where(shown, ids, 0)
-        now = np.full(len(ids), acted.now)
-        user = embed_readers(self.model, self.store, acted.history_id, acted.history_minutes, acted.reader, now)
-        items, age = torch.from_numpy(self.store.vector[known]), self._learning.ages(ids, now)
-        score = self.model.score(user, items, torch.from_numpy(self.store.bias[known]), age)
-        if self.model.two_stages:
-            # The second stage is told the position: examination is in its prediction.
-            score, theta = self.model.rerank(score, user, items, age, torch.arange(ids.shape[1])), np.ones(len(theta))
-        chance: Doubles = torch.sigmoid(score.double()).numpy() * theta
-        return np.where(shown, chance, np.nan)
+        return click_chances(self._acted, self._learner, self._learning, self._pairs, self._site.slate_size)
 
     @torch.no_grad()
     def vectors(self) -> Vectors:
@@ -236,6 +229,9 @@ class TwoTowerAgent:
         return vectors_of(self.model, self.store, self._replay)
 
     # Learning
+
+    def _cross_weights(self) -> Floats | None:
+        return self._learner.cross_weights if isinstance(self._learner, Crossing) else None
 
     @property
     def learner(self) -> Learner:
@@ -267,27 +263,17 @@ class TwoTowerAgent:
         if isinstance(self._learner, Observing):
             self._learner.observe(acted, outcome, self._learning, self._rng)
         self._replay.append(
-            VisitBatch(
-                now=np.full(len(acted.row), acted.now),
-                row=acted.row,
-                reader=acted.reader,
-                history_id=acted.history_id,
-                article_id=acted.served.article_id,
-                clicks=outcome.clicks,
-                dwell_minutes=outcome.dwell_minutes,
-                subscribed=outcome.subscribed,
-                slot_propensity=acted.served.slot_propensity.astype(np.float32),
-                history_minutes=acted.history_minutes,
-                inclusion=acted.inclusion.astype(np.float32) if self._keeps_inclusions else None,
-                shortlist=self._padded(acted.served.draw.shortlist) if self._keeps_shortlists else None,
+            visit_batch(
+                acted,
+                outcome,
+                inclusions=self._keeps_inclusions,
+                shortlist_size=self._shortlist_size,
+                pairs=self._pairs,
             )
         )
-
-    def _padded(self, shortlist: Ints) -> Ints:
-        """Shortlists (n, M) with M columns, -1 where there were fewer."""
-        rows: Ints = np.full((len(shortlist), self.drawer.shortlist_size), -1, dtype=np.int64)
-        rows[:, : shortlist.shape[1]] = shortlist
-        return rows
+        if self._pairs is not None:
+            # After the visits are written: what they are told of is what was known when they were served.
+            note_outcome(self._pairs, acted, outcome)
 
     def _training_due(self, now: float) -> bool:
         # A tick may miss the hours that it stands for by a rounding: in a nightly job that would cost a day.
@@ -379,6 +365,8 @@ class TwoTowerAgent:
             "learner": self._learner.snapshot(),
             "serving": self.serving.snapshot(),
         }
+        if self._pairs is not None:
+            parts["pairs"] = self._pairs.snapshot()
         for name, part in parts.items():
             arrays |= nest(name, part)
         return arrays
@@ -395,3 +383,5 @@ class TwoTowerAgent:
         self._replay.restore(unnest("replay", snapshot))
         self._learner.restore(unnest("learner", snapshot))
         self.serving.restore(unnest("serving", snapshot))
+        if self._pairs is not None:
+            self._pairs.restore(unnest("pairs", snapshot))

@@ -1,9 +1,10 @@
 """From readers to slates: embed, search, put scores on the scale of logits, draw.
 
 Shapes: n readers, M shortlist, N live articles, K positions, D articles of a list, E columns of v', X columns of the
-learner's own.
+learner's own, C crosses.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from feedgym.agents.agent import visit_noise
 from feedgym.agents.learners import Learning, OwnColumns
 from feedgym.agents.serving import Acted, Requests, Serving, embed_readers
 from feedgym.agents.slate_policy import PolicyConfig, boosts, eligible, only_eligible, serve
+from feedgym.agents.two_tower.second_stage import PairMemory
 from feedgym.env.arrays import Doubles, Floats, Ints, rows_of
 from feedgym.env.feed import Catalogue
 from feedgym.towers.interface import Towers, UserOutput
@@ -42,6 +44,10 @@ class Drawer:
     """Slates drawn at once for a reader: 1, or as deep as lists drawn ahead are."""
     seed: int
     """Of the noise that slates are drawn by."""
+    pairs: PairMemory | None = None
+    """What the second stage is told of readers with articles; None: nothing."""
+    cross_weights: Callable[[], Floats | None] = lambda: None
+    """What each cross adds to a score, (C,); None: nothing yet, or it is a reranker's to say."""
 
     @property
     def list_size(self) -> int:
@@ -84,7 +90,7 @@ class Drawer:
                 logits = scores.astype(np.float64) - offset[:, None]
             else:
                 shortlist, scores = store.index.search(users, size)
-                scores = self._rerank(user, shortlist, scores, now)
+                scores = self._rerank(user, shortlist, scores, requests)
                 logits = (scores.astype(np.float64) - mean[:, None]) * factor[:, None]
                 users, offset = users * factor[:, None].astype(np.float32), mean * factor
             if kept is not None:
@@ -147,18 +153,22 @@ class Drawer:
         return UserOutput(*(part[:n] for part in user))
 
     @torch.no_grad()
-    def _rerank(self, user: UserOutput, shortlist: Ints, scores: Floats, now: float) -> Floats:
+    def _rerank(self, user: UserOutput, shortlist: Ints, scores: Floats, requests: Requests) -> Floats:
         """The second stage's logits of shortlists (n, M), on the scale of retrieval's; those themselves without one."""
-        model, store = self.learning.model, self.learning.store
+        model, store, now = self.learning.model, self.learning.store, requests.now
         if not model.two_stages:
-            return scores
+            weights = self.cross_weights()
+            if self.pairs is None or weights is None:
+                return scores
+            return scores + self.pairs.weighed(requests.row, shortlist, now, weights)
         known = np.where(shortlist >= 0, shortlist, 0)
         age = self.learning.ages(shortlist, np.full(len(shortlist), now))
         items = torch.from_numpy(store.vector[known])
         # What retrieval's product leaves out of the score is left out here too: the mean is of such products.
         constant = model.constant(user, now, store.t_ref)[:, None]
         full = torch.from_numpy(np.where(shortlist >= 0, scores, 0.0).astype(np.float32)) + constant
-        logits: Floats = (model.rerank(full, user, items, age) - constant).numpy()
+        crosses = None if self.pairs is None else torch.from_numpy(self.pairs.told(requests.row, shortlist, now))
+        logits: Floats = (model.rerank(full, user, items, age, crosses=crosses) - constant).numpy()
         return np.where(shortlist >= 0, logits, scores)
 
 

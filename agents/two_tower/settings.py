@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from feedgym.agents.serving import Clocks, ServingMode, clocks_of
 from feedgym.agents.slate_policy import PolicyConfig
+from feedgym.agents.two_tower.second_stage import cross_names
 from feedgym.env.checks import require
 from feedgym.towers.config import TowersConfig, one_of
 
@@ -20,11 +21,22 @@ class FeaturesConfig:
     """Tell the item tower how often an article was shown, clicked and read by the latest refresh."""
     example_age: bool = False
     """Tell the user tower in training how old each example is, and 0 when serving (YouTube 2016, 3.3)."""
+    crosses: str = "none"
+    """What a second stage is told of a reader with an article, which no tower can know, such as how often it has been
+    shown to her: ``none``, ``all``, or names joined by ``+`` (docs/guide/second_stage.md). With ``prediction=logistic``
+    or ``mlp`` they are further columns of that stage. Else a regression with a wide part fits a weight for each, and
+    the shortlist is ranked by the score and these."""
 
     def __post_init__(self) -> None:
         """Check once."""
         require(self.author_buckets >= 0, "author_buckets", self.author_buckets, ">= 0")
         require(self.author_dim >= 1, "author_dim", self.author_dim, ">= 1")
+        _ = self.cross_names
+
+    @property
+    def cross_names(self) -> tuple[str, ...]:
+        """The crosses by name."""
+        return cross_names(self.crosses)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,4 +27,5 @@ def towers_of(site: Site, config: TwoTowerAgentConfig) -> TwoTowerConfig:
         history_length=site.history_length,
         id_feature="author" if features.author_buckets else None,
         num_positions=site.slate_size,
+        num_crosses=len(features.cross_names),
     )

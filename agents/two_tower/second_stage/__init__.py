@@ -1,0 +1,11 @@
+"""What a second stage is told of a reader with an article, which no tower can know: the crosses.
+
+Kept from slates and outcomes, as a site sees them. May import ``feedgym.env``; loads no torch.
+"""
+
+from feedgym.agents.two_tower.second_stage.crosses import CROSSES, Cross, cross_names
+from feedgym.agents.two_tower.second_stage.memory import PairMemory
+from feedgym.agents.two_tower.second_stage.pairs import Counts, Pairs
+from feedgym.agents.two_tower.second_stage.shown_table import ShownTable
+
+__all__ = ["CROSSES", "Counts", "Cross", "PairMemory", "Pairs", "ShownTable", "cross_names"]
