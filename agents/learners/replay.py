@@ -44,6 +44,8 @@ class VisitBatch:
     """What retrieval returned, -1 pads, (B, M); kept where negatives are drawn from it."""
     crosses: Floats | None = None
     """Of the reader with each article, as it was when the slate was served, (B, K, X); kept for a second stage."""
+    score: Floats | None = None
+    """What the first stage made of each article when the slate was served, (B, K); kept for a ranker of trees."""
 
 
 class Replay:
@@ -58,6 +60,7 @@ class Replay:
         shortlist_size: M, keep shortlists; 0 does not.
         with_inclusions: keep the chances of what is shown to stand anywhere on the slate.
         num_crosses: X, keep the crosses of what is shown; 0 does not.
+        with_scores: keep the first stage's scores of what is shown.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Replay:
         shortlist_size: int = 0,
         with_inclusions: bool = False,
         num_crosses: int = 0,
+        with_scores: bool = False,
     ) -> None:
         self._clicked: tuple[Ints, Ints] | None = None
         optional: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = {}
@@ -83,6 +87,8 @@ class Replay:
             optional["shortlist"] = ((shortlist_size,), np.int32)
         if num_crosses:
             optional["crosses"] = ((slate_size, num_crosses), np.float16)
+        if with_scores:
+            optional["score"] = ((slate_size,), np.float32)
         self._ring = Ring(
             capacity,
             {

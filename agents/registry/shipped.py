@@ -67,7 +67,7 @@ def learned_kind(
     def together(*made: Any) -> None:
         *own, agent = made
         # Small before it has met a site; it refuses settings of its own that do not go together.
-        two_tower.check_crosses(agent, learner(*own))
+        two_tower.check_second_stage(agent, learner(*own))
         if check is not None:
             check(*made)
 

@@ -9,19 +9,26 @@ from feedgym.env.late_names import late_names
 
 if TYPE_CHECKING:
     from feedgym.agents.two_tower.agent import TwoTowerAgent
-    from feedgym.agents.two_tower.kept import check_crosses
-    from feedgym.agents.two_tower.settings import FeaturesConfig, OptimiserConfig, ServingConfig, TwoTowerAgentConfig
+    from feedgym.agents.two_tower.kept import check_second_stage
+    from feedgym.agents.two_tower.settings import (
+        FeaturesConfig,
+        OptimiserConfig,
+        SecondStageConfig,
+        ServingConfig,
+        TwoTowerAgentConfig,
+    )
     from feedgym.agents.two_tower.vectors import Embedding, Vectors
 
 __all__ = [
     "Embedding",
     "FeaturesConfig",
     "OptimiserConfig",
+    "SecondStageConfig",
     "ServingConfig",
     "TwoTowerAgent",
     "TwoTowerAgentConfig",
     "Vectors",
-    "check_crosses",
+    "check_second_stage",
 ]
 
 __getattr__ = late_names(
@@ -30,10 +37,11 @@ __getattr__ = late_names(
         "TwoTowerAgent": "agent",
         "FeaturesConfig": "settings",
         "OptimiserConfig": "settings",
+        "SecondStageConfig": "settings",
         "ServingConfig": "settings",
         "TwoTowerAgentConfig": "settings",
         "Embedding": "vectors",
         "Vectors": "vectors",
-        "check_crosses": "kept",
+        "check_second_stage": "kept",
     },
 )

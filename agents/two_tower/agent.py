@@ -39,7 +39,7 @@ from feedgym.agents.serving import (
 from feedgym.agents.slate_policy import Served, eligible
 from feedgym.agents.two_tower.crowd import renew_crowd
 from feedgym.agents.two_tower.drawing import Drawer
-from feedgym.agents.two_tower.kept import check_crosses, note_outcome, pairs_of, visit_batch
+from feedgym.agents.two_tower.kept import check_second_stage, note_outcome, pairs_of, trees_of, visit_batch
 from feedgym.agents.two_tower.optimiser import make_optimiser, optimiser_arrays, restore_optimiser
 from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
 from feedgym.agents.two_tower.through_link import click_chances, through_link
@@ -64,7 +64,7 @@ class TwoTowerAgent:
     is_oracle = False
 
     def __init__(self, site: Site, config: TwoTowerAgentConfig, learner: Learner) -> None:
-        check_crosses(config, learner)
+        check_second_stage(config, learner)
         self._site = site
         self.config = config
         self._learner = learner
@@ -101,10 +101,11 @@ class TwoTowerAgent:
             with_minutes=self.model.config.needs_minutes,  # of which the learner may have made less than ``towers``
             shortlist_size=self._shortlist_size,
             with_inclusions=parts.inclusions,
-            num_crosses=towers.num_crosses,
+            num_crosses=len(config.second_stage.cross_names),
+            with_scores=config.second_stage.grows_trees,
         )
         self._keeps_inclusions = parts.inclusions
-        self._pairs = pairs_of(site, config)
+        self._pairs, self._trees = pairs_of(site, config), trees_of(config)
         self._learning = Learning(self.model, self.store, self._replay)
         self.drawer = Drawer(
             self._learning,
@@ -117,6 +118,7 @@ class TwoTowerAgent:
             site.seed,
             self._pairs,
             self._cross_weights,
+            self._trees,
         )
         if config.features.example_age:
             self._learning.example_age = num_reader - 1
@@ -234,6 +236,11 @@ class TwoTowerAgent:
         return self._learner.cross_weights if isinstance(self._learner, Crossing) else None
 
     @property
+    def second_stage(self) -> bool:
+        """Whether shortlists are ranked by anything but what retrieval searches by."""
+        return self.model.two_stages or self._pairs is not None or self._trees is not None
+
+    @property
     def learner(self) -> Learner:
         """How the towers are trained."""
         return self._learner
@@ -269,6 +276,7 @@ class TwoTowerAgent:
                 inclusions=self._keeps_inclusions,
                 shortlist_size=self._shortlist_size,
                 pairs=self._pairs,
+                scored_by=None if self._trees is None else self._learning,
             )
         )
         if self._pairs is not None:
@@ -300,6 +308,8 @@ class TwoTowerAgent:
         self.store.refresh(now)
         if isinstance(self._learner, Finishing):
             self._learner.finish(self._learning)
+        if self._trees is not None:
+            self._trees.fit(self._replay, self.store.published_hours)
 
     def begin_training(self, now: float) -> None:
         """Make ready for the steps of a training at ``now`` in hours, on the visits kept.
@@ -367,6 +377,8 @@ class TwoTowerAgent:
         }
         if self._pairs is not None:
             parts["pairs"] = self._pairs.snapshot()
+        if self._trees is not None:
+            parts["trees"] = self._trees.snapshot()
         for name, part in parts.items():
             arrays |= nest(name, part)
         return arrays
@@ -385,3 +397,5 @@ class TwoTowerAgent:
         self.serving.restore(unnest("serving", snapshot))
         if self._pairs is not None:
             self._pairs.restore(unnest("pairs", snapshot))
+        if self._trees is not None:
+            self._trees.restore(unnest("trees", snapshot))

@@ -14,7 +14,8 @@ from feedgym.agents.agent import visit_noise
 from feedgym.agents.learners import Learning, OwnColumns
 from feedgym.agents.serving import Acted, Requests, Serving, embed_readers
 from feedgym.agents.slate_policy import PolicyConfig, boosts, eligible, only_eligible, serve
-from feedgym.agents.two_tower.second_stage import PairMemory
+from feedgym.agents.two_tower.second_stage import PairMemory, TreeRanker
+from feedgym.agents.two_tower.through_link import level_of
 from feedgym.env.arrays import Doubles, Floats, Ints, rows_of
 from feedgym.env.feed import Catalogue
 from feedgym.towers.interface import Towers, UserOutput
@@ -48,6 +49,8 @@ class Drawer:
     """What the second stage is told of readers with articles; None: nothing."""
     cross_weights: Callable[[], Floats | None] = lambda: None
     """What each cross adds to a score, (C,); None: nothing yet, or it is a reranker's to say."""
+    trees: TreeRanker | None = None
+    """A ranker of trees; None: there is none."""
 
     @property
     def list_size(self) -> int:
@@ -76,6 +79,7 @@ class Drawer:
         if n == 0 or len(live) == 0 or len(store.index) == 0:
             shortlist, logits = _newest(live, n, self.shortlist_size)
             users, offset = np.zeros((n, store.augmented.shape[1]), dtype=np.float32), np.zeros(n)
+            factor = np.ones(n)
         else:
             user, users = self._embed_users(requests, version)
             # As many more as are excluded: what is left is what a search among the others would have found.
@@ -108,6 +112,7 @@ class Drawer:
             history_minutes=requests.history_minutes.copy() if self.learning.model.config.needs_minutes else None,
             queries=users,
             offset=offset,
+            factor=factor,
             # The catalogue's own array changes with the next tick.
             live=live.copy(),
             served=served,
@@ -156,6 +161,11 @@ class Drawer:
     def _rerank(self, user: UserOutput, shortlist: Ints, scores: Floats, requests: Requests) -> Floats:
         """The second stage's logits of shortlists (n, M), on the scale of retrieval's; those themselves without one."""
         model, store, now = self.learning.model, self.learning.store, requests.now
+        if self.trees is not None:
+            ages = self.learning.ages(shortlist, np.full(len(shortlist), now)).numpy()
+            told = None if self.pairs is None else self.pairs.of(requests.row, shortlist, now)
+            full = np.where(shortlist >= 0, scores + np.float32(level_of(model)), np.float32(0.0))
+            return scores + self.trees.correction(full, ages, told)
         if not model.two_stages:
             weights = self.cross_weights()
             if self.pairs is None or weights is None:

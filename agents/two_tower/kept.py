@@ -6,37 +6,62 @@ Shapes: n visits, K positions, M shortlist, X crosses.
 import numpy as np
 
 from feedgym.agents.agent import Site
-from feedgym.agents.learners import Crossing, Learner, VisitBatch
+from feedgym.agents.learners import Crossing, Foretelling, Learner, Learning, Logarithmic, VisitBatch
 from feedgym.agents.serving import Acted
-from feedgym.agents.two_tower.second_stage import PairMemory
+from feedgym.agents.two_tower.second_stage import Boosting, PairMemory, TreeRanker
 from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
-from feedgym.env.arrays import Ints
+from feedgym.agents.two_tower.through_link import level_of
+from feedgym.env.arrays import Floats, Ints
 from feedgym.env.checks import require
 from feedgym.env.readers import Outcome
+from feedgym.towers.interface import Towers
 
 
-def check_crosses(config: TwoTowerAgentConfig, learner: Learner) -> None:
-    """Refuse crosses that nobody would make use of, and those of readers who are served by less than what is known.
+def check_second_stage(config: TwoTowerAgentConfig, learner: Learner) -> None:
+    """Refuse a second stage that makes no sense with this learner, or with readers served by less than what is known.
 
     Raises:
         ValueError: with what would do.
     """
-    words = config.features.crosses
-    if config.features.cross_names:
-        used = config.towers.reranker is not None or isinstance(learner, Crossing)
-        require(used, "crosses", words, "'none' for this learner, which fits none, but with prediction=logistic or mlp")
-        lags = config.serving.clocks.readers_lag
+    stage, reranker = config.second_stage, config.towers.reranker
+    words, lags = stage.crosses, config.serving.clocks.readers_lag
+    if stage.cross_names:
+        used = reranker is not None or stage.grows_trees or isinstance(learner, Crossing)
+        allowed = "'none' for this learner, which fits none, but with prediction=logistic or mlp, or ranker=gbdt"
+        require(used, "crosses", words, allowed)
         require(not lags, "crosses", words, "'none' where readers lag: crosses are those of the request")
+    if stage.grows_trees:
+        require(reranker is None, "prediction", reranker, "'dot' or 'cosine' with ranker=gbdt: one second stage")
+        clicks = isinstance(learner, Foretelling) and (learner.foretells or "").startswith("click")
+        logs = isinstance(learner, Logarithmic) and learner.logarithmic
+        allowed = "'none' for this learner: trees correct logarithms of minutes (loss=hurdle, poisson) or log-odds"
+        require(logs or clicks, "ranker", stage.ranker, allowed)
+        require(not lags, "ranker", stage.ranker, "'none' where readers lag: it ranks at request")
 
 
 def pairs_of(site: Site, config: TwoTowerAgentConfig) -> PairMemory | None:
     """The memory that the settings ask for; None where no cross is told to anybody."""
-    names = config.features.cross_names
+    names = config.second_stage.cross_names
     return PairMemory(names, site.category_sizes) if names else None
 
 
+def trees_of(config: TwoTowerAgentConfig) -> TreeRanker | None:
+    """The ranker of trees that the settings ask for; None without."""
+    stage = config.second_stage
+    if not stage.grows_trees:
+        return None
+    boosting = Boosting(trees=stage.ranker_trees, leaves=stage.ranker_leaves)
+    return TreeRanker(boosting, stage.ranker_target, len(stage.cross_names))
+
+
 def visit_batch(
-    acted: Acted, outcome: Outcome, *, inclusions: bool, shortlist_size: int, pairs: PairMemory | None
+    acted: Acted,
+    outcome: Outcome,
+    *,
+    inclusions: bool,
+    shortlist_size: int,
+    pairs: PairMemory | None,
+    scored_by: Learning[Towers] | None,
 ) -> VisitBatch:
     """A tick's visits as rows of the replay.
 
@@ -46,6 +71,7 @@ def visit_batch(
         inclusions: keep the chances of what is shown to stand anywhere on the slate.
         shortlist_size: M, keep shortlists; 0 does not.
         pairs: as it was when they were served.
+        scored_by: as it was then, to keep the first stage's scores; None: do not.
     """
     article_id = acted.served.article_id
     return VisitBatch(
@@ -62,7 +88,18 @@ def visit_batch(
         inclusion=acted.inclusion.astype(np.float32) if inclusions else None,
         shortlist=_padded(acted.served.draw.shortlist, shortlist_size) if shortlist_size else None,
         crosses=None if pairs is None else pairs.told(acted.row, article_id, acted.now),
+        score=None if scored_by is None else _scores(acted, scored_by),
     )
+
+
+def _scores(acted: Acted, learning: Learning[Towers]) -> Floats:
+    """The first stage's scores of what was shown, float32 (n, K)."""
+    assert acted.factor is not None
+    model, store = learning.model, learning.store
+    vectors = store.augmented[np.maximum(acted.served.article_id, 0), : model.augmented_dim]
+    product = np.einsum("ne,nke->nk", acted.queries[:, : model.augmented_dim], vectors)
+    score: Floats = (product / acted.factor[:, None] + level_of(model)).astype(np.float32)
+    return score
 
 
 def note_outcome(pairs: PairMemory, acted: Acted, outcome: Outcome | None = None) -> None:

@@ -11,6 +11,11 @@ from feedgym.towers.interface import Towers
 from feedgym.towers.two_tower import TwoTower
 
 
+def level_of(model: Towers) -> float:
+    """What all scores of a model have in common, which retrieval leaves out; of a sum of two models 0."""
+    return float(model.level.detach()) if isinstance(model, TwoTower) else 0.0
+
+
 def through_link(score: Doubles, learner: Learner, model: Towers, slate_size: int) -> Doubles:
     """Chances of a click once examined, where clicks are what is learned; minutes of logarithms; else the scores.
 

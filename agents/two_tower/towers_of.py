@@ -9,7 +9,7 @@ from feedgym.towers.features import CategoryConfig, ItemFeaturesConfig
 
 def towers_of(site: Site, config: TwoTowerAgentConfig) -> TwoTowerConfig:
     """What was chosen, and what this site gives."""
-    features = config.features
+    features, stage = config.features, config.second_stage
     topics, publishers, _ = site.category_sizes
     categories = [CategoryConfig(name="topic", size=topics), CategoryConfig(name="publisher", size=publishers)]
     if features.author_buckets:
@@ -27,5 +27,5 @@ def towers_of(site: Site, config: TwoTowerAgentConfig) -> TwoTowerConfig:
         history_length=site.history_length,
         id_feature="author" if features.author_buckets else None,
         num_positions=site.slate_size,
-        num_crosses=len(features.cross_names),
+        num_crosses=0 if stage.grows_trees else len(stage.cross_names),
     )

@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from scipy import stats
 
 from feedgym.agents import make_agent, parse_agent
+from feedgym.agents.retrieval import make_index
 from feedgym.agents.slate_policy import slate_log_propensity
 from feedgym.agents.two_tower.second_stage import CROSSES, PairMemory, Pairs, cross_names
 from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig, NewsroomConfig
@@ -242,3 +245,30 @@ def test_names() -> None:
     assert cross_names("all") == tuple(CROSSES)
     assert cross_names("topic_shown+article_just") == ("topic_shown", "article_just")
     assert len(CROSSES) == 22
+
+
+def test_a_second_stage_of_a_hundred_costs_less_than_retrieval_among_ten_thousand() -> None:
+    """At most twice as much is what it may cost; CPU of this process, the least of some tries."""
+    rng = np.random.default_rng(0)
+    n, live, width = 256, 10_000, 54
+    memory = PairMemory(tuple(CROSSES), (16, 24, 400))
+    memory._categories = np.stack([rng.integers(0, size, live) for size in (16, 24, 400)], axis=1).astype(np.int32)
+    rows = np.arange(n)
+    for hour in range(10):
+        slates = rng.integers(0, live, (n, 8))
+        memory.note(rows, slates, rng.random(slates.shape) < 0.1, np.ones(slates.shape, dtype=np.float32), float(hour))
+    index = make_index("exact", width)
+    index.add(np.arange(live), rng.normal(size=(live, width)).astype(np.float32), np.zeros(live))
+    queries, weights = rng.normal(size=(n, width)).astype(np.float32), np.ones(len(CROSSES), dtype=np.float32)
+    shortlist, _ = index.search(queries, 100)
+
+    def least(call: Callable[[], object]) -> float:
+        took = []
+        for _ in range(7):
+            start = time.process_time()
+            call()
+            took.append(time.process_time() - start)
+        return min(took)
+
+    second = least(lambda: memory.weighed(rows, shortlist, 11.0, weights))
+    assert second < 2.0 * least(lambda: index.search(queries, 100))
