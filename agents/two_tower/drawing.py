@@ -164,8 +164,8 @@ class Drawer:
         if self.trees is not None:
             ages = self.learning.ages(shortlist, np.full(len(shortlist), now)).numpy()
             told = None if self.pairs is None else self.pairs.of(requests.row, shortlist, now)
-            full = np.where(shortlist >= 0, scores + np.float32(level_of(model)), np.float32(0.0))
-            return scores + self.trees.correction(full, ages, told)
+            known_scores = np.where(shortlist >= 0, scores + np.float32(level_of(model)), np.float32(0.0))
+            return scores + self.trees.correction(known_scores, ages, told)
         if not model.two_stages:
             weights = self.cross_weights()
             if self.pairs is None or weights is None:

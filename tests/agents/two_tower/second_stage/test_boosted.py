@@ -7,7 +7,7 @@ import pytest
 
 from feedgym.agents import make_agent, parse_agent
 from feedgym.agents.slate_policy import slate_log_propensity
-from feedgym.agents.two_tower.second_stage import Boosting, boosted
+from feedgym.agents.two_tower.second_stage import Boosting
 from feedgym.agents.two_tower.second_stage.boosted import Boosted
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from helpers.driving import drive
@@ -90,7 +90,7 @@ def test_what_is_kept_is_the_score_at_serving_and_what_is_logged_the_trees() -> 
 
 
 def test_without_scikit_learn_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boosted.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(RuntimeError, match=r"^scikit-learn: not installed; needs the extra: pip install"):
         started()
 
