@@ -41,6 +41,7 @@ from feedgym.agents.two_tower.crowd import renew_crowd
 from feedgym.agents.two_tower.drawing import Drawer
 from feedgym.agents.two_tower.kept import check_second_stage, note_outcome, pairs_of, trees_of, visit_batch
 from feedgym.agents.two_tower.optimiser import make_optimiser, optimiser_arrays, restore_optimiser
+from feedgym.agents.two_tower.second_stage import PairMemory, TreeRanker
 from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
 from feedgym.agents.two_tower.through_link import click_chances, through_link
 from feedgym.agents.two_tower.towers_of import towers_of
@@ -106,6 +107,8 @@ class TwoTowerAgent:
         )
         self._keeps_inclusions = parts.inclusions
         self._pairs, self._trees = pairs_of(site, config), trees_of(config)
+        second: dict[str, PairMemory | TreeRanker | None] = {"pairs": self._pairs, "trees": self._trees}
+        self._second = {name: part for name, part in second.items() if part is not None}
         self._learning = Learning(self.model, self.store, self._replay)
         self.drawer = Drawer(
             self._learning,
@@ -375,10 +378,7 @@ class TwoTowerAgent:
             "learner": self._learner.snapshot(),
             "serving": self.serving.snapshot(),
         }
-        if self._pairs is not None:
-            parts["pairs"] = self._pairs.snapshot()
-        if self._trees is not None:
-            parts["trees"] = self._trees.snapshot()
+        parts |= {name: part.snapshot() for name, part in self._second.items()}
         for name, part in parts.items():
             arrays |= nest(name, part)
         return arrays
@@ -395,7 +395,5 @@ class TwoTowerAgent:
         self._replay.restore(unnest("replay", snapshot))
         self._learner.restore(unnest("learner", snapshot))
         self.serving.restore(unnest("serving", snapshot))
-        if self._pairs is not None:
-            self._pairs.restore(unnest("pairs", snapshot))
-        if self._trees is not None:
-            self._trees.restore(unnest("trees", snapshot))
+        for name, part in self._second.items():
+            part.restore(unnest(name, snapshot))
