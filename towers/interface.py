@@ -161,7 +161,13 @@ class Towers(Protocol):
         ...
 
     def rerank(
-        self, score: Tensor, user: UserOutput, item: Tensor, age_hours: Tensor, position: Tensor | None = None
+        self,
+        score: Tensor,
+        user: UserOutput,
+        item: Tensor,
+        age_hours: Tensor,
+        position: Tensor | None = None,
+        crosses: Tensor | None = None,
     ) -> Tensor:
         """The second stage's logits of shortlists, (B, M).
 

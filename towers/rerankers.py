@@ -4,7 +4,8 @@ Logistic ranking after candidate generation, with the position as a feature in t
 serving (Covington et al., RecSys 2016, section 4; Zhao et al., RecSys 2019, section 4.3). No index can search
 by such a score: retrieval uses the first stage's.
 
-Shapes: B visits, M articles of a slate or a shortlist, d dimensions of u and v, K positions, F features.
+Beside the vectors it may be told crosses: numbers of a reader with an article, which no tower can know.
+Shapes: B visits, M articles of a slate or a shortlist, d dimensions of u and v, X crosses, K positions, F features.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,9 +22,15 @@ AGE_TAUS_HOURS = (2.0, 8.0, 32.0)
 
 
 def rerank_features(
-    score: Tensor, user: Tensor, item: Tensor, age_hours: Tensor, position: Tensor | None, num_positions: int
+    score: Tensor,
+    user: Tensor,
+    item: Tensor,
+    age_hours: Tensor,
+    position: Tensor | None,
+    num_positions: int,
+    crosses: Tensor | None = None,
 ) -> Tensor:
-    """[s, u * v, |u - v|, age basis, position]: what a reranker sees of a reader with an article.
+    """[s, u * v, |u - v|, age basis, crosses, position]: what a reranker sees of a reader with an article.
 
     Args:
         score: of the first stage, finite float (B, M).
@@ -32,9 +39,10 @@ def rerank_features(
         age_hours: (B, M); below 0 counts as 0.
         position: int64 (B, M), or (M,) for all visits alike, each in 0 .. K - 1; None is 0 everywhere.
         num_positions: K.
+        crosses: (B, M, X); None: there are none.
 
     Returns:
-        float (B, M, 1 + 2 d + 4 + K - 1) in the dtype of ``score``. Position 0 is all zeros, and position k has its
+        float (B, M, 1 + 2 d + 4 + X + K - 1) in the dtype of ``score``. Position 0 is all zeros, and position k has its
         1 in column k - 1 of the last K - 1.
 
     Raises:
@@ -49,12 +57,13 @@ def rerank_features(
     fading = [torch.exp(age / -tau) for tau in AGE_TAUS_HOURS]
     ages = torch.stack([*fading, age.log1p()], dim=2)
     place = _position_columns(score, position, num_positions)
-    return torch.cat([score[:, :, None], reader * item, (reader - item).abs(), ages, place], dim=2)
+    told = () if crosses is None else (crosses.to(score.dtype),)
+    return torch.cat([score[:, :, None], reader * item, (reader - item).abs(), ages, *told, place], dim=2)
 
 
-def num_features(dim: int, num_positions: int) -> int:
+def num_features(dim: int, num_positions: int, num_crosses: int = 0) -> int:
     """F, the columns of :func:`rerank_features`."""
-    return 1 + 2 * dim + len(AGE_TAUS_HOURS) + 1 + num_positions - 1
+    return 1 + 2 * dim + len(AGE_TAUS_HOURS) + 1 + num_crosses + num_positions - 1
 
 
 def _position_columns(score: Tensor, position: Tensor | None, num_positions: int) -> Tensor:
@@ -78,22 +87,29 @@ class Reranker(nn.Module):
     Args:
         dim: d.
         num_positions: K, the positions that a log can hold.
+        num_crosses: X.
     """
 
     mips = False
 
-    def __init__(self, dim: int, num_positions: int) -> None:
+    def __init__(self, dim: int, num_positions: int, num_crosses: int = 0) -> None:
         super().__init__()
         require(dim >= 1, "dim", dim, ">= 1")
         require(num_positions >= 1, "num_positions", num_positions, ">= 1")
-        self.num_positions = num_positions
+        self.num_positions, self.num_crosses = num_positions, num_crosses
 
     def logits(self, features: Tensor) -> Tensor:
         """(B, M) from the columns of :func:`rerank_features`, (B, M, F); column 0 is the score."""
         raise NotImplementedError
 
     def forward(
-        self, score: Tensor, user: Tensor, item: Tensor, age_hours: Tensor, position: Tensor | None = None
+        self,
+        score: Tensor,
+        user: Tensor,
+        item: Tensor,
+        age_hours: Tensor,
+        position: Tensor | None = None,
+        crosses: Tensor | None = None,
     ) -> Tensor:
         """Logits.
 
@@ -104,6 +120,7 @@ class Reranker(nn.Module):
             age_hours: (B, M).
             position: int64 (B, M) or (M,) in training; None when serving, where it is 0 for all: the logit then is
                 that of a click at the top.
+            crosses: (B, M, X), None where X is 0. Data: no gradient goes to the towers by them.
 
         Returns:
             float (B, M).
@@ -111,7 +128,9 @@ class Reranker(nn.Module):
         Raises:
             ValueError: on wrong shapes, or a position outside 0 .. K - 1.
         """
-        return self.logits(rerank_features(score, user, item, age_hours, position, self.num_positions))
+        told = 0 if crosses is None else crosses.shape[-1]
+        require(told == self.num_crosses, "crosses", told, f"{self.num_crosses} columns, as the reranker was made for")
+        return self.logits(rerank_features(score, user, item, age_hours, position, self.num_positions, crosses))
 
 
 class LogisticReranker(Reranker):
@@ -121,11 +140,14 @@ class LogisticReranker(Reranker):
         dim: d.
         num_positions: K.
         generator: not used, nothing is drawn; all rerankers are made alike.
+        num_crosses: X.
     """
 
-    def __init__(self, dim: int, num_positions: int, generator: torch.Generator | None = None) -> None:
-        super().__init__(dim, num_positions)
-        weight = torch.zeros(num_features(dim, num_positions))
+    def __init__(
+        self, dim: int, num_positions: int, generator: torch.Generator | None = None, num_crosses: int = 0
+    ) -> None:
+        super().__init__(dim, num_positions, num_crosses)
+        weight = torch.zeros(num_features(dim, num_positions, num_crosses))
         weight[0] = 1.0
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(()))
@@ -150,14 +172,20 @@ class MlpReranker(Reranker):
         dim: d.
         num_positions: K.
         generator: of the initial weights.
+        num_crosses: X.
         widths: hidden layers.
     """
 
     def __init__(
-        self, dim: int, num_positions: int, generator: torch.Generator, widths: Sequence[int] = (128, 64)
+        self,
+        dim: int,
+        num_positions: int,
+        generator: torch.Generator,
+        num_crosses: int = 0,
+        widths: Sequence[int] = (128, 64),
     ) -> None:
-        super().__init__(dim, num_positions)
-        self.network = FeedForward(num_features(dim, num_positions), widths, 1, generator)
+        super().__init__(dim, num_positions, num_crosses)
+        self.network = FeedForward(num_features(dim, num_positions, num_crosses), widths, 1, generator)
         with torch.no_grad():
             self.network.last.weight.zero_()
 
@@ -167,8 +195,8 @@ class MlpReranker(Reranker):
         return features[..., 0] + correction[..., 0]
 
 
-RERANKERS: dict[str, Callable[[int, int, torch.Generator], Reranker]] = {
+RERANKERS: dict[str, Callable[..., Reranker]] = {
     "logistic": LogisticReranker,
     "mlp": MlpReranker,
 }
-"""Second stages by name, each made from d, K and a generator."""
+"""Second stages by name, each made from d, K, a generator, and X where it is not 0."""

@@ -170,7 +170,13 @@ class SummedTowers(nn.Module):
         return one + two
 
     def rerank(
-        self, score: Tensor, user: UserOutput, item: Tensor, age_hours: Tensor, position: Tensor | None = None
+        self,
+        score: Tensor,
+        user: UserOutput,
+        item: Tensor,
+        age_hours: Tensor,
+        position: Tensor | None = None,
+        crosses: Tensor | None = None,
     ) -> Tensor:
         """There is no second stage.
 

@@ -68,7 +68,8 @@ class TwoTower(nn.Module):
         width = self.history.out_dim + self.reader_features.out_dim + (self.id_bags.out_dim if self.id_bags else 0)
         self.user_tower = make_user_tower(c, width, c.dim + len(user_start), generator, gain)
         self.prediction = PREDICTIONS[c.retrieval_prediction]()
-        self.reranker = None if c.reranker is None else RERANKERS[c.reranker](c.dim, c.num_positions, generator)
+        sizes = (c.dim, c.num_positions, generator, *((c.num_crosses,) if c.num_crosses else ()))
+        self.reranker = None if c.reranker is None else RERANKERS[c.reranker](*sizes)
         # The towers learn what a wide part leaves: of that they know nothing yet.
         nothing = (0.0,) * c.dim if c.wide_part else ()
         start_outputs(self.item_tower.last, (*nothing, *item_start))
@@ -301,19 +302,15 @@ class TwoTower(nn.Module):
         return score + self.channel.score(user.vector[:, dim:], content.detach(), pairs=pairs)
 
     def rerank(
-        self, score: Tensor, user: UserOutput, item: Tensor, age_hours: Tensor, position: Tensor | None = None
+        self,
+        score: Tensor,
+        user: UserOutput,
+        item: Tensor,
+        age_hours: Tensor,
+        position: Tensor | None = None,
+        crosses: Tensor | None = None,
     ) -> Tensor:
-        """The second stage's logits of slates or shortlists.
-
-        Args:
-            score: of the first stage, (B, M).
-            user: B readers.
-            item: v, (B, M, ``item_dim``).
-            age_hours: (B, M).
-            position: int64 (B, M) or (M,) in training; None in serving, where nothing has a place yet.
-
-        Returns:
-            float32 (B, M).
+        """The second stage's logits of slates or shortlists, float32 (B, M): see :class:`Reranker`.
 
         Raises:
             ValueError: the model has no reranker.
@@ -321,7 +318,7 @@ class TwoTower(nn.Module):
         require(self.reranker is not None, "reranker", None, "a model with one")
         assert self.reranker is not None
         dim = self.config.dim
-        logits: Tensor = self.reranker(score, user.vector[:, :dim], item[..., :dim], age_hours, position)
+        logits: Tensor = self.reranker(score, user.vector[:, :dim], item[..., :dim], age_hours, position, crosses)
         return logits
 
     def augment_items(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from feedgym.agents.learners.learner import (
         Beginning,
         Counting,
+        Crossing,
         Finishing,
         Following,
         Foretelling,
@@ -67,6 +68,7 @@ __all__ = [
     "ContrastiveConfig",
     "ContrastiveLearner",
     "Counting",
+    "Crossing",
     "DirectConfig",
     "DirectLearner",
     "Earned",
@@ -129,6 +131,7 @@ __getattr__ = late_names(
         "Planning": "returns.planning",
         "Beginning": "learner",
         "Counting": "learner",
+        "Crossing": "learner",
         "Finishing": "learner",
         "Following": "learner",
         "Foretelling": "learner",

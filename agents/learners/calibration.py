@@ -4,7 +4,7 @@ At an optimum of BCE the mean prediction is the click rate (docs/mathematics.md 
 its last steps follow their own batches, by some 5 per cent of the rate at 256 visits a batch, and articles embedded
 anew give readers other histories than those that were trained on. One number, added to all log-odds, takes both back
 and changes no order of articles.
-Shapes: B visits, K positions.
+Shapes: B visits, K positions, X crosses.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from feedgym.agents.serving import embed_readers
-from feedgym.env.arrays import Bools, Doubles
+from feedgym.env.arrays import Bools, Doubles, Floats
 from feedgym.env.checks import require
 from feedgym.towers.interface import Towers
 
@@ -55,7 +55,7 @@ def intercept_shift(logit: Doubles, clicked: Bools, examination: Doubles | float
 
 
 @torch.no_grad()
-def centre_clicks(learning: Learning[Towers], examination: Doubles) -> None:
+def centre_clicks(learning: Learning[Towers], examination: Doubles, cross_weights: Floats | None = None) -> None:
     """Shift the global bias so that the newest visits' predictions are right on average.
 
     Models with a second stage are left as they are: their click rate is not the first stage's.
@@ -63,6 +63,7 @@ def centre_clicks(learning: Learning[Towers], examination: Doubles) -> None:
     Args:
         learning: after a training, articles embedded anew.
         examination: chance that each position is seen, (K,).
+        cross_weights: what crosses add to log-odds, (X,); None: there are none.
     """
     model, replay = learning.model, learning.replay
     if model.two_stages:
@@ -82,6 +83,9 @@ def centre_clicks(learning: Learning[Towers], examination: Doubles) -> None:
     else:
         vector, bias = torch.from_numpy(store.vector[known]), torch.from_numpy(store.bias[known])
     score = model.score(user, vector, bias, learning.ages(batch.article_id, batch.now))
+    logit = score.double().numpy()
+    if cross_weights is not None and batch.crosses is not None:
+        logit = logit + batch.crosses @ cross_weights
     theta = np.broadcast_to(examination, shown.shape)[shown]
-    shift = intercept_shift(score.double().numpy()[shown], batch.clicks[shown], theta)
+    shift = intercept_shift(logit[shown], batch.clicks[shown], theta)
     model.shift(shift)

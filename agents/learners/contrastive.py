@@ -18,7 +18,7 @@ from feedgym.agents.learners.clicks.examples import newest_of_each_reader, share
 from feedgym.agents.learners.clicks.sequence import sequence_loss
 from feedgym.agents.learners.contrasts import Contrast, check_contrast, contrast_loss
 from feedgym.agents.learners.learner import Parts
-from feedgym.agents.learners.learning import Learning
+from feedgym.agents.learners.learning import Learning, crosses_of
 from feedgym.agents.learners.replay import Replay, VisitBatch
 from feedgym.agents.learners.settings import ContrastiveConfig
 from feedgym.agents.learners.tasks import parse_tasks, previous_visits
@@ -329,7 +329,8 @@ class ContrastiveLearner:
         if slates is None:
             return None
         score = model.score(slates.user, slates.item, slates.bias, slates.age)
-        logits = model.rerank(score, slates.user, slates.item, slates.age, torch.arange(score.shape[1]))
+        position, crosses = torch.arange(score.shape[1]), crosses_of(batch)
+        logits = model.rerank(score, slates.user, slates.item, slates.age, position, crosses)
         weight = slates.shown.astype(np.float32)
         if self.config.rerank_minutes or self.config.dwell_weight or any(task == "dwell" for task, _ in self.tasks):
             # Weighted logistic regression: the odds are expected minutes.

@@ -18,7 +18,7 @@ from feedgym.agents.learners.learning import Learning
 from feedgym.agents.learners.replay import Replay
 from feedgym.agents.serving import Acted
 from feedgym.agents.slate_policy import PolicyConfig
-from feedgym.env.arrays import Arrays, Doubles, Ints
+from feedgym.env.arrays import Arrays, Doubles, Floats, Ints
 from feedgym.env.checks import require
 from feedgym.env.feed import Catalogue
 from feedgym.env.readers import Outcome
@@ -205,6 +205,16 @@ class Logarithmic(Protocol):
     @property
     def logarithmic(self) -> bool:
         """Whether they are."""
+        ...
+
+
+@runtime_checkable
+class Crossing(Protocol):
+    """Optional: a learner that finds what crosses (numbers of a reader with an article) add to the scores."""
+
+    @property
+    def cross_weights(self) -> Floats | None:
+        """A weight for each, float32 (X,), on the scale of the scores; None before the first training, and without."""
         ...
 
 

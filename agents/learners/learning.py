@@ -1,6 +1,6 @@
 """What a loss may use: the towers, what the agent keeps of articles, and the visits to learn from.
 
-Shapes: B rows of a batch, K positions, R columns of a reader, d dimensions.
+Shapes: B rows of a batch, K positions, R columns of a reader, X crosses, d dimensions.
 """
 
 from dataclasses import dataclass
@@ -33,6 +33,11 @@ class EmbeddedSlates:
     """(B, K)"""
     age: Tensor
     """Hours at the impression, (B, K)."""
+
+
+def crosses_of(batch: VisitBatch) -> Tensor | None:
+    """What a second stage is told of logged slates, float32 (B, K, X); None where nothing is kept."""
+    return None if batch.crosses is None else torch.from_numpy(batch.crosses)
 
 
 @dataclass

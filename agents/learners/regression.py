@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from feedgym.agents.agent import Site
 from feedgym.agents.learners.calibration import centre_clicks
 from feedgym.agents.learners.learner import Parts, Trained
-from feedgym.agents.learners.learning import Learning
+from feedgym.agents.learners.learning import Learning, crosses_of
 from feedgym.agents.learners.regressions import REGRESSIONS, Impressions
 from feedgym.agents.learners.replay import VisitBatch
 from feedgym.agents.learners.returns.planning import Planning
@@ -73,10 +73,13 @@ class RegressionLearner:
         model = TwoTower(towers, generator)
         loss = REGRESSIONS[self.config.loss]
         require(towers.wide_part or not loss.hurdle, "wide_part", False, f"True with loss={self.config.loss}")
+        crosses = 0 if model.two_stages else towers.num_crosses
         if model.wide is not None and loss.link is not None:
             link, effects = loss.link(self.tasks[0][0]), towers.article_effects
-            self._wide = WideFitter(link, hurdle=loss.hurdle, effects=effects)
+            self._wide = WideFitter(link, hurdle=loss.hurdle, effects=effects, num_crosses=crosses)
             self._wide.freeze(model)
+        told = "0: without prediction=logistic or mlp a wide part fits them, which loss and wide_part have to bring"
+        require(not crosses or self._wide is not None, "crosses", crosses, told)
         if self._planning is not None:
             self._planning.start(site)
         if self.config.examination == "learned":
@@ -145,8 +148,11 @@ class RegressionLearner:
         stages = [score]
         if model.two_stages:
             # Both stages learn the same; the second is told the position, which serving holds at the top.
-            position = torch.arange(shown.shape[1])
-            stages.append(model.rerank(score, slates.user, slates.item, slates.age, position))
+            position, crosses = torch.arange(shown.shape[1]), crosses_of(batch)
+            stages.append(model.rerank(score, slates.user, slates.item, slates.age, position, crosses))
+        elif (weights := self.cross_weights) is not None and batch.crosses is not None:
+            # The towers learn what the crosses leave; of these they know the sum alone, as of positions.
+            stages = [score + torch.from_numpy(batch.crosses @ weights)]
         rate = c.negative_keep_rate
         chosen = None if rate == 1.0 else rng.random(shown.shape) < rate
         luck = None if c.slate_negatives is None else rng.random((*shown.shape, shown.shape[1]), dtype=np.float32)
@@ -217,6 +223,11 @@ class RegressionLearner:
         link = REGRESSIONS[self.config.loss].link
         return link is not None and link(self.tasks[0][0]) == "log"
 
+    @property
+    def cross_weights(self) -> Floats | None:
+        """What crosses add to a score, as the latest fit has it, (X,)."""
+        return None if self._wide is None else self._wide.crosses
+
     def click_examination(self, num_positions: int) -> Doubles | None:
         """Chance that each position is examined, (K,); None unless clicks are the first task."""
         if self.tasks[0][0] != "click" or self.foretells is None or self.logarithmic:
@@ -228,7 +239,7 @@ class RegressionLearner:
         """Set the intercept anew: predicted clicks are right on average again."""
         theta = self.click_examination(learning.replay.column("clicks").shape[1])
         if theta is not None:
-            centre_clicks(learning, theta)
+            centre_clicks(learning, theta, self.cross_weights)
 
     def metrics(self) -> dict[str, float]:
         """What the towers may count beside a wide part, and what the planning has found since the last call."""

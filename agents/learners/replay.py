@@ -1,6 +1,6 @@
 """What an agent learns from: the latest visits, as the policy saw them and as a site saw their outcome.
 
-Shapes: n visits, B of a sample, K positions, L clicks of history, R columns of a reader.
+Shapes: n visits, B of a sample, K positions, L clicks of history, R columns of a reader, X crosses.
 """
 
 from dataclasses import dataclass
@@ -45,6 +45,10 @@ class VisitBatch:
     learner learns from such; None: all are visits."""
     shortlist: Ints | None = None
     """What retrieval returned, -1 pads, (B, M); kept where negatives are drawn from it."""
+    crosses: Floats | None = None
+    """Of the reader with each article, as it was when the slate was served, (B, K, X); kept for a second stage."""
+    score: Floats | None = None
+    """What the first stage made of each article when the slate was served, (B, K); kept for a ranker of trees."""
 
 
 class Replay:
@@ -59,6 +63,8 @@ class Replay:
         shortlist_size: M, keep shortlists; 0 does not.
         with_inclusions: keep the chances of what is shown to stand anywhere on the slate.
         with_opens: opens from elsewhere are kept, too, and marked.
+        num_crosses: X, keep the crosses of what is shown; 0 does not.
+        with_scores: keep the first stage's scores of what is shown.
     """
 
     def __init__(
@@ -72,6 +78,8 @@ class Replay:
         shortlist_size: int = 0,
         with_inclusions: bool = False,
         with_opens: bool = False,
+        num_crosses: int = 0,
+        with_scores: bool = False,
     ) -> None:
         self._clicked: tuple[Ints, Ints] | None = None
         optional: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = {}
@@ -84,6 +92,10 @@ class Replay:
             optional["organic"] = ((), np.bool_)
         if shortlist_size:
             optional["shortlist"] = ((shortlist_size,), np.int32)
+        if num_crosses:
+            optional["crosses"] = ((slate_size, num_crosses), np.float16)
+        if with_scores:
+            optional["score"] = ((slate_size,), np.float32)
         self._ring = Ring(
             capacity,
             {
@@ -130,8 +142,9 @@ class Replay:
         for name in ("row", "history_id", "article_id", "shortlist"):
             if name in values:
                 values[name] = values[name].astype(np.int64)
-        if "history_minutes" in values:
-            values["history_minutes"] = values["history_minutes"].astype(np.float32)
+        for name in ("history_minutes", "crosses"):
+            if name in values:
+                values[name] = values[name].astype(np.float32)
         return VisitBatch(**values)
 
     def whole(self) -> VisitBatch:

@@ -112,7 +112,7 @@ def foretold_by(agent: TwoTowerAgent) -> str:
         ValueError: neither.
     """
     learner = agent.learner
-    what = learner.foretells if isinstance(learner, Foretelling) and not agent.model.two_stages else None
+    what = learner.foretells if isinstance(learner, Foretelling) and not agent.second_stage else None
     allowed = "regression-dwell or regression-click: one stage, one target, a loss of single impressions"
     require(what is not None, "reward_model", type(learner).__name__, allowed)
     require(what in ("dwell", "click"), "target of reward_model", what, "'dwell' or 'click'")

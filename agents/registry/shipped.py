@@ -66,8 +66,9 @@ def learned_kind(
         return two_tower.TwoTowerAgent(site, agent, learner(*own))
 
     def together(*made: Any) -> None:
-        *own, _ = made
-        learner(*own)  # small before it has met a site; it refuses settings of its own that do not go together
+        *own, agent = made
+        # Small before it has met a site; it refuses settings of its own that do not go together.
+        two_tower.check_second_stage(agent, learner(*own))
         if check is not None:
             check(*made)
 

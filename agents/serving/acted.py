@@ -30,6 +30,8 @@ class Acted:
     """What was searched for, float32 (n, E + X): the towers' part, then the learner's own columns."""
     offset: Doubles
     """What a logit is less than its inner product, the same for all articles of a reader: (n,)."""
+    factor: Doubles | None = None
+    """What scores were multiplied by, (n,); None of pages of lists."""
     live: Ints
     """The live catalogue, (N,)."""
     served: Served

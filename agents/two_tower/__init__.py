@@ -9,10 +9,12 @@ from feedgym.env.late_names import late_names
 
 if TYPE_CHECKING:
     from feedgym.agents.two_tower.agent import TwoTowerAgent
+    from feedgym.agents.two_tower.kept import check_second_stage
     from feedgym.agents.two_tower.settings import (
         ID_KINDS,
         FeaturesConfig,
         OptimiserConfig,
+        SecondStageConfig,
         ServingConfig,
         TwoTowerAgentConfig,
     )
@@ -23,10 +25,12 @@ __all__ = [
     "Embedding",
     "FeaturesConfig",
     "OptimiserConfig",
+    "SecondStageConfig",
     "ServingConfig",
     "TwoTowerAgent",
     "TwoTowerAgentConfig",
     "Vectors",
+    "check_second_stage",
 ]
 
 __getattr__ = late_names(
@@ -36,9 +40,11 @@ __getattr__ = late_names(
         "ID_KINDS": "settings",
         "FeaturesConfig": "settings",
         "OptimiserConfig": "settings",
+        "SecondStageConfig": "settings",
         "ServingConfig": "settings",
         "TwoTowerAgentConfig": "settings",
         "Embedding": "vectors",
         "Vectors": "vectors",
+        "check_second_stage": "kept",
     },
 )

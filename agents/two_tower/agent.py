@@ -15,16 +15,15 @@ import torch
 from feedgym.agents.agent import Site, agent_stream, generator_state, restore_generator
 from feedgym.agents.learners import (
     Beginning,
+    Crossing,
     Finishing,
     Following,
-    Foretelling,
     Gathering,
     Inspecting,
     Learner,
     Learning,
     Observing,
     Preparing,
-    Replay,
     Reporting,
     VisitBatch,
     new_rows,
@@ -35,20 +34,20 @@ from feedgym.agents.serving import (
     ItemStore,
     ListsAhead,
     LoggedTick,
-    embed_readers,
     served_by_another,
 )
 from feedgym.agents.slate_policy import Served, eligible
 from feedgym.agents.two_tower.crowd import renew_crowd
 from feedgym.agents.two_tower.drawing import Drawer
 from feedgym.agents.two_tower.expired_ids import fade_expired_ids
+from feedgym.agents.two_tower.kept import check_second_stage, note_outcome, pairs_of, trees_of
 from feedgym.agents.two_tower.optimiser import clip_gradients, make_optimiser, optimiser_arrays, restore_optimiser
-from feedgym.agents.two_tower.rows import opened_rows, visited_rows
+from feedgym.agents.two_tower.rows import opened_rows, replay_for, visited_rows
 from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
-from feedgym.agents.two_tower.through_link import through_link
+from feedgym.agents.two_tower.through_link import click_chances, through_link
 from feedgym.agents.two_tower.towers_of import serving_of, towers_of
 from feedgym.agents.two_tower.vectors import Vectors, vectors_of
-from feedgym.env.arrays import Arrays, Bools, Doubles, Ints, copied, nest, put_back, unnest
+from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, Ints, copied, nest, put_back, unnest
 from feedgym.env.checks import require
 from feedgym.env.feed import Catalogue, ReaderRecords, Visits
 from feedgym.env.readers import Outcome
@@ -60,13 +59,13 @@ _NUMBERS = ("policy_version", "_next_training", "_visits_trained", "_rows_traine
 class TwoTowerAgent:
     """Acts by retrieval over the live articles, and trains its towers on what its readers did.
 
-    Until the first training the towers are as they were drawn: their small random scores beside the age
-    decay's make the agent favour what is new.
+    Before it has learned anything it favours what is new: so do an age decay, and the wide part, as they start.
     """
 
     is_oracle = False
 
     def __init__(self, site: Site, config: TwoTowerAgentConfig, learner: Learner) -> None:
+        check_second_stage(config, learner)
         self._site = site
         self.config = config
         self._learner = learner
@@ -93,16 +92,9 @@ class TwoTowerAgent:
         mode, not_ahead = config.serving.serving, "not 'batch' with estimator 'joint' or 'prefix': lists run out"
         require(whole, "serving", mode, not_ahead)
         self._shortlist_size, self._keeps_inclusions = policy.shortlist_size * parts.shortlists, parts.inclusions
-        self._replay = Replay(
-            config.optimiser.replay_visits,
-            site.slate_size,
-            site.history_length,
-            num_reader,
-            with_minutes=self.model.config.needs_minutes,  # of which the learner may have made less than ``towers``
-            shortlist_size=self._shortlist_size,
-            with_inclusions=parts.inclusions,
-            with_opens=site.has_opens and isinstance(learner, Gathering),
-        )
+        self._replay = replay_for(site, config, self.model, learner, parts, self._shortlist_size)
+        self._pairs, self._trees = pairs_of(site, config), trees_of(config)
+        self._second = {k: part for k, part in (("pairs", self._pairs), ("trees", self._trees)) if part is not None}
         self._learning = Learning(self.model, self.store, self._replay)
         self.drawer = Drawer(
             self._learning,
@@ -113,6 +105,9 @@ class TwoTowerAgent:
             site.slate_size,
             pages,
             site.seed,
+            self._pairs,
+            self._cross_weights,
+            self._trees,
         )
         if config.features.example_age:
             self._learning.example_age = num_reader - 1 - (towers.reader_id is not None)
@@ -131,6 +126,8 @@ class TwoTowerAgent:
         All of it for the visits of this tick, or, where slates are drawn ahead, at the readers' clock.
         """
         self.serving.catch_up(visits)
+        if self._pairs is not None and self._acted is not None and self._acted.now < visits.now:
+            note_outcome(self._pairs, self._acted)  # a frozen agent is told of no outcome
         self._follow(catalogue)
         self._hear_of(visits)
         ahead = self.serving.clocks.slates_ahead
@@ -154,7 +151,7 @@ class TwoTowerAgent:
         if self.serving.opened(visits.opens) and self._replay.keeps_opens:
             assert visits.opens is not None
             readers = self.serving.requests(visits.opens.readers())
-            self._opened = opened_rows(visits.opens, readers, self._site.slate_size, self._shortlist_size)
+            self._opened = opened_rows(visits.opens, readers, self._site.slate_size, self._shortlist_size, self._pairs)
 
     def _refresh_items(self, now: float) -> None:
         """Let new articles be found, and train, where it is time to."""
@@ -192,6 +189,8 @@ class TwoTowerAgent:
                 numeric = np.hstack([numeric, np.zeros((len(numeric), NUM_COUNTERS), dtype=np.float32)])
             self.model.fit_items(torch.from_numpy(numeric))
         self.store.follow(catalogue)
+        if self._pairs is not None:
+            self._pairs.follow(catalogue)
         if isinstance(self._learner, Following):
             self._learner.follow(catalogue)
 
@@ -218,27 +217,11 @@ class TwoTowerAgent:
         """Scores as what they foretell, any shape: chances of a click where clicks are what is learned."""
         return through_link(score, self._learner, self.model, self._site.slate_size)
 
-    @torch.no_grad()
     def served_click_chance(self) -> Doubles | None:
         """Predicted chance of a click on what was served, float64 (n, K); None unless clicks are what is learned."""
-        learner, acted = self._learner, self._acted
-        if not isinstance(learner, Foretelling) or acted is None or self.policy_version == 0:
+        if self._acted is None or self.policy_version == 0:
             return None
-        theta = learner.click_examination(self._site.slate_size)
-        if theta is None:
-            return None
-        ids = acted.served.article_id
-        shown = ids >= 0
-        known = np.where(shown, ids, 0)
-        now = np.full(len(ids), acted.now)
-        user = embed_readers(self.model, self.store, acted.history_id, acted.history_minutes, acted.reader, now)
-        items, age = torch.from_numpy(self.store.vector[known]), self._learning.ages(ids, now)
-        score = self.model.score(user, items, torch.from_numpy(self.store.bias[known]), age)
-        if self.model.two_stages:
-            # The second stage is told the position: examination is in its prediction.
-            score, theta = self.model.rerank(score, user, items, age, torch.arange(ids.shape[1])), np.ones(len(theta))
-        chance: Doubles = torch.sigmoid(score.double()).numpy() * theta
-        return np.where(shown, chance, np.nan)
+        return click_chances(self._acted, self._learner, self._learning, self._pairs, self._site.slate_size)
 
     @torch.no_grad()
     def vectors(self) -> Vectors:
@@ -246,6 +229,14 @@ class TwoTowerAgent:
         return vectors_of(self.model, self.store, self._replay)
 
     # Learning
+
+    def _cross_weights(self) -> Floats | None:
+        return self._learner.cross_weights if isinstance(self._learner, Crossing) else None
+
+    @property
+    def second_stage(self) -> bool:
+        """Whether shortlists are ranked by anything but what retrieval searches by."""
+        return self.model.two_stages or self._pairs is not None or self._trees is not None
 
     @property
     def learner(self) -> Learner:
@@ -280,8 +271,19 @@ class TwoTowerAgent:
             self._opened = None
         if isinstance(self._learner, Observing):
             self._learner.observe(acted, outcome, self._learning, self._rng)
-        size, chances = self._shortlist_size, self._keeps_inclusions
-        self._replay.append(visited_rows(acted, outcome, shortlist_size=size, with_inclusions=chances))
+        self._replay.append(
+            visited_rows(
+                acted,
+                outcome,
+                shortlist_size=self._shortlist_size,
+                with_inclusions=self._keeps_inclusions,
+                pairs=self._pairs,
+                scored_by=None if self._trees is None else self._learning,
+            )
+        )
+        if self._pairs is not None:
+            # After the visits are written: what they are told of is what was known when they were served.
+            note_outcome(self._pairs, acted, outcome)
 
     def _training_due(self, now: float) -> bool:
         # A tick may miss the hours that it stands for by a rounding: in a nightly job that would cost a day.
@@ -308,6 +310,8 @@ class TwoTowerAgent:
         self.store.refresh(now)
         if isinstance(self._learner, Finishing):
             self._learner.finish(self._learning)
+        if self._trees is not None:
+            self._trees.fit(self._replay, self.store.published_hours)
 
     def begin_training(self, now: float) -> None:
         """Make ready for the steps of a training at ``now`` in hours, on the visits kept.
@@ -375,6 +379,7 @@ class TwoTowerAgent:
             "learner": self._learner.snapshot(),
             "serving": self.serving.snapshot(),
         }
+        parts |= {name: part.snapshot() for name, part in self._second.items()}
         for name, part in parts.items():
             arrays |= nest(name, part)
         return arrays
@@ -391,3 +396,5 @@ class TwoTowerAgent:
         self._replay.restore(unnest("replay", snapshot))
         self._learner.restore(unnest("learner", snapshot))
         self.serving.restore(unnest("serving", snapshot))
+        for name, part in self._second.items():
+            part.restore(unnest(name, snapshot))

@@ -1,9 +1,10 @@
 """From readers to slates: embed, search, put scores on the scale of logits, draw.
 
 Shapes: n readers, M shortlist, N live articles, K positions, D articles of a list, E columns of v', X columns of the
-learner's own.
+learner's own, C crosses.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,8 @@ from feedgym.agents.agent import visit_noise
 from feedgym.agents.learners import Learning, OwnColumns
 from feedgym.agents.serving import Acted, Requests, Serving, embed_readers
 from feedgym.agents.slate_policy import PolicyConfig, boosts, eligible, only_eligible, serve
+from feedgym.agents.two_tower.second_stage import PairMemory, TreeRanker
+from feedgym.agents.two_tower.through_link import level_of
 from feedgym.env.arrays import Doubles, Floats, Ints, rows_of
 from feedgym.env.feed import Catalogue
 from feedgym.towers.interface import Towers, UserOutput
@@ -42,6 +45,12 @@ class Drawer:
     """Slates drawn at once for a reader: 1, or as deep as lists drawn ahead are."""
     seed: int
     """Of the noise that slates are drawn by."""
+    pairs: PairMemory | None = None
+    """What the second stage is told of readers with articles; None: nothing."""
+    cross_weights: Callable[[], Floats | None] = lambda: None
+    """What each cross adds to a score, (C,); None: nothing yet, or it is a reranker's to say."""
+    trees: TreeRanker | None = None
+    """A ranker of trees; None: there is none."""
 
     @property
     def list_size(self) -> int:
@@ -70,6 +79,7 @@ class Drawer:
         if n == 0 or len(live) == 0 or len(store.index) == 0:
             shortlist, logits = _newest(live, n, self.shortlist_size)
             users, offset = np.zeros((n, store.augmented.shape[1]), dtype=np.float32), np.zeros(n)
+            factor = np.ones(n)
         else:
             user, users = self._embed_users(requests, version)
             # As many more as are excluded: what is left is what a search among the others would have found.
@@ -84,7 +94,7 @@ class Drawer:
                 logits = scores.astype(np.float64) - offset[:, None]
             else:
                 shortlist, scores = store.index.search(users, size)
-                scores = self._rerank(user, shortlist, scores, now)
+                scores = self._rerank(user, shortlist, scores, requests)
                 logits = (scores.astype(np.float64) - mean[:, None]) * factor[:, None]
                 users, offset = users * factor[:, None].astype(np.float32), mean * factor
             if kept is not None:
@@ -102,6 +112,7 @@ class Drawer:
             history_minutes=requests.history_minutes.copy() if self.learning.model.config.needs_minutes else None,
             queries=users,
             offset=offset,
+            factor=factor,
             # The catalogue's own array changes with the next tick.
             live=live.copy(),
             served=served,
@@ -147,18 +158,27 @@ class Drawer:
         return UserOutput(*(part[:n] for part in user))
 
     @torch.no_grad()
-    def _rerank(self, user: UserOutput, shortlist: Ints, scores: Floats, now: float) -> Floats:
+    def _rerank(self, user: UserOutput, shortlist: Ints, scores: Floats, requests: Requests) -> Floats:
         """The second stage's logits of shortlists (n, M), on the scale of retrieval's; those themselves without one."""
-        model, store = self.learning.model, self.learning.store
+        model, store, now = self.learning.model, self.learning.store, requests.now
+        if self.trees is not None:
+            ages = self.learning.ages(shortlist, np.full(len(shortlist), now)).numpy()
+            told = None if self.pairs is None else self.pairs.of(requests.row, shortlist, now)
+            known_scores = np.where(shortlist >= 0, scores + np.float32(level_of(model)), np.float32(0.0))
+            return scores + self.trees.correction(known_scores, ages, told)
         if not model.two_stages:
-            return scores
+            weights = self.cross_weights()
+            if self.pairs is None or weights is None:
+                return scores
+            return scores + self.pairs.weighed(requests.row, shortlist, now, weights)
         known = np.where(shortlist >= 0, shortlist, 0)
         age = self.learning.ages(shortlist, np.full(len(shortlist), now))
         items = torch.from_numpy(store.vector[known])
         # What retrieval's product leaves out of the score is left out here too: the mean is of such products.
         constant = model.constant(user, now, store.t_ref)[:, None]
         full = torch.from_numpy(np.where(shortlist >= 0, scores, 0.0).astype(np.float32)) + constant
-        logits: Floats = (model.rerank(full, user, items, age) - constant).numpy()
+        crosses = None if self.pairs is None else torch.from_numpy(self.pairs.told(requests.row, shortlist, now))
+        logits: Floats = (model.rerank(full, user, items, age, crosses=crosses) - constant).numpy()
         return np.where(shortlist >= 0, logits, scores)
 
 

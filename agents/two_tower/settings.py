@@ -1,9 +1,11 @@
 """Settings of a learned agent, grouped by what they are of; reading them imports no torch. Time is in hours."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from feedgym.agents.serving import Clocks, ServingMode, clocks_of
 from feedgym.agents.slate_policy import PolicyConfig
+from feedgym.agents.two_tower.second_stage import cross_names
 from feedgym.env.checks import require
 from feedgym.towers.config import TowersConfig, one_of
 
@@ -65,6 +67,44 @@ class FeaturesConfig:
     def id_kinds(self) -> tuple[str, ...]:
         """Which kinds of ids are features."""
         return tuple(kind for kind in ID_KINDS if getattr(self, f"{kind}_buckets"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondStageConfig:
+    """What ranks the shortlist that retrieval has found, beside ``prediction``."""
+
+    crosses: str = "none"
+    """What a second stage is told of a reader with an article, which no tower can know, such as how often it has been
+    shown to her: ``none``, ``all``, or names joined by ``+`` (docs/guide/second_stage.md). With ``prediction=logistic``
+    or ``mlp`` they are further columns of that stage. Else a regression with a wide part fits a weight for each, and
+    the shortlist is ranked by the score and these."""
+    ranker: Literal["none", "gbdt"] = "none"
+    """``gbdt``: boosted trees (scikit-learn) over score, age, position and crosses, grown anew at each training."""
+    ranker_target: Literal["dwell", "click"] = "dwell"
+    """What the trees foretell: minutes, or clicks."""
+    ranker_trees: int = 60
+    """How many trees."""
+    ranker_leaves: int = 15
+    """Leaves of each."""
+
+    def __post_init__(self) -> None:
+        """Check once."""
+        _ = self.cross_names
+        require(self.ranker in ("none", "gbdt"), "ranker", self.ranker, "'none' or 'gbdt'")
+        target = self.ranker_target
+        require(target in ("dwell", "click"), "ranker_target", target, "'dwell' or 'click'")
+        require(self.ranker_trees >= 1, "ranker_trees", self.ranker_trees, ">= 1")
+        require(self.ranker_leaves >= 2, "ranker_leaves", self.ranker_leaves, ">= 2")
+
+    @property
+    def cross_names(self) -> tuple[str, ...]:
+        """The crosses by name."""
+        return cross_names(self.crosses)
+
+    @property
+    def grows_trees(self) -> bool:
+        """Whether there is a ranker of trees."""
+        return self.ranker == "gbdt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +181,8 @@ class TwoTowerAgentConfig:
     """The model."""
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     """What it sees."""
+    second_stage: SecondStageConfig = field(default_factory=SecondStageConfig)
+    """What ranks the shortlist."""
     serving: ServingConfig = field(default_factory=ServingConfig)
     """What is fresh when."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)

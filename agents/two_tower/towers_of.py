@@ -34,7 +34,7 @@ def ids_of(features: FeaturesConfig) -> dict[str, CategoryConfig]:
 
 def towers_of(site: Site, config: TwoTowerAgentConfig) -> TwoTowerConfig:
     """What was chosen, and what this site gives."""
-    features, ids = config.features, ids_of(config.features)
+    features, ids, stage = config.features, ids_of(config.features), config.second_stage
     topics, publishers, _ = site.category_sizes
     categories = [CategoryConfig(name="topic", size=topics), CategoryConfig(name="publisher", size=publishers)]
     categories += [ids[kind] for kind in ("author", "article") if kind in ids]
@@ -54,6 +54,7 @@ def towers_of(site: Site, config: TwoTowerAgentConfig) -> TwoTowerConfig:
         history_length=min(site.history_length, features.history_clicks or site.history_length),
         id_features=tuple(kind for kind in bags if kind in ids),
         num_positions=site.slate_size,
+        num_crosses=0 if stage.grows_trees else len(stage.cross_names),
     )
 
 

@@ -188,8 +188,8 @@ def towers_text(config: TowersCommandConfig) -> str:
         first, *more = textwrap.wrap(sizes, 90) or [""]
         lines.append(f"{name:<{width}}{count:>12,}  {first}".rstrip())
         lines += [" " * (width + 14) + line for line in more]
-    lines += [f"{'total':<{width}}{total:>12,}", "", *_choices_text(model)]
     settings = settings_of(plan)
+    lines += [f"{'total':<{width}}{total:>12,}", "", *_choices_text(model, settings)]
     num_ids = config.ids or max((int(settings.get(f"{kind}_buckets") or 0) for kind in kinds_of(settings)), default=0)
     if num_ids:
         lines += ["", *_ids_text(id_costs(plan, feed, num_ids), num_ids, settings)]
@@ -198,7 +198,7 @@ def towers_text(config: TowersCommandConfig) -> str:
     return "\n".join(lines)
 
 
-def _choices_text(model: "Towers") -> list[str]:
+def _choices_text(model: "Towers", settings: dict[str, Any]) -> list[str]:
     """What the parts do with each other."""
     c = model.config
     shared = {
@@ -216,7 +216,11 @@ def _choices_text(model: "Towers") -> list[str]:
     one = "; one table for all" if any(each.table for each in c.item.categories) else ""
     ids = [f"ids           {'; '.join(uses.values())}{one}"] if uses else []
     channel = ["channel       text and topic of the article, matched with what was clicked"] if model.channels else []
-    stage = "one stage" if c.reranker is None else f"{c.reranker} reranks the shortlist"
+    ranker = settings.get("ranker", "none")
+    ranks = c.reranker or (None if ranker == "none" else ranker)
+    if settings.get("crosses", "none") != "none":
+        ranks = f"{ranks or 'a weighted sum'}, told of what the reader has been shown,"
+    stage = "one stage" if ranks is None else f"{ranks} reranks the shortlist"
     return [
         f"shared        {shared}",
         f"encoders      {c.encoder} of the last {c.history_length} clicks; {c.item_encoder} of an article's features",

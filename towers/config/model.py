@@ -35,12 +35,16 @@ class TwoTowerConfig(TowersConfig):
     """Whether it is known how long each click was read: the content channel then weighs clicks by it."""
     num_positions: int = 10
     """Positions that a reranker can tell apart."""
+    num_crosses: int = 0
+    """Numbers of a reader with an article that a second stage is told, such as how often it was shown to her. No tower
+    is: two towers cannot know them."""
 
     def __post_init__(self) -> None:
         """Check once."""
         require(self.reader_numeric >= 0, "reader_numeric", self.reader_numeric, ">= 0")
         require(self.history_length >= 0, "history_length", self.history_length, ">= 0")
         require(self.num_positions >= 1, "num_positions", self.num_positions, ">= 1")
+        require(self.num_crosses >= 0, "num_crosses", self.num_crosses, ">= 0")
         categories = [category.name for category in self.item.categories]
         known_ids = all(name in categories for name in self.id_features)
         require(known_ids, "id_features", self.id_features, f"none, or some of {', '.join(categories)}")

@@ -1,6 +1,6 @@
 """The wide part's weights, from all impressions that the replay keeps (docs/mathematics.md 6.11).
 
-Shapes: n visits in the replay, K positions, R impressions, U articles, A columns.
+Shapes: n visits in the replay, K positions, R impressions, U articles, A columns, X crosses.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class _Seen:
     z: Doubles
     """(U, A)"""
     own: Doubles
-    """Age columns, and two of the content channel's where there is one: (E, R) or (E + 2, R)."""
+    """Age columns, two of the content channel's where there is one, then crosses: (E [+ 2] + X, R)."""
 
 
 class _ById:
@@ -81,9 +81,14 @@ class WideFitter:
         hurdle: what is fitted is whether an impression was opened, and beside it the minutes once it was.
         effects: articles may differ from what their columns say. Else what is shown for long, being good, passes for
             what is old.
+        num_crosses: X, further columns of each impression, which are in the replay: the sum that they add is beside
+            the model's score, since no index can search by it.
     """
 
-    def __init__(self, link: Link, number: int = 0, *, hurdle: bool = False, effects: bool = True) -> None:
+    def __init__(
+        self, link: Link, number: int = 0, *, hurdle: bool = False, effects: bool = True, num_crosses: int = 0
+    ) -> None:
+        self._num_crosses = num_crosses
         self._link, self._number, self._hurdle, self._effects = link, number, hurdle, effects
         self._evidence, self._trust = Evidence(), Trust()
         self._fits: dict[str, Fit] = {}
@@ -91,6 +96,8 @@ class WideFitter:
         self._known = 0
         self.effect: Floats | None = None
         """What each position adds to a score, float32 (K,): 0 on top."""
+        self.crosses: Floats | None = None
+        """What each cross adds to a score, float32 (X,); None before the first fit, and where there are none."""
         self.share: float | None = None
         """What the towers may count since the latest fit, in [0, 1]; None before the first."""
 
@@ -178,6 +185,8 @@ class WideFitter:
         if model.channel is not None:
             self._evidence.follow(replay, store, model.channel)
             own = np.vstack([own, self._evidence.match(slot, ids, store, model.channel)])
+        if self._num_crosses:
+            own = np.vstack([own, replay.column("crosses")[slot, position].T])
         return _Seen(slot, position, article, article_id, z, np.ascontiguousarray(own))
 
     @staticmethod
@@ -214,6 +223,8 @@ class WideFitter:
             offset = offset - self._worth_in(model, learning.store, batch.article_id)
         if self.effect is not None and not average_position:
             offset = offset + self.effect
+        if self.crosses is not None and batch.crosses is not None:
+            offset = offset + batch.crosses @ self.crosses
         self._trust.add(offset[shown], (scores[1] - scores[0])[shown], target[slots][shown])
 
     def _worth_in(self, model: TwoTower, store: ItemStore, article_id: Ints) -> Floats:
@@ -247,7 +258,9 @@ class WideFitter:
         model.wide.age.copy_(torch.from_numpy(fit.own[:num_ages]))
         model.wide.level.fill_(fit.level)
         if model.channel is not None:
-            model.channel.scale.copy_(torch.from_numpy(fit.own[num_ages:]))
+            model.channel.scale.copy_(torch.from_numpy(fit.own[num_ages : num_ages + 2]))
+        if self._num_crosses:
+            self.crosses = fit.own[-self._num_crosses :].astype(np.float32)
         return fit
 
     def _fit_minutes(self, model: TwoTower, seen: _Seen, opened: Bools, minutes: Doubles) -> Floats:
@@ -278,6 +291,8 @@ class WideFitter:
             )
         if self.effect is not None and self.share is not None:
             arrays |= {"effect": self.effect.copy(), "share": np.asarray(self.share)}
+        if self.crosses is not None:
+            arrays["crosses"] = self.crosses.copy()
         # What is new is judged by the scores that the latest fit gave.
         return arrays if self._worth is None else arrays | nest("worth", self._worth.snapshot())
 
@@ -298,6 +313,7 @@ class WideFitter:
                 variance=float(part["variance"]),
             )
         self.effect = snapshot["effect"].copy() if "effect" in snapshot else None
+        self.crosses = snapshot["crosses"].copy() if "crosses" in snapshot else None
         self.share = float(snapshot["share"]) if "share" in snapshot else None
         worth = unnest("worth", snapshot)
         self._worth = _ById(worth["id"], worth["value"]) if worth else None

@@ -67,6 +67,9 @@ def learner(agent_text: str, site: Any) -> TwoTowerAgent:
     [
         ("regression-dwell:content_channel=True", "vivid"),
         ("regression-dwell:loss=hurdle,wide_part=True,content_channel=True,max_steps=3", "vivid"),
+        ("regression-dwell:crosses=all,max_steps=3", "vivid"),
+        ("regression-click:crosses=article_shown,prediction=logistic,max_steps=3", "measured"),
+        ("regression-dwell:crosses=all,ranker=gbdt,ranker_trees=5,max_steps=3", "vivid"),
         ("linear", "measured"),
         ("contrastive:propensity_cap=None", "measured"),
         ("reinforce", "vivid"),

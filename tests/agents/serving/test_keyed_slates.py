@@ -40,6 +40,8 @@ AGENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "direct": ("direct", QUICK),
     "ltv": ("ltv", QUICK),
     "reranked": ("youtube-rerank", {"max_steps": 5}),
+    "crosses": ("regression-dwell", QUICK | {"crosses": "all"}),
+    "crosses, reranked": ("contrastive", QUICK | {"crosses": "all", "prediction": "logistic"}),
     "streaming": ("regression", QUICK | {"serving": "streaming"}),
     "drawn ahead": ("regression", QUICK | {"serving": "batch"}),
     "ivf": ("regression", QUICK | {"index": "ivf"}),

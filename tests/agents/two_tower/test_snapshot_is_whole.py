@@ -47,6 +47,7 @@ AGENTS = (
     f"regression:{SMALL},target=click+0.5*dwell,examination=learned,serving=streaming,history_columns=True",
     f"regression:{SMALL},serving=batch,content_channel=True",
     f"contrastive:{SMALL},negatives=memory,task=click+next,share=none",
+    f"regression-dwell:{SMALL},crosses=all",
     f"reinforce:{SMALL},behaviour=estimated,correction=mlp",
     f"direct:{SMALL}",
     f"ltv:{SMALL}",

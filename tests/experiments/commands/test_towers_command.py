@@ -94,6 +94,11 @@ def test_what_is_shared_and_how_many_stages() -> None:
     assert "the item tower: what was clicked is its vector of the article, and learns through it" in said("nrms")
     assert "does not learn through it" in said("contrastive")
     assert "prediction    dot; logistic reranks the shortlist" in said("youtube-rerank")
+    assert "prediction    dot; gbdt reranks the shortlist" in said("regression-dwell:ranker=gbdt")
+    told = "told of what the reader has been shown, reranks the shortlist"
+    assert f"prediction    dot; mlp, {told}" in said("contrastive:prediction=mlp,crosses=all")
+    assert f"prediction    cosine; a weighted sum, {told}" in said("linear:crosses=all,prediction=cosine")
+    assert "prediction    dot; one stage" in said("linear")
     assert "for each of two models" in said("ltv")
     assert "for each of two models" not in said("contrastive:dim=1")
     assert "bert4rec of the last" in said("bert4rec")

@@ -1,0 +1,13 @@
+"""What a second stage is told of a reader with an article, which no tower can know: the crosses.
+
+Kept from slates and outcomes, as a site sees them. May import ``feedgym.env``; loads no torch.
+"""
+
+from feedgym.agents.two_tower.second_stage.boosted import Boosting
+from feedgym.agents.two_tower.second_stage.crosses import CROSSES, Cross, cross_names
+from feedgym.agents.two_tower.second_stage.memory import PairMemory
+from feedgym.agents.two_tower.second_stage.pairs import Counts, Pairs
+from feedgym.agents.two_tower.second_stage.shown_table import ShownTable
+from feedgym.agents.two_tower.second_stage.trees import TreeRanker
+
+__all__ = ["CROSSES", "Boosting", "Counts", "Cross", "PairMemory", "Pairs", "ShownTable", "TreeRanker", "cross_names"]
