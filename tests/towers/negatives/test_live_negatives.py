@@ -114,7 +114,7 @@ def count_strangers(batch: NegativeContext, negatives: Negatives) -> int:
 
 
 SETTINGS = {"uniform": {"count": 7}, "mixed": {"count": 7}, "popularity": {"count": 7}, "memory": {"capacity": 40}}
-SETTINGS["hard"] = {"count": 3, "uniform_count": 5}
+SETTINGS |= {"hard": {"count": 3, "uniform_count": 5}, "own": {"count": 3}}
 
 
 @pytest.mark.parametrize("name", NEGATIVES)
