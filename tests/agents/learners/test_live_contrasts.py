@@ -46,7 +46,7 @@ def test_a_batch_compares_no_click_with_what_was_not_live(
     strangers = {True: 0, False: 0}
     compared = 0
     for live in (True, False):
-        loss = "bpr" if name == "impressed" else "softmax"
+        loss = "bpr" if name in ("impressed", "own") else "softmax"
         learner, draws = noting_learner(
             logged, negatives=name, negatives_live=live, loss=loss, batch_clicks=60, task=task
         )

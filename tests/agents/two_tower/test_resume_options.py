@@ -62,6 +62,8 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "catalogue": (CONTRASTIVE, {"loss": "full_softmax", "encoder": "bert4rec", "sequence_loss": "full_softmax"}),
     "completed, few of each": (CONTRASTIVE, {"task": "completed", "clicks_per_reader": 3, "gradient_clip": 0.5}),
     "some of a slate": (CLICK, {"loss": "slate_softmax", "slate_negatives": 2, "target": "completed"}),
+    "as published, sasrec": ("sasrec", {"size": "published"}),
+    "as published, nrms": ("nrms", {"size": "published", "heads": 4}),
     "memory": (CONTRASTIVE, {"negatives": "memory", "num_negatives": 8, "batch_clicks": 8}),
     "hard": (CONTRASTIVE, {"negatives": "hard", "num_negatives": 16}),
     "learned examination": (CLICK, {"examination": "learned"}),

@@ -1,5 +1,6 @@
 """Losses as papers have them: BCE with drawn negatives, and a click against some non-clicks of its slate."""
 
+import itertools
 import math
 
 import numpy as np
@@ -73,6 +74,34 @@ def test_a_click_against_some_non_clicks_equals_a_plain_loop(count: int) -> None
     assert found.item() == pytest.approx(total / clicks, rel=1e-12)
     whole = slate_softmax_loss(score, clicked, valid=shown).item()
     assert (found.item() == pytest.approx(whole, rel=1e-12)) == (count >= 7)
+
+
+def test_some_of_a_slate_have_the_optimum_of_all() -> None:
+    """Enumerated: every pattern of clicks, every click of it, every non-click that may be drawn (K = 1)."""
+    chance = [0.5, 0.3, 0.2, 0.1]
+    clicked, against, weight = [], [], []
+    for pattern in itertools.product((0, 1), repeat=4):
+        lost = [j for j in range(4) if not pattern[j]]
+        mass = math.prod(c if won else 1 - c for c, won in zip(chance, pattern, strict=True))
+        for i, j in itertools.product([i for i in range(4) if pattern[i]], lost):
+            clicked.append([k == i for k in range(4)])
+            against.append([[k == j for k in range(4)]] * 4)
+            weight.append(mass / len(lost))
+    score = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([score], max_iter=300, tolerance_grad=1e-13, tolerance_change=0.0)
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        rows = torch.tensor(clicked)
+        loss = slate_softmax_loss(
+            score.expand(len(rows), 4), rows, against=torch.tensor(against), weight=torch.tensor(weight).double()
+        )
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    found, wanted = score.detach().numpy(), np.log(np.array(chance) / (1 - np.array(chance)))
+    np.testing.assert_allclose(found - found.mean(), wanted - wanted.mean(), atol=1e-6)
 
 
 def test_every_non_click_is_drawn_as_often() -> None:
