@@ -205,6 +205,16 @@ def test_a_new_cross_is_a_function_and_a_line(monkeypatch: pytest.MonkeyPatch) -
     assert len(learner_of(agent).cross_weights) == 2
 
 
+def test_who_is_told_of_no_outcome_remembers_what_was_shown() -> None:
+    """As an agent that serves what it has learned, and learns no more."""
+    agent, feed = served_to_many("fitted")
+    rows, served = feed.visits.rows, agent.act(feed.visits, feed.catalogue).article_id
+    feed.serve(served)
+    agent.act(feed.visits, feed.catalogue)
+    shown = agent._pairs.of(rows, served, feed.now)[list(CROSSES).index("article_shown")]
+    assert (shown > 0.6).mean() > 0.9  # log 2 and more, half an hour ago; but where two of a slate share a slot
+
+
 def test_a_session_s_pages_are_counted() -> None:
     memory = PairMemory(("session_page", "session_topic"), (4, 3, 5))
     site = Feed(SITE, seed=1)
