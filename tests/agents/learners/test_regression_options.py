@@ -152,9 +152,9 @@ def test_serving_holds_every_position_at_the_top(agents: dict[str, Any], monkeyp
     seen: list[Any] = []
     original = agent.model.rerank
 
-    def rerank(score: Any, user: Any, item: Any, age: Any, position: Any = None) -> Any:
+    def rerank(score: Any, user: Any, item: Any, age: Any, position: Any = None, crosses: Any = None) -> Any:
         seen.append(position)
-        return original(score, user, item, age, position)
+        return original(score, user, item, age, position, crosses)
 
     monkeypatch.setattr(agent.model, "rerank", rerank)
     learner_of(agent).loss(learning_of(agent), np.random.default_rng(0))

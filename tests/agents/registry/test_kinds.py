@@ -187,7 +187,7 @@ def test_what_does_not_go_together_is_refused_where_it_is_named() -> None:
 
 def test_the_groups_of_a_learned_agent_are_what_they_are_of() -> None:
     agent = TwoTowerAgentConfig()
-    assert list(vars(agent)) == ["towers", "features", "serving", "optimiser", "policy"]
+    assert list(vars(agent)) == ["towers", "features", "second_stage", "serving", "optimiser", "policy"]
     assert agent.towers == TowersConfig()
     for group in vars(agent).values():
         docs = agents_command.docs_below_fields(cast("Any", type(group)))
