@@ -137,6 +137,7 @@ def test_their_gradient_stays_in_the_second_stage() -> None:
 
 def test_the_shortlist_is_ranked_and_logged_by_score_and_crosses() -> None:
     agent, feed = served_to_many("fitted")
+    agent._next_training = np.inf  # it serves by these weights
     weights = learner_of(agent).cross_weights
     assert np.abs(weights).max() > 0.01
     blind = copy.deepcopy(agent)
