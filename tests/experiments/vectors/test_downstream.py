@@ -21,7 +21,8 @@ from feedgym.experiments.vectors.click_model import Evaluated, fit, paired_boots
 from feedgym.experiments.vectors.downstream import DownstreamConfig
 from feedgym.experiments.vectors.exports import look_up, replay
 
-SMALL: dict[str, Any] = {"agent": "regression-click:widths=(8,)", "readers": 60, "days": 3.0, "tick_hours": 1.0}
+AGENT = "regression-click:content_channel=False,wide_part=False,widths=(8,)"  # as labels are sorted
+SMALL: dict[str, Any] = {"agent": AGENT, "readers": 60, "days": 3.0, "tick_hours": 1.0}
 
 
 # ---- no row knows the future ----

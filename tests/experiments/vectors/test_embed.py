@@ -31,7 +31,8 @@ from helpers.inside import acted_of
 ARTICLE = ["article_id", "published_hours", "topic", "publisher", "is_live", "bias", "vector"]
 READER = ["reader_id", "visits", "clicks", "last_visit_hours", "vector"]
 """What a site can see, and nothing latent."""
-SMALL: dict[str, Any] = {"agent": "regression-click:widths=(8,)", "readers": 60, "days": 3.0, "tick_hours": 1.0}
+AGENT = "regression-click:content_channel=False,wide_part=False,widths=(8,)"  # as labels are sorted
+SMALL: dict[str, Any] = {"agent": AGENT, "readers": 60, "days": 3.0, "tick_hours": 1.0}
 
 
 def finished(out: Path, **settings: Any) -> Path:
@@ -68,7 +69,7 @@ def lived(config: RunConfig) -> tuple[Any, Any, dict[int, dict[str, Any]]]:
 
 
 # ---- what is kept of a run ----
-@pytest.mark.parametrize("agent", [SMALL["agent"], "ltv:widths=(8,)"])
+@pytest.mark.parametrize("agent", [SMALL["agent"], "ltv:content_channel=False,wide_part=False,widths=(8,)"])
 def test_what_is_kept_is_what_the_towers_say_at_the_end(tmp_path: Path, agent: str) -> None:
     config = RunConfig(**{**SMALL, "agent": agent})
     feed, living, last = lived(config)
@@ -168,7 +169,7 @@ def test_the_tables_hold_what_was_kept(folder: Path, tmp_path: Path, which: Any)
     rows = kept["article/is_live"] if which == "live" else np.full(len(kept["article/bias"]), True)
     for path, part, names in ((written.articles, "article", ARTICLE), (written.readers, "reader", READER)):
         table = pq.read_table(path)
-        assert config_of(table)["agent"] == "regression-click:widths=(8,)"
+        assert config_of(table)["agent"] == AGENT
         assert table.column_names == names
         for name in names:
             values = kept[f"{part}/{name}"][rows if part == "article" else slice(None)]
