@@ -50,7 +50,8 @@ def test_tasks(text: str, tasks: object) -> None:
 
 @pytest.mark.parametrize("text", ["", "sales", "click*2", "click+", "2*3*click", "-dwell", "click-dwell"])
 def test_what_is_no_task_is_refused_with_those_that_there_are(text: str) -> None:
-    with pytest.raises(ValueError, match=r"target: got .*, needs (click, dwell, subscription, next, completed, or|weights > 0)"):
+    needed = r"target: got .*, needs (click, dwell, subscription, next, completed, or|weights > 0)"
+    with pytest.raises(ValueError, match=needed):
         parse_tasks(text)
 
 
