@@ -104,7 +104,10 @@ def test_the_log_has_the_chances_of_the_draw(mode: str, folder: Callable[[str], 
     live = np.array([((published <= a) & (b < expires)).sum() for a, b in zip(made, until, strict=True)])
     np.testing.assert_array_equal(log["num_live"][~further], live[~further])
     assert further.any() == (every is not None)
-    assert ((log["num_live"] < live) == (further & ~ruled)).all()
+    visits, lists = log["visit_id"], log["slate_id"]
+    above = [ids[(lists == lists[i]) & (visits < visits[i])] for i in range(len(visits))]
+    stand = np.array([(time[i] < expires[a[a >= 0]]).any() for i, a in enumerate(above)])  # what has expired stands not
+    assert ((log["num_live"] < live) == (further & stand & ~ruled)).all()
     there = (published[ids] <= made[:, None]) & (until[:, None] < expires[ids])
     assert there[ids >= 0].all()
     np.testing.assert_allclose(np.log(log["slot_propensity"]).sum(axis=1), log["log_propensity"], atol=1e-6)
