@@ -148,7 +148,8 @@ def read_curves(path: Path, shape: Mapping[str, Any]) -> Curves:
     """Read what :func:`write_curves` wrote; ``shape`` holds num_readers, days and bin_hours."""
     header, *lines = path.read_text().splitlines()
     names = header.split(",")
-    if names not in (["end_hours", *PARTS], ["end_hours", *PARTS, OPENS]):
+    # In any order: what was laid out from rows is sorted.
+    if names[:1] != ["end_hours"] or sorted({*names[1:]} | {OPENS}) != sorted([*PARTS, OPENS]):
         raise ValueError(f"{path.name}: got columns {names}, needs {['end_hours', *PARTS]}, maybe {OPENS!r}, too")
     table = np.array([[float(cell) for cell in line.split(",")] for line in lines])
     totals = {name: table[:, 1 + index].copy() for index, name in enumerate(names[1:])}
