@@ -28,7 +28,7 @@ def through_link(score: Doubles, learner: Learner, model: Towers, slate_size: in
     """
     if not isinstance(model, TwoTower):
         return score
-    logits = torch.from_numpy(score) + model.level.detach().double()
+    logits = torch.from_numpy(score) + level_of(model)
     if isinstance(learner, Logarithmic) and learner.logarithmic:
         foretold: Doubles = logits.clamp(max=LARGEST_LOG).exp().numpy()
         return foretold

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from feedgym.agents.registry import kind_named
 from helpers.draws import seeded
 
 M = TypeVar("M", bound=nn.Module)
@@ -24,8 +25,14 @@ Q = P.mean(dim=0)
 READERS, ARTICLES = P.shape
 DEEP_ALONE: dict[str, Any] = {"wide_part": False, "content_channel": False}
 """Settings of an agent whose scores are those of the deep towers, with nothing beside them."""
-POINTWISE: dict[str, Any] = {**DEEP_ALONE, "loss": "pointwise"}
-"""The same of agents whose regression has a loss that asks for a wide part."""
+DEEP_ALONE_WORDS = ",".join(f"{name}={value}" for name, value in DEEP_ALONE.items())
+"""The same, as they stand in an agent's name."""
+
+
+def alone(name: str) -> dict[str, Any]:
+    """``DEEP_ALONE`` of an agent, with a loss that does without a wide part where its own asks for one."""
+    hurdle = kind_named(name).settings.get("loss") == "hurdle"
+    return DEEP_ALONE | ({"loss": "pointwise"} if hurdle else {})
 
 
 def lively(module: M, seed: int = 8) -> M:

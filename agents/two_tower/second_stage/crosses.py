@@ -43,8 +43,8 @@ _NUMBERS: dict[str, Callable[[str], Cross]] = {
 }
 CROSSES: dict[str, Cross] = {
     **{f"{kind}_{name}": number(kind) for kind in KINDS for name, number in _NUMBERS.items()},
-    "session_page": lambda pairs: np.log1p(pairs.page),
-    "session_topic": lambda pairs: np.log1p(pairs.on_pages),
+    "session_page": lambda pairs: np.log1p(pairs.session[0]),
+    "session_topic": lambda pairs: np.log1p(pairs.session[1]),
 }
 """Crosses by name. ``KIND_shown``, ``_opened``, ``_minutes``: log(1 + showings, openings, minutes of late), a day's
 half-life; ``KIND_just``, ``_today``: exp(-hours since the latest showing / 2, 24); ``session_page``, ``session_topic``:

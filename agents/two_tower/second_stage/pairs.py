@@ -5,6 +5,7 @@ Shapes: n visits, M articles of a slate or a shortlist. Time is in hours.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from feedgym.env.arrays import Floats, Ints
@@ -39,7 +40,7 @@ class Pairs:
     look_up: Callable[["Pairs", str], Counts]
     """Finds what is remembered of a kind."""
     pages_of: Callable[["Pairs"], tuple[Floats, Floats]]
-    """Finds the two numbers of the session."""
+    """Finds the two numbers of the session: what :attr:`session` keeps."""
     _found: dict[str, Counts] = field(default_factory=dict)
 
     def counts(self, kind: str) -> Counts:
@@ -48,12 +49,7 @@ class Pairs:
             self._found[kind] = self.look_up(self, kind)
         return self._found[kind]
 
-    @property
-    def page(self) -> Floats:
-        """Pages of this session before this one, float32 (n, M)."""
-        return self.pages_of(self)[0]
-
-    @property
-    def on_pages(self) -> Floats:
-        """How often those pages showed articles of the topic, float32 (n, M)."""
-        return self.pages_of(self)[1]
+    @cached_property
+    def session(self) -> tuple[Floats, Floats]:
+        """Pages of this session before this one, how often they showed the topic: float32 (n, M) each."""
+        return self.pages_of(self)

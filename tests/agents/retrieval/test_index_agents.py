@@ -9,7 +9,7 @@ from feedgym.agents import make_agent
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from helpers.driving import drive
 from helpers.resuming import check_resuming
-from helpers.towers import DEEP_ALONE, POINTWISE
+from helpers.towers import alone
 
 SITE = FeedConfig(num_readers=60, days=1.0, tick_hours=0.5, slate_size=4, newsroom=NewsroomConfig(articles_per_day=60))
 KINDS = ("ivf:nprobe=2+nlist=12", "ivf-sq8", "hnsw:ef=20", "auto:ivf_above=50+sq8_above=90")
@@ -18,9 +18,7 @@ KINDS = ("ivf:nprobe=2+nlist=12", "ivf-sq8", "hnsw:ef=20", "auto:ivf_above=50+sq
 def start(index: str, name: str = "regression-click", **settings: Any) -> tuple[Any, Feed]:
     feed = Feed(SITE, seed=3)
     small = {"widths": (16,), "dim": 8, "max_steps": 2, "shortlist_size": 10, "train_every_hours": 5.0}
-    return make_agent(
-        name, replay_visits=50, index=index, **(small | (POINTWISE if name == "reinforce" else DEEP_ALONE) | settings)
-    ).start(feed), feed
+    return make_agent(name, replay_visits=50, index=index, **(small | alone(name) | settings)).start(feed), feed
 
 
 @pytest.mark.parametrize("index", KINDS)

@@ -10,10 +10,9 @@ import torch
 from feedgym.agents import parse_agent
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from helpers.inside import replay_of
-from helpers.towers import DEEP_ALONE
+from helpers.towers import DEEP_ALONE_WORDS
 
 SITE = FeedConfig(num_readers=150, days=2.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
-ALONE = ",".join(f"{name}={value}" for name, value in DEEP_ALONE.items())  # else towers are judged at each training
 
 
 def count_rows(model: Any, method: str, monkeypatch: pytest.MonkeyPatch) -> dict[bool, list[int]]:
@@ -35,7 +34,7 @@ def test_serving_embeds_an_article_when_it_appears_and_at_each_refresh(
 ) -> None:
     feed = Feed(SITE, seed=1)
     more = "," if ":" in name else ":"
-    agent: Any = parse_agent(f"{name}{more}max_steps=2,train_every_hours=12.0,{ALONE}").start(feed)
+    agent: Any = parse_agent(f"{name}{more}max_steps=2,train_every_hours=12.0,{DEEP_ALONE_WORDS}").start(feed)
     rows = count_rows(agent.model, "embed_items", monkeypatch)
     expected, visits, refreshes = [], 0, 0
     while feed.now < 30.0:
@@ -61,7 +60,7 @@ def test_a_step_embeds_each_article_of_the_batch_and_of_its_histories_once(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feed = Feed(SITE, seed=1)
-    agent: Any = parse_agent(f"{name},max_steps=1,{ALONE}").start(feed)
+    agent: Any = parse_agent(f"{name},max_steps=1,{DEEP_ALONE_WORDS}").start(feed)
     while not feed.done:
         agent.learn(feed.serve(agent.act(feed.visits, feed.catalogue).article_id))
     items = count_rows(agent.model, "embed_items", monkeypatch)

@@ -11,7 +11,7 @@ from feedgym.agents.serving.item_store import NUM_COUNTERS, site_counters
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from helpers.driving import drive, served_bytes, ticks
 from helpers.inside import acted_of, replay_of
-from helpers.towers import DEEP_ALONE, POINTWISE
+from helpers.towers import alone
 
 SITE = FeedConfig(num_readers=60, days=1.5, tick_hours=0.25, slate_size=4, newsroom=NewsroomConfig(articles_per_day=90))
 SMALL: dict[str, Any] = {"widths": (8,), "dim": 4, "max_steps": 2, "shortlist_size": 12}
@@ -22,8 +22,7 @@ COLUMNS = ("article_id", "slot_propensity", "log_propensity", "in_shortlist", "l
 
 def start(name: str = "regression", site: FeedConfig = SITE, **settings: Any) -> tuple[Any, Feed]:
     feed = Feed(site, seed=3)
-    alone = POINTWISE if name == "reinforce" else DEEP_ALONE
-    return make_agent(name, **(SMALL | alone | settings)).start(feed), feed
+    return make_agent(name, **(SMALL | alone(name) | settings)).start(feed), feed
 
 
 @pytest.mark.parametrize("name", ["regression", "contrastive", "ltv", "reinforce"])

@@ -16,7 +16,7 @@ from feedgym.agents.slate_policy.slates import slate_log_propensity
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from helpers.driving import crowd, drive
 from helpers.inside import learner_of, learning_of, replay_of
-from helpers.towers import DEEP_ALONE, POINTWISE
+from helpers.towers import alone
 
 SITE = FeedConfig(num_readers=120, days=2.0, tick_hours=0.5, slate_size=4, newsroom=NewsroomConfig(articles_per_day=60))
 MODULES = ("logistic", "mlp")
@@ -32,9 +32,8 @@ def made() -> Callable[..., Made]:
     def make(name: str, module: str) -> Made:
         if (name, module) not in cache:
             feed = Feed(SITE, seed=4)
-            alone = POINTWISE if name == "regression-dwell" else DEEP_ALONE
             policy = {"shortlist_size": SIZE, "sharpness": SHARPNESS, "temperature": TEMPERATURE}
-            agent: Any = make_agent(name, prediction=module, max_steps=3, **policy, **alone).start(feed)
+            agent: Any = make_agent(name, prediction=module, max_steps=3, **policy, **alone(name)).start(feed)
             drive(agent, feed, until=13.0)
             assert agent.policy_version == 2
             generator = torch.Generator().manual_seed(5)
