@@ -19,7 +19,5 @@ def test_the_page_is_what_the_facts_say() -> None:
 
 def test_the_commands_name_agents() -> None:
     (line,) = re.findall(r"^feedgym compare --agents (.*)$", PAGE, re.MULTILINE)
-    for agent in split_agents(line.split()):
-        parse_agent(agent)
-    for agent in re.findall(r"^feedgym towers (\S+)", PAGE, re.MULTILINE):
-        parse_agent(agent)
+    told = [*split_agents(line.split()), *re.findall(r"^feedgym towers (\S+)", PAGE, re.MULTILINE)]
+    assert {parse_agent(agent).name for agent in told} & set(SYSTEMS)

@@ -104,9 +104,8 @@ _RANKING = Fact(
     "channel, under weighted logistic regression: clicks weigh their watch time, so that the odds are expected minutes "
     "(4.2)",
     here="logistic regression, or (published) a network of 128-64, over score, u * v, |u - v| and age, clicks "
-    "weighed by "
-    "minutes",
-    why="features of a reader with an article are not among those of this second stage",
+    "weighed by minutes",
+    why="of a reader with an article its second stage is told nothing here; the setting crosses would tell it",
     settings={"prediction": "mlp", "rerank_minutes": True},
 )
 _POSITION = Fact(
