@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from feedgym.towers.checks import require, require_shape
+from feedgym.towers.plain_torch import allocated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +240,7 @@ def linear(in_dim: int, out_dim: int, gain: float, generator: torch.Generator) -
 
     Drawn from ``generator`` alone: torch's own initialisation would use the global random state.
     """
-    layer: nn.Linear = nn.Linear(in_dim, out_dim, device="meta").to_empty(device="cpu")
+    layer = allocated(nn.Linear(in_dim, out_dim, device="meta"))
     with torch.no_grad():
         layer.weight.normal_(0.0, gain / math.sqrt(in_dim), generator=generator)
         layer.bias.zero_()

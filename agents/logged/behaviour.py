@@ -27,6 +27,7 @@ from feedgym.agents.serving import NUM_COUNTERS, site_counters
 from feedgym.agents.slate_policy import Draw, SlateMarginals, slate_chances, slate_marginals
 from feedgym.env.arrays import Bools, Doubles, Floats, Ints
 from feedgym.env.checks import require
+from feedgym.towers.plain_torch import eager
 
 _CATEGORY_COLUMNS = 64
 """One column for each topic and each publisher, up to these; larger ids share."""
@@ -109,7 +110,7 @@ def fit_behaviour(
     articles = np.concatenate([tick.drawn for tick in ticks])
     static = articles.shape[1] - (1 + len(_AGE_HOURS) + NUM_COUNTERS)
     policy = LoggedPolicy(articles, static, np.concatenate([tick.reader for tick in ticks]), c, generator)
-    optimiser = torch.optim.Adam(policy.parameters(), lr=c.learning_rate)
+    optimiser = eager(torch.optim.Adam)(policy.parameters(), lr=c.learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(1.0 - step / c.steps, 0.01))
     shown = sum(int(np.count_nonzero(tick.shown_id >= 0)) for tick in ticks)
     for _ in range(c.steps):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from feedgym.towers.encoders.dropout import Dropout
 from feedgym.towers.encoders.history import CausalEncoder, HistoryConfig
+from feedgym.towers.plain_torch import allocated
 
 
 class GRU4Rec(CausalEncoder):
@@ -21,8 +22,7 @@ class GRU4Rec(CausalEncoder):
 
     def __init__(self, config: HistoryConfig, generator: torch.Generator) -> None:
         super().__init__(config.in_dim, config.out_dim, config.max_length)
-        meta = nn.GRU(config.in_dim, config.out_dim, config.layers, batch_first=True, device="meta")
-        self.gru = meta.to_empty(device="cpu")
+        self.gru = allocated(nn.GRU(config.in_dim, config.out_dim, config.layers, batch_first=True, device="meta"))
         bound = 1 / math.sqrt(config.out_dim)
         with torch.no_grad():
             for weight in self.gru.parameters():

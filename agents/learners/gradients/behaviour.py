@@ -13,6 +13,7 @@ from feedgym.env.arrays import AnyArray, Arrays, Doubles
 from feedgym.env.checks import require
 from feedgym.towers.arrays import arrays_of
 from feedgym.towers.features import ItemFeaturesConfig, Standardise
+from feedgym.towers.plain_torch import allocated
 
 _HOURS = (6.0, 24.0)
 """Of the exponentials by which the estimate sees ages; beside their logarithm."""
@@ -29,7 +30,7 @@ class BehaviourHead(nn.Module):
         require(reader_dim >= 1, "reader_dim", reader_dim, ">= 1")
         require(article_dim >= 1, "article_dim", article_dim, ">= 1")
         # Without torch's own first weights, which are drawn from a stream that is nobody's.
-        self.query: nn.Linear = nn.utils.skip_init(nn.Linear, reader_dim, article_dim)  # type: ignore[no-untyped-call]
+        self.query = allocated(nn.Linear(reader_dim, article_dim, device="meta"))
         # From a uniform logger on: what is seldom shown is then seldom estimated to be.
         nn.init.zeros_(self.query.weight)
         nn.init.zeros_(self.query.bias)

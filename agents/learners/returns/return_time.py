@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from feedgym.env.arrays import Arrays, Bools, Doubles, Floats, copied, put_back
+from feedgym.towers.plain_torch import eager
 
 _SHORTEST_HOURS = 1e-3
 _RIDGE = 1e-3
@@ -52,7 +53,7 @@ class ReturnTime:
         log_gap = torch.from_numpy(np.log(np.maximum(gap_hours, _SHORTEST_HOURS)))
         event = torch.from_numpy(closed.astype(np.float64))
         weights = torch.from_numpy(self._weights.copy()).requires_grad_()
-        optimiser = torch.optim.LBFGS([weights], max_iter=max_iterations, line_search_fn="strong_wolfe")
+        optimiser = eager(torch.optim.LBFGS)([weights], max_iter=max_iterations, line_search_fn="strong_wolfe")
 
         def loss() -> torch.Tensor:
             optimiser.zero_grad()
@@ -63,7 +64,7 @@ class ReturnTime:
             value.backward()  # type: ignore[no-untyped-call]
             return value
 
-        optimiser.step(loss)  # type: ignore[no-untyped-call]
+        optimiser.step(loss)
         fitted = weights.detach().numpy()
         if np.isfinite(fitted).all():
             self._weights = fitted.copy()
