@@ -48,9 +48,9 @@ class Good:
         return chance.astype(np.float32), np.ones(chance.shape, dtype=np.float32)
 
 
-def rehearse(model: Any) -> ReaderReport:
+def rehearse(model: Any, days: float = 1.5) -> ReaderReport:
     """On a site that is smaller than the default, for time."""
-    return check_reader_model(model, config=dataclasses.replace(_SITE, num_readers=60, days=20.0))
+    return check_reader_model(model, config=dataclasses.replace(_SITE, num_readers=60, days=days))
 
 
 def kinds(report: ReaderReport) -> set[tuple[str, str]]:

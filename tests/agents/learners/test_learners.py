@@ -25,7 +25,7 @@ from helpers.inside import learner_of, learning_of, replay_of
 from helpers.readers import plain_readers
 from helpers.towers import DEEP_ALONE
 
-SITE = FeedConfig(num_readers=150, days=9.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=60))
+SITE = FeedConfig(num_readers=150, days=9.0, tick_hours=0.5, slate_size=4, newsroom=NewsroomConfig(articles_per_day=60))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from feedgym.env.arrays import Arrays
 from feedgym.towers import Towers, TwoTower
 from helpers.driving import drive
 
-SITE = FeedConfig(num_readers=200, days=2.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
+SITE = FeedConfig(num_readers=200, days=2.0, tick_hours=1.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
 OPTIONAL = ("Following", "Observing", "Preparing", "Beginning", "Finishing", "Inspecting", "Foretelling", "Reporting")
 
 

@@ -11,7 +11,7 @@ from helpers.driving import drive
 from helpers.inside import learner_of, replay_of
 from helpers.plain.mixture import Mixture
 
-SITE = FeedConfig(num_readers=300, days=3.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
+SITE = FeedConfig(num_readers=300, days=3.0, tick_hours=1.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
 SETTINGS: dict[str, Any] = {"propensity_cap": 1e9, "sharpness": 12.0, "epsilon": 0.1, "max_steps": 5}
 
 

@@ -21,7 +21,9 @@ from helpers.plain.regressions import plain_part, plain_target, softplus
 from helpers.towers import DEEP_ALONE
 
 SIZE = 4
-SITE = FeedConfig(num_readers=150, days=3.0, slate_size=SIZE, newsroom=NewsroomConfig(articles_per_day=60))
+SITE = FeedConfig(
+    num_readers=150, days=3.0, tick_hours=1.0, slate_size=SIZE, newsroom=NewsroomConfig(articles_per_day=60)
+)
 SMALL: dict[str, Any] = {"widths": (16,), "dim": 4, "age_decay": "none"}
 
 

@@ -84,7 +84,7 @@ def test_tiny_newsrooms(name: str, site: str, greedy: bool) -> None:
     assert min(lengths) < 12
 
 
-RESUMED = FeedConfig(num_readers=40, days=2.5, tick_hours=0.5, newsroom=NewsroomConfig(articles_per_day=100))
+RESUMED = FeedConfig(num_readers=40, days=2.5, tick_hours=1.0, newsroom=NewsroomConfig(articles_per_day=100))
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -107,7 +107,7 @@ def test_resumes_byte_for_byte_from_a_file_without_pickle(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["random", "popular", "regression", "contrastive-uniform"])
 def test_an_agent_does_not_notice_another(name: str) -> None:
-    config = FeedConfig(num_readers=40, days=0.6, tick_hours=0.5, newsroom=NewsroomConfig(articles_per_day=100))
+    config = FeedConfig(num_readers=40, days=0.6, tick_hours=1.0, newsroom=NewsroomConfig(articles_per_day=100))
 
     def own_run(other: str | None) -> list[tuple[bytes, ...]]:
         feed = Feed(config, seed=5)

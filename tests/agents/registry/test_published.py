@@ -29,7 +29,7 @@ ASKED_FOR = (
     "zozo-modules",
 )
 SMOKE = FeedConfig(num_readers=80, days=2.0, tick_hours=1.0, strict=True, newsroom=NewsroomConfig(articles_per_day=150))
-LONGER = FeedConfig(num_readers=500, days=4.0, tick_hours=0.5)
+LONGER = FeedConfig(num_readers=400, days=3.0, tick_hours=1.0)
 SEED = 100
 
 

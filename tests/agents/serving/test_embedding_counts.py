@@ -12,7 +12,7 @@ from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from helpers.inside import replay_of
 from helpers.towers import DEEP_ALONE_WORDS
 
-SITE = FeedConfig(num_readers=150, days=2.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
+SITE = FeedConfig(num_readers=150, days=2.0, tick_hours=1.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
 
 
 def count_rows(model: Any, method: str, monkeypatch: pytest.MonkeyPatch) -> dict[bool, list[int]]:

@@ -13,7 +13,7 @@ from feedgym.env.arrays import Doubles
 from helpers.driving import drive
 from helpers.inside import learner_of, learning_of, next_training_of, ring_of
 
-SITE = FeedConfig(num_readers=200, days=3.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=60))
+SITE = FeedConfig(num_readers=200, days=3.0, tick_hours=1.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=60))
 
 
 def lived(shortlist_size: int, mode: str) -> Any:

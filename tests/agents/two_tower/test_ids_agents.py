@@ -14,7 +14,7 @@ from feedgym.towers.features import rows_of
 from helpers.driving import drive
 from helpers.inside import acted_of, replay_of
 
-SITE = FeedConfig(num_readers=120, days=1.5, tick_hours=0.5, slate_size=6, newsroom=NewsroomConfig(articles_per_day=90))
+SITE = FeedConfig(num_readers=120, days=1.5, tick_hours=1.0, slate_size=6, newsroom=NewsroomConfig(articles_per_day=90))
 ALL = {"article_buckets": 4096, "reader_buckets": 512, "max_steps": 4}
 
 

@@ -17,7 +17,7 @@ from helpers.inside import learner_of, learning_of
 from helpers.resuming import check_resuming, no_global_luck
 
 SITE = FeedConfig(
-    num_readers=120, days=0.55, tick_hours=0.5, slate_size=6, newsroom=NewsroomConfig(articles_per_day=60)
+    num_readers=120, days=0.55, tick_hours=1.0, slate_size=6, newsroom=NewsroomConfig(articles_per_day=60)
 )
 WHOLE = {"dropout": 0.2, "layer_norm": True, "residual": True, "widths": (16, 16)}
 IDS = {"author_buckets": 64, "article_buckets": 64, "reader_buckets": 64}
@@ -83,7 +83,7 @@ def start(option: str) -> tuple[Any, Feed]:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_serves_and_resumes_byte_for_byte_from_a_file_without_pickle(option: str) -> None:
     with no_global_luck():
-        resumed = check_resuming(lambda: start(option), at=8.5)  # half an hour before a training
+        resumed = check_resuming(lambda: start(option), at=8.0)  # an hour before a training
     assert sum(len(served.article_id) for served, _ in resumed.before) > 60
     agent, rest = resumed.agent, resumed.rest
     assert rest[0][0].policy_version == 2

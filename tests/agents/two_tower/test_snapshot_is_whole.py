@@ -10,7 +10,7 @@ from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from helpers.driving import drive
 from helpers.walking import differing, walk
 
-SITE = FeedConfig(num_readers=120, days=2.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
+SITE = FeedConfig(num_readers=120, days=2.0, tick_hours=1.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
 RETURNS = ("future", "reward", "share", "state")
 NO_STATE = (
     "_learning",  # what is elsewhere in the agent, and the hour of the training in progress

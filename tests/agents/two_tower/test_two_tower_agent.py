@@ -17,7 +17,7 @@ from feedgym.env.feed.visits import Visits
 from helpers.driving import crowd, drive
 from helpers.towers import DEEP_ALONE
 
-SITE = FeedConfig(num_readers=150, days=3.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
+SITE = FeedConfig(num_readers=150, days=3.0, tick_hours=1.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
 SIZE = 25
 
 

@@ -64,7 +64,7 @@ FORM = {
     "first visit NaN": (returning("first_visit", lambda h: spoil(h, np.nan)), "first_visit", "NaN", r"\d of \d"),
     "first visit negative": (returning("first_visit", lambda h: h - 1.0), "first_visit", "negative gap", r"-\d"),
     "first visit never": (returning("first_visit", lambda h: h + np.inf), "first_visit", "no visits", "nobody"),
-    "first visit in years": (returning("first_visit", lambda h: h + 1e6), "first_visit", "no visits", "20 days"),
+    "first visit in years": (returning("first_visit", lambda h: h + 1e6), "first_visit", "no visits", "1.5 days"),
     "gap NaN": (returning("next_visit", lambda h: h * np.nan), "next_visit", "NaN", "NaN hours"),
     "gap negative": (returning("next_visit", lambda h: 0.5 - np.minimum(h, 9.0)), "next_visit", "negative gap", r"-\d"),
     "gap minus infinity": (returning("next_visit", lambda h: spoil(h, -np.inf)), "next_visit", "negative gap", "-inf"),

@@ -114,4 +114,4 @@ def test_one_exception_late_in_life() -> None:
         def next_visit(self, state: Any, rows: Any, outcome: Any, now: float, noise: Any) -> Any:
             return 8.0 / (np.arange(10)[state["visits"][rows]])
 
-    assert "IndexError" in only(rehearse(Broken()), "next_visit", "exception").seen
+    assert "IndexError" in only(rehearse(Broken(), days=20.0), "next_visit", "exception").seen

@@ -1,6 +1,6 @@
 """What the world ``vivid`` is like: facts of simulated runs, each within a band (docs/studies/worlds.md).
 
-1,200 readers, 14 days, seeds 50 to 53; the bands were stated with seeds 0 to 3 and 40 to 43 in view. Run with ``-s``
+1,200 readers, 14 days, seeds 50 and 51; the bands were stated with seeds 0 to 3 and 40 to 43 in view. Run with ``-s``
 to see the table. A fact outside its band means that the world has changed: its parameters, or its code.
 """
 
@@ -14,7 +14,7 @@ import pytest
 from feedgym.agents import make_agent
 from feedgym.env import Feed
 
-SEEDS = (50, 51, 52, 53)
+SEEDS = (50, 51)
 AGES = (1, 3, 6, 12, 24, 72)
 
 
@@ -58,7 +58,7 @@ def run(policy: str, seed: int) -> dict[str, Any]:
     }
 
 
-# Policy, fact, lowest and highest allowed of any seed; in the comment the mean of the four seeds as measured.
+# Policy, fact, lowest and highest allowed of any seed; in the comment the mean of seeds 50 to 53 as measured.
 BANDS: list[tuple[str, str, float, float]] = [
     ("random", "live articles, mean", 780.0, 880.0),  # 830
     ("random", "CTR", 0.02, 0.04),  # .0286

@@ -48,6 +48,9 @@ def first_disagreement(shipped: NewsReaderConfig, plain: NewsReaderConfig) -> tu
         visits, slates, now = feed.visits, slates_for(feed), feed.now
         if visits.reader_id.tolist() != [i for i, tick in enumerate(due) if tick == feed.tick]:
             return "who comes", compared
+        if not len(visits):
+            feed.serve(slates)
+            continue
         columns = {name: feed.catalogue.archive.column(name) for name in names}
         outcome = feed.serve(slates)
         trend = [sum(gain for at, topic in events if topic == t and at <= now < at + length) for t in range(16)]

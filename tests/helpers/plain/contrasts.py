@@ -17,7 +17,7 @@ from helpers.draws import Recorder
 from helpers.inside import acted_of, learner_of, learning_of, replay_of
 from helpers.towers import DEEP_ALONE
 
-SITE = FeedConfig(num_readers=150, days=9.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=60))
+SITE = FeedConfig(num_readers=150, days=9.0, tick_hours=1.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=60))
 
 HOURS = 30.0
 

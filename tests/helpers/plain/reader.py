@@ -19,7 +19,7 @@ SITE = FeedConfig(
     num_readers=24,
     days=2.0,
     slate_size=K,
-    tick_hours=1.0 / 60.0,  # short, so that hours to the next visit are compared to the minute
+    tick_hours=1.0 / 30.0,  # short, so that hours to the next visit are compared to two minutes
     # Few articles that live long: readers meet the same ones again, memory slots are fought for.
     newsroom=NewsroomConfig(articles_per_day=20.0, half_lives=(HalfLifeClass(share=1.0, median_hours=12.0),)),
 )
@@ -240,8 +240,8 @@ class PlainReader:
 
 def slates_for(feed: Feed) -> Any:
     """Some of the newest articles in some order; some entries show nothing."""
-    newest = np.sort(feed.catalogue.article_id)[-14:]
     slates = np.full((len(feed.visits), K), -1, dtype=np.int64)
+    newest = np.sort(feed.catalogue.article_id)[-14:] if len(slates) else slates
     for row, (reader, visit) in enumerate(zip(feed.visits.reader_id, feed.visits.visit, strict=True)):
         rng = np.random.default_rng((int(reader), int(visit), 1))
         slates[row] = np.where(rng.random(K) < 0.95, rng.choice(newest, K, replace=False), -1)

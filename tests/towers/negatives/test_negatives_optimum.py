@@ -30,6 +30,8 @@ def optimum(p: Tensor, draws: Draws, log_q: Tensor) -> Tensor:
         gradient = torch.func.grad(loss)(scores)
         step = torch.linalg.solve(torch.func.hessian(loss)(scores), gradient)
         scores = scores - step / max(1.0, float(step.abs().max()))
+        if float(step.abs().max()) < 1e-12:
+            break
     assert float(torch.func.grad(loss)(scores).abs().max()) < 1e-10
     return scores
 

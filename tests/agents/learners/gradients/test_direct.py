@@ -16,7 +16,7 @@ from helpers.driving import drive
 from helpers.inside import learner_of, learning_of, ring_of
 from helpers.resuming import check_resuming
 
-SITE = FeedConfig(num_readers=150, days=3.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
+SITE = FeedConfig(num_readers=150, days=3.0, tick_hours=1.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
 SMALL = {"max_steps": 8, "shortlist_size": 20, "tail_draws": 16, "policy_batch": 64}
 
 # The case of docs/mathematics.md 3.4.
@@ -152,7 +152,9 @@ def test_resumes_byte_for_byte(settings: dict[str, Any]) -> None:
 
 
 def test_beats_random() -> None:
-    site = FeedConfig(num_readers=200, days=4.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
+    site = FeedConfig(
+        num_readers=200, days=4.0, tick_hours=1.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80)
+    )
     total = []
     for name, more in (("random", {}), ("direct", {"max_steps": 40, "shortlist_size": 40})):
         feed = Feed(site, seed=5)
@@ -287,7 +289,9 @@ def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:
 
 
 def test_clicks_can_be_the_reward() -> None:
-    site = FeedConfig(num_readers=100, days=1.0, slate_size=4, reward=RewardConfig(click=2.0, dwell_minutes=0.0))
+    site = FeedConfig(
+        num_readers=100, days=1.0, tick_hours=1.0, slate_size=4, reward=RewardConfig(click=2.0, dwell_minutes=0.0)
+    )
     agent, feed = started(site=site, target="click", loss="pointwise", use_future=False, max_steps=4)
     drive(agent, feed, until=14.0)
     learner, seen = learner_of(agent), {}

@@ -18,7 +18,7 @@ from helpers.driving import drive
 from helpers.inside import learner_of, learning_of, ring_of
 from helpers.resuming import check_resuming
 
-SITE = FeedConfig(num_readers=200, days=3.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
+SITE = FeedConfig(num_readers=200, days=3.0, tick_hours=1.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
 SMALL = {"behaviour": "estimated", "max_steps": 8, "shortlist_size": 20, "tail_draws": 16, "policy_batch": 64}
 MODES: list[dict[str, Any]] = [{"mode": "residual"}, {"mode": "plain"}, {"mode": "residual", "estimator": "chen"}]
 

@@ -13,7 +13,7 @@ from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from feedgym.env.arrays import Doubles
 from helpers.driving import drive
 
-SITE = FeedConfig(num_readers=200, days=2.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
+SITE = FeedConfig(num_readers=200, days=2.0, tick_hours=1.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
 SMALL = "max_steps=5,shortlist_size=20,tail_draws=16,policy_batch=64"
 
 

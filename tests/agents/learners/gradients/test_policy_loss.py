@@ -15,7 +15,7 @@ from helpers.inside import learner_of, learning_of, ring_of
 from helpers.plain.mixture import Mixture
 
 K, EPSILON, VISITS = 3, 0.2, 12
-SITE = FeedConfig(num_readers=150, days=3.0, slate_size=K, newsroom=NewsroomConfig(articles_per_day=6))
+SITE = FeedConfig(num_readers=150, days=3.0, tick_hours=1.0, slate_size=K, newsroom=NewsroomConfig(articles_per_day=6))
 SETTINGS: dict[str, Any] = {
     "epsilon": EPSILON,
     "weights": "none",

@@ -14,8 +14,9 @@ from feedgym.env import Feed, FeedConfig, NewsroomConfig, Outcome
 from helpers.driving import drive
 from helpers.gradients import logged_of
 from helpers.inside import acted_of, learner_of, learning_of, next_training_of, ring_of
+from helpers.towers import alone
 
-SITE = FeedConfig(num_readers=200, days=6.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
+SITE = FeedConfig(num_readers=200, days=6.0, tick_hours=1.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=80))
 SMALL = {"max_steps": 5, "shortlist_size": 20, "tail_draws": 16, "policy_batch": 64}
 
 
@@ -232,7 +233,7 @@ LEARNS = [
     ("reinforce", {}),
     ("reinforce", {"credit": "item"}),
     ("reinforce", {"credit": "slate"}),
-    ("reinforce", {"correction": "mlp", "policy_learning_rate": 0.005}),
+    ("reinforce", {"correction": "mlp", "policy_learning_rate": 0.005, **alone("reinforce")}),
     ("reinforce", {"mode": "plain", "learning_rate": 0.005}),
     ("ltv", {}),
 ]
@@ -246,11 +247,11 @@ def test_learns_what_brings_readers_back(name: str, settings: dict[str, Any]) ->
     if name == "reinforce":
         base |= {"kl": 0.05, "policy_learning_rate": 0.02, "tail_draws": 32}
     for use_future in (True, False):
-        feed = Feed(SITE, GoodReadsComeBack(), seed=5)
+        feed = Feed(replace(SITE, days=4.0, tick_hours=0.5), GoodReadsComeBack(), seed=5)
         agent: Any = make_agent(name, **{**base, **settings, "use_future": use_future}).start(feed)
         served = drive(agent, feed)
         quality = feed.catalogue.archive.column("quality_proxy")
-        late = np.concatenate([s.article_id.ravel() for s, _ in served[-96:]])
+        late = np.concatenate([s.article_id.ravel() for s, _ in served[-48:]])
         shown[use_future] = float(quality[late].mean())
     assert shown[True] > shown[False] + 0.25
 

@@ -135,7 +135,9 @@ def test_slot_marginals_of_a_peaked_softmax(case: tuple[int, int, int, float, fl
 @pytest.mark.parametrize("estimator", ["inclusion", "marginal"])
 def test_an_agent_lives_through_an_empty_newsroom(estimator: str) -> None:
     """Visits to a catalogue of none, of one, and of fewer articles than positions, in one training batch."""
-    site = FeedConfig(num_readers=150, days=3.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=0.3))
+    site = FeedConfig(
+        num_readers=150, days=3.0, tick_hours=1.0, slate_size=4, newsroom=NewsroomConfig(articles_per_day=0.3)
+    )
     feed = Feed(site, seed=2)
     settings = {"max_steps": 5, "shortlist_size": 20, "tail_draws": 16, "policy_batch": 64}
     agent = make_agent("reinforce", estimator=estimator, **settings).start(feed)

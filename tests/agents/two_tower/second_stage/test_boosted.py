@@ -14,7 +14,7 @@ from helpers.driving import drive
 from helpers.inside import replay_of
 from helpers.resuming import check_resuming
 
-SITE = FeedConfig(num_readers=80, days=2.0, tick_hours=0.5, slate_size=5, newsroom=NewsroomConfig(articles_per_day=60))
+SITE = FeedConfig(num_readers=80, days=2.0, tick_hours=1.0, slate_size=5, newsroom=NewsroomConfig(articles_per_day=60))
 SMALL: dict[str, Any] = {"max_steps": 2, "shortlist_size": 20, "widths": (16,), "dim": 8, "ranker_trees": 5}
 
 

@@ -21,7 +21,7 @@ from helpers.inside import learner_of, learning_of, replay_of
 from helpers.plain.pairs import PlainPairs
 from helpers.resuming import check_resuming
 
-SITE = FeedConfig(num_readers=80, days=3.0, tick_hours=0.5, slate_size=5, newsroom=NewsroomConfig(articles_per_day=60))
+SITE = FeedConfig(num_readers=80, days=3.0, tick_hours=1.0, slate_size=5, newsroom=NewsroomConfig(articles_per_day=60))
 SMALL: dict[str, Any] = {"max_steps": 2, "shortlist_size": 20, "train_every_hours": 6.0, "widths": (16,), "dim": 8}
 OF_KINDS = tuple(name for name in CROSSES if not name.startswith("session"))
 TOLD = {
