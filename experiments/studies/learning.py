@@ -13,7 +13,7 @@ from pathlib import Path
 from feedgym.experiments.compare import CompareConfig
 
 SEEDS = (7100, 7101, 7102, 7103, 7104)
-READERS, DAYS = 1500, 14.0
+READERS, DAYS = 1000, 10.0
 # As the textbook has them. Passes of these count clicks: 30 of them.
 TEXTBOOK = "task=click,negatives_live=False,sharpness=8.0,passes=30.0,wide_part=False,content_channel=False"
 IN_BATCH = f"contrastive:{TEXTBOOK},propensity_cap=None"

@@ -1,6 +1,6 @@
 """Study: does learning from returns pay, when, and why (docs/mathematics.md 3.6).
 
-21 days of ``vivid``. Agents that ship are named by their defaults, whatever these are when the study is run: settings
+14 days of ``vivid``. Agents that ship are named by their defaults, whatever these are when the study is run: settings
 are chosen on other seeds and frozen, with everything here, before these seeds are run. Two controls: without the future
 term in learning, and in a world without delayed effects. Beside ``reinforce`` stands the prototype's single-slot ratio,
 which is biased (docs/mathematics.md 3.2).
@@ -12,8 +12,8 @@ from feedgym.env.readers import NewsReader, NewsReaderConfig
 from feedgym.experiments.compare import CompareConfig
 from feedgym.experiments.studies.study import Part
 
-SEEDS = (7200, 7201, 7202, 7203, 7204, 7205)
-READERS, DAYS = 1000, 21.0
+SEEDS = (7200, 7201, 7202, 7203, 7204)
+READERS, DAYS = 600, 14.0
 REGRESSION = "regression-dwell"
 SINGLE_SLOT = "feedgym.experiments.studies.single_slot.REINFORCE"
 NO_FUTURE = "reinforce:use_future=False"

@@ -74,7 +74,7 @@ def _clocks(axes: Any, world: str, lines: Sequence[Line]) -> None:
         )
     _frame(axes, world)
     axes.set_xscale("log")
-    ticks = (LEFT_OF_ALL, 0.5, 1, 3, 6, 24, 72)
+    ticks = (LEFT_OF_ALL, 0.5, 1, 3, 6, 24, 48)
     axes.set_xticks(ticks, labels=["0", *(f"{tick:g}" for tick in ticks[1:])])
     axes.minorticks_off()
     axes.set_xlabel("hours", fontsize=9)

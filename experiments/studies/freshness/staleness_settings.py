@@ -13,16 +13,16 @@ from feedgym.experiments.compare import CompareConfig
 
 SEEDS = (7800, 7801, 7802, 7803, 7804)
 WORLDS = ("vivid", "measured")
-READERS, DAYS = 1000, 7.0
-WARM_DAYS = 3
-"""The model that is trained least often, every 72 hours, serves from then on: later days are shown apart."""
+READERS, DAYS = 600, 5.0
+WARM_DAYS = 2
+"""The model that is trained least often, every 48 hours, serves from then on: later days are shown apart."""
 
 AGENT, OTHER = "regression-dwell", "reinforce"
 CLOCKS = {
     "item_refresh_hours": (0.5, 1.0, 6.0, 24.0),
     "reader_refresh_hours": (1.0, 6.0, 24.0),
     "feature_lag_hours": (0.5, 6.0),
-    "train_every_hours": (1.0, 24.0, 72.0),
+    "train_every_hours": (1.0, 24.0, 48.0),
 }
 """Real time has 0, 0, 0 and 6."""
 CLOCK_NAMES = {

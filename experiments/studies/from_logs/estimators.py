@@ -20,7 +20,7 @@ from feedgym.experiments.studies.units import Unit
 SEEDS = (7600, 7601, 7602, 7603, 7604)
 LOGGER = "popular:epsilon=0.1,sharpness=1.0"
 ESTIMATORS = ("inclusion", "marginal", "prefix", "joint", "chen", "none")
-READERS = (250, 4000)
+READERS = (250, 2000)
 PASSES_AT_1000 = 20.0
 OTHERS = ("none", "inclusion")
 """What every estimator is compared with."""

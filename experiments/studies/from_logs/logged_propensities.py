@@ -21,7 +21,7 @@ from feedgym.experiments.reports import paired_difference
 from feedgym.experiments.runs import code_with, kept_result, one_thread, without_code
 from feedgym.experiments.studies.units import Unit, size_words
 
-SEEDS = tuple(range(7650, 7658))
+SEEDS = tuple(range(7650, 7656))
 LOGGERS = ("popular:epsilon=0.2", "regression-dwell:epsilon=0.2")
 TARGET = "regression-dwell:sharpness=0.5,epsilon=0.3"
 """Softer than the default: near enough to both loggers that weights say something."""

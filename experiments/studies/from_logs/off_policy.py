@@ -18,7 +18,7 @@ from feedgym.experiments.studies.from_logs.logged_learning import POWERS, Job, L
 from feedgym.experiments.studies.from_logs.logged_tables import difference_cells, mean_cells, plot_differences
 from feedgym.experiments.studies.units import Unit
 
-SEEDS = (7500, 7501, 7502, 7503, 7504, 7505)
+SEEDS = (7500, 7501, 7502, 7503, 7504)
 SIZES = Sizes(readers=1000, log_days=2, deploy_days=2)
 LOGGERS = {"popular": "popular:epsilon=0.1,sharpness=1.0", "sponsored": "sponsored:epsilon=0.1"}
 PLAIN = "mode=plain,passes=20.0"

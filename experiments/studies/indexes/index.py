@@ -28,7 +28,7 @@ from feedgym.experiments.studies.units import Unit, size_words
 
 AGENT = "regression-dwell"
 SEEDS = (7700, 7701, 7702, 7703, 7704)
-READERS, DAYS, TICK_HOURS = 3000, 3.0, 0.5
+READERS, DAYS, TICK_HOURS = 2000, 2.0, 0.5
 RECALL_EVERY = 12
 """Ticks between measurements of recall, on the latest 64 queries."""
 KINDS = (

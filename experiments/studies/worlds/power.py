@@ -30,7 +30,7 @@ from feedgym.experiments.studies.units import Unit, run_units
 
 SEEDS = (7300, 7301, 7302, 7303, 7304, 7305)
 SIZES = (400, 1200)
-DAYS = 21
+DAYS = 14
 AGENTS = ("recent", "popular", "regression-dwell", "ltv")
 """Least to most expected of them, on ``vivid``."""
 PAIRS = (*pairwise(AGENTS), ("recent", "regression-dwell"), ("recent", "ltv"))
@@ -140,7 +140,7 @@ def power_table(runs: dict[int, tuple[Run, ...]], pairs: Sequence[tuple[str, str
         f"| --- | ---: | ---: | ---: | ---: |{' ---: |' * len(shown)} ---: |",
     ]
     for other, agent in pairs:
-        for days in (7, 14, DAYS):
+        for days in (7, DAYS):
             means, deviations = [], []
             for size in (small, large):
                 paired = paired_difference(_rates(runs[size], agent, days), _rates(runs[size], other, days))

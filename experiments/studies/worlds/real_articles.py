@@ -12,7 +12,7 @@ from feedgym.experiments.compare import CompareConfig
 
 ARTICLES = Path(__file__).parents[2] / "data" / "ebnerd_articles.csv.gz"
 SEEDS = (7150, 7151, 7152, 7153, 7154)
-READERS, DAYS = 1500, 14.0
+READERS, DAYS = 1000, 10.0
 DWELL = "regression-dwell"
 
 
