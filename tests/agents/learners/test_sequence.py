@@ -361,7 +361,7 @@ def ranked(encoder: str, seed: int) -> float:
     return below / total
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_what_follows_from_the_order_of_clicks_is_learned_by_those_who_see_it(seed: int) -> None:
     blind = ranked("mean", seed)
     # Of what is opened without any order, one time in ten, nobody can tell.

@@ -53,7 +53,7 @@ def live(
     ("name", "world"),
     [
         *((name, "vivid") for name in ("regression-dwell", "contrastive:propensity_cap=None", "reinforce", "ltv")),
-        ("reinforce:estimator=marginal", "measured"),  # with sessions
+        ("reinforce:estimator=marginal,sharpness=1.0", "measured"),  # with sessions
     ],
 )
 def test_a_log_of_slates_drawn_ahead_teaches_what_the_run_taught(name: str, world: str, tmp_path: Path) -> None:

@@ -65,15 +65,15 @@ def learner(agent_text: str, site: Any) -> TwoTowerAgent:
 @pytest.mark.parametrize(
     ("agent_text", "world"),
     [
-        ("regression-dwell:content_channel=True", "vivid"),
-        ("regression-dwell:loss=hurdle,wide_part=True,content_channel=True,max_steps=3", "vivid"),
+        ("regression-dwell:max_steps=3", "vivid"),
+        ("regression-dwell:wide_part=False,content_channel=True,loss=pointwise,max_steps=3", "vivid"),
         ("regression-dwell:crosses=all,max_steps=3", "vivid"),
         ("regression-click:crosses=article_shown,prediction=logistic,max_steps=3", "measured"),
         ("regression-dwell:crosses=all,ranker=gbdt,ranker_trees=5,max_steps=3", "vivid"),
         ("linear", "measured"),
         ("contrastive:propensity_cap=None", "measured"),
         ("reinforce", "vivid"),
-        ("reinforce:estimator=marginal,max_steps=3", "vivid"),
+        ("reinforce:estimator=marginal,max_steps=3,sharpness=1.0", "vivid"),
     ],
 )
 def test_an_agents_own_log_teaches_what_its_life_taught(agent_text: str, world: str, tmp_path: Path) -> None:

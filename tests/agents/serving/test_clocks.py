@@ -11,6 +11,7 @@ from feedgym.agents.serving.clocks import PRESETS, Clocks, clocks_of, period, re
 from feedgym.agents.serving.serving import Serving
 from feedgym.agents.two_tower.settings import ServingConfig
 from feedgym.env import Feed, FeedConfig
+from helpers.towers import DEEP_ALONE
 
 NAMES = ("item_refresh_hours", "reader_refresh_hours", "feature_lag_hours", "train_every_hours")
 
@@ -128,8 +129,8 @@ def test_no_training_waits_for_the_next_refresh_because_of_a_rounding() -> None:
 
 def hours_of_change(settings: dict[str, Any], tick_hours: float) -> list[float]:
     """When the model changes within 36 hours."""
-    feed = Feed(FeedConfig(num_readers=120, days=1.5, tick_hours=tick_hours), seed=1)
-    agent: Any = make_agent("regression", max_steps=1, widths=(4,), dim=2, **settings).start(feed)
+    feed = Feed(FeedConfig(num_readers=60, days=1.5, tick_hours=tick_hours), seed=1)
+    agent: Any = make_agent("regression", max_steps=1, widths=(4,), dim=2, **DEEP_ALONE, **settings).start(feed)
     changed, version = [], 0
     while not feed.done:
         served = agent.act(feed.visits, feed.catalogue)

@@ -35,7 +35,7 @@ def personal(values: Any) -> Any:
 
 def played(seed: int, reader: dict[str, Any], *, channel: bool) -> Seen:
     world = WORLDS["vivid"]
-    site = dataclasses.replace(world.feed, num_readers=READERS, days=DAYS)
+    site = dataclasses.replace(world.feed, num_readers=READERS, days=DAYS, tick_hours=0.5)
     model = NewsReader(dataclasses.replace(world.reader, **reader))
     feed = Feed(site, model, seed)
     agent: Any = make_agent("regression-dwell", sharpness=2.0, content_channel=channel).start(feed)
@@ -44,7 +44,7 @@ def played(seed: int, reader: dict[str, Any], *, channel: bool) -> Seen:
     while not feed.done:
         visits, catalogue = feed.visits, feed.catalogue
         slates = agent.act(visits, catalogue).article_id
-        if feed.now > FROM_HOURS and len(visits) >= 5 and feed.tick % 4 == 0:
+        if feed.now > FROM_HOURS and len(visits) >= 5 and feed.tick % 2 == 0:
             live = catalogue.article_id
             scores = agent.score_all(visits, catalogue)
             response = model.expected_response(feed.state, visits.rows, catalogue.archive, live, visits.now)
