@@ -36,6 +36,7 @@ from feedgym.agents.learners import (
 from feedgym.agents.registry.kinds import AgentKind
 from feedgym.agents.registry.published import SIZES, SYSTEMS, SizeConfig, System
 from feedgym.agents.two_tower import TwoTowerAgentConfig
+from feedgym.agents.two_tower.second_stage import TOWERS
 from feedgym.env.checks import require
 
 if TYPE_CHECKING:
@@ -82,10 +83,17 @@ def learned_kind(
     )
 
 
-def one_stage(*made: Any) -> None:
-    """Refuse a second stage over the shortlist, for a learner that trains none."""
+def no_reranker(*made: Any) -> None:
+    """Refuse a second stage of the towers' own, for a learner that trains none."""
     reranker = made[-1].towers.reranker
     require(reranker is None, "prediction", reranker, "'dot' or 'cosine': this agent has one stage")
+
+
+def one_stage(*made: Any) -> None:
+    """Refuse all that is of a second stage, for a learner that trains none: candidates of other sources, too."""
+    no_reranker(*made)
+    words = made[-1].second_stage.sources
+    require(words == TOWERS, "sources", words, f"'{TOWERS}': this agent has one stage")
 
 
 def needs_wide_part(*made: Any) -> None:
@@ -103,7 +111,7 @@ def one_stage_of_what_fits(*made: Any) -> None:
 
 def of_wide_part(*made: Any) -> None:
     """Refuse, for a learner that has nothing else, to be without a wide part, or with a second stage."""
-    one_stage(*made)
+    no_reranker(*made)
     require(made[-1].towers.wide_part, "wide_part", False, "True: this agent is nothing else")
 
 

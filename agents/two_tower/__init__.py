@@ -9,7 +9,7 @@ from feedgym.env.late_names import late_names
 
 if TYPE_CHECKING:
     from feedgym.agents.two_tower.agent import TwoTowerAgent
-    from feedgym.agents.two_tower.kept import check_second_stage
+    from feedgym.agents.two_tower.ranking import check_second_stage
     from feedgym.agents.two_tower.settings import (
         ID_KINDS,
         FeaturesConfig,
@@ -45,6 +45,6 @@ __getattr__ = late_names(
         "TwoTowerAgentConfig": "settings",
         "Embedding": "vectors",
         "Vectors": "vectors",
-        "check_second_stage": "kept",
+        "check_second_stage": "ranking",
     },
 )

@@ -28,19 +28,12 @@ from feedgym.agents.learners import (
     VisitBatch,
     new_rows,
 )
-from feedgym.agents.serving import (
-    NUM_COUNTERS,
-    Acted,
-    ItemStore,
-    ListsAhead,
-    LoggedTick,
-    served_by_another,
-)
+from feedgym.agents.serving import NUM_COUNTERS, Acted, ItemStore, ListsAhead, LoggedTick, served_by_another
 from feedgym.agents.slate_policy import Served, eligible
+from feedgym.agents.two_tower import ranking
 from feedgym.agents.two_tower.crowd import renew_crowd
 from feedgym.agents.two_tower.drawing import Drawer
 from feedgym.agents.two_tower.expired_ids import fade_expired_ids
-from feedgym.agents.two_tower.kept import check_second_stage, note_outcome, pairs_of, trees_of
 from feedgym.agents.two_tower.optimiser import clip_gradients, make_optimiser, optimiser_arrays, restore_optimiser
 from feedgym.agents.two_tower.rows import opened_rows, replay_for, visited_rows
 from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
@@ -65,7 +58,7 @@ class TwoTowerAgent:
     is_oracle = False
 
     def __init__(self, site: Site, config: TwoTowerAgentConfig, learner: Learner) -> None:
-        check_second_stage(config, learner)
+        ranking.check_second_stage(config, learner)
         self._site = site
         self.config = config
         self._learner = learner
@@ -91,9 +84,11 @@ class TwoTowerAgent:
         whole = not (clocks.slates_ahead and parts.whole_slates)
         mode, not_ahead = config.serving.serving, "not 'batch' with estimator 'joint' or 'prefix': lists run out"
         require(whole, "serving", mode, not_ahead)
-        self._shortlist_size, self._keeps_inclusions = policy.shortlist_size * parts.shortlists, parts.inclusions
+        kept = (policy.shortlist_size + config.second_stage.more_candidates) * parts.shortlists
+        self._shortlist_size, self._keeps_inclusions = kept, parts.inclusions
         self._replay = replay_for(site, config, self.model, learner, parts, self._shortlist_size)
-        self._pairs, self._trees = pairs_of(site, config), trees_of(config)
+        sources = ranking.sources_of(config)
+        self._pairs, self._trees = ranking.pairs_of(site, config, sources), ranking.trees_of(config)
         self._second = {k: part for k, part in (("pairs", self._pairs), ("trees", self._trees)) if part is not None}
         self._learning = Learning(self.model, self.store, self._replay)
         self.drawer = Drawer(
@@ -108,6 +103,7 @@ class TwoTowerAgent:
             self._pairs,
             self._cross_weights,
             self._trees,
+            sources,
         )
         if config.features.example_age:
             self._learning.example_age = num_reader - 1 - (towers.reader_id is not None)
@@ -127,7 +123,7 @@ class TwoTowerAgent:
         """
         self.serving.catch_up(visits)
         if self._pairs is not None and self._acted is not None and self._acted.now < visits.now:
-            note_outcome(self._pairs, self._acted)  # a frozen agent is told of no outcome
+            ranking.note_outcome(self._pairs, self._acted)  # a frozen agent is told of no outcome
         self._follow(catalogue)
         self._hear_of(visits)
         ahead = self.serving.clocks.slates_ahead
@@ -283,7 +279,7 @@ class TwoTowerAgent:
         )
         if self._pairs is not None:
             # After the visits are written: what they are told of is what was known when they were served.
-            note_outcome(self._pairs, acted, outcome)
+            ranking.note_outcome(self._pairs, acted, outcome)
 
     def _training_due(self, now: float) -> bool:
         # A tick may miss the hours that it stands for by a rounding: in a nightly job that would cost a day.
@@ -311,7 +307,7 @@ class TwoTowerAgent:
         if isinstance(self._learner, Finishing):
             self._learner.finish(self._learning)
         if self._trees is not None:
-            self._trees.fit(self._replay, self.store.published_hours)
+            ranking.fit_trees(self._trees, self._learning)
 
     def begin_training(self, now: float) -> None:
         """Make ready for the steps of a training at ``now`` in hours, on the visits kept.

@@ -14,7 +14,7 @@ from feedgym.agents.agent import visit_noise
 from feedgym.agents.learners import Learning, OwnColumns
 from feedgym.agents.serving import Acted, Requests, Serving, embed_readers
 from feedgym.agents.slate_policy import PolicyConfig, boosts, eligible, only_eligible, serve
-from feedgym.agents.two_tower.second_stage import PairMemory, TreeRanker
+from feedgym.agents.two_tower.second_stage import Asked, PairMemory, Sources, TreeRanker, merged
 from feedgym.agents.two_tower.through_link import level_of
 from feedgym.env.arrays import Doubles, Floats, Ints, rows_of
 from feedgym.env.feed import Catalogue
@@ -51,6 +51,8 @@ class Drawer:
     """What each cross adds to a score, (C,); None: nothing yet, or it is a reranker's to say."""
     trees: TreeRanker | None = None
     """A ranker of trees; None: there is none."""
+    sources: Sources | None = None
+    """Further sources of candidates; None: the towers alone."""
 
     @property
     def list_size(self) -> int:
@@ -78,27 +80,27 @@ class Drawer:
         live = catalogue.article_id if kept is None else catalogue.article_id[kept]
         if n == 0 or len(live) == 0 or len(store.index) == 0:
             shortlist, logits = _newest(live, n, self.shortlist_size)
+            if self.sources is not None:
+                self.sources.forget()
             users, offset = np.zeros((n, store.augmented.shape[1]), dtype=np.float32), np.zeros(n)
             factor = np.ones(n)
         else:
             user, users = self._embed_users(requests, version)
-            # As many more as are excluded: what is left is what a search among the others would have found.
-            size = min(self.shortlist_size + len(catalogue) - len(live), len(catalogue))
             factor, mean = self.scale(users)
             self.serving.cost.queries += n
             if self.columns is not None:
                 # One inner product for both parts of the logit: the query carries the factor.
                 users = _with_own_columns(self.columns, users, factor, reader)
-                shortlist, scores = store.index.search(users, size)
+                shortlist, scores = self._find(users, requests, catalogue, live)
                 offset = mean * factor
                 logits = scores.astype(np.float64) - offset[:, None]
             else:
-                shortlist, scores = store.index.search(users, size)
+                shortlist, scores = self._find(users, requests, catalogue, live)
                 scores = self._rerank(user, shortlist, scores, requests)
                 logits = (scores.astype(np.float64) - mean[:, None]) * factor[:, None]
                 users, offset = users * factor[:, None].astype(np.float32), mean * factor
             if kept is not None:
-                shortlist, logits = only_eligible(shortlist, logits, live, self.shortlist_size)
+                shortlist, logits = only_eligible(shortlist, logits, live, self.shortlist_size + self._more)
             logits = logits + boosts(policy, catalogue, shortlist)
         self.serving.cost.slates += n
         drawn_from = policy.draw(logits, shortlist, len(live), self.list_size)
@@ -117,6 +119,46 @@ class Drawer:
             live=live.copy(),
             served=served,
         )
+
+    @property
+    def _more(self) -> int:
+        return 0 if self.sources is None else self.sources.columns
+
+    def _find(self, users: Floats, requests: Requests, catalogue: Catalogue, live: Ints) -> tuple[Ints, Floats]:
+        """What the index finds for these queries, and what further sources propose beside it, with their scores."""
+        store = self.learning.store
+        # As many more as are excluded: what is left is what a search among the others would have found.
+        size = min(self.shortlist_size + len(catalogue) - len(live), len(catalogue))
+        shortlist, scores = store.index.search(users, size)
+        if self.sources is None:
+            return shortlist, scores
+        if len(live) < len(catalogue):
+            shortlist, _ = only_eligible(shortlist, scores.astype(np.float64), live, self.shortlist_size)
+        findable = live[~np.isin(live, store.held)]
+        asked = Asked(
+            catalogue=catalogue,
+            findable=findable,
+            history_id=requests.history_id,
+            like=self._like,
+            size=self.sources.size,
+        )
+        shortlist = merged(shortlist, self.sources.propose(requests.row, asked))
+        found = np.einsum("ne,nme->nm", users, store.augmented[np.maximum(shortlist, 0)])
+        return shortlist, np.where(shortlist >= 0, found, np.float32(0.0))
+
+    def _like(self, article_id: Ints, size: int) -> Ints:
+        """Nearest to articles (n,) by the item tower, themselves apart: ids (n, size), -1 pads."""
+        model, store = self.learning.model, self.learning.store
+        vector = store.augmented[np.maximum(article_id, 0)]
+        dim, end = model.config.dim, model.augmented_dim
+        # What is of the article itself and does not age: v, and what the content channel matches by.
+        like: Floats = np.zeros_like(vector)
+        for columns in (slice(0, dim), slice(end - (model.vector_dim - dim), end)):
+            like[:, columns] = vector[:, columns]
+        found, _ = store.index.search(like, size + 1)
+        order = np.argsort(found == article_id[:, None], axis=1, kind="stable")
+        nearest: Ints = np.take_along_axis(np.where(found == article_id[:, None], -1, found), order, axis=1)[:, :size]
+        return np.where(article_id[:, None] >= 0, nearest, -1)
 
     def queries(self, requests: Requests) -> Floats:
         """What is searched for, made anew: nothing is kept of it."""
@@ -165,7 +207,9 @@ class Drawer:
             ages = self.learning.ages(shortlist, np.full(len(shortlist), now)).numpy()
             told = None if self.pairs is None else self.pairs.of(requests.row, shortlist, now)
             known_scores = np.where(shortlist >= 0, scores + np.float32(level_of(model)), np.float32(0.0))
-            return scores + self.trees.correction(known_scores, ages, told)
+            known = np.maximum(shortlist, 0)
+            vectors = (user.vector.numpy(), store.vector[known]) if self.trees.with_vectors else None
+            return scores + self.trees.correction(known_scores, ages, told, vectors)
         if not model.two_stages:
             weights = self.cross_weights()
             if self.pairs is None or weights is None:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from feedgym.agents.serving import Clocks, ServingMode, clocks_of
 from feedgym.agents.slate_policy import PolicyConfig
-from feedgym.agents.two_tower.second_stage import cross_names
+from feedgym.agents.two_tower.second_stage import OF_SOURCES, TOWERS, cross_names, source_names
 from feedgym.env.checks import require
 from feedgym.towers.config import TowersConfig, one_of
 
@@ -78,6 +78,11 @@ class SecondStageConfig:
     shown to her: ``none``, ``all``, or names joined by ``+`` (docs/guide/second_stage.md). With ``prediction=logistic``
     or ``mlp`` they are further columns of that stage. Else a regression with a wide part fits a weight for each, and
     the shortlist is ranked by the score and these."""
+    sources: str = TOWERS
+    """Where candidates come from: ``towers``, or with others behind it, ``towers+recent+popular+similar``. What these
+    propose joins the shortlist that the towers found, each article once (docs/guide/second_stage.md)."""
+    source_size: int = 20
+    """Articles that each source beside the towers proposes."""
     ranker: Literal["none", "gbdt"] = "none"
     """``gbdt``: boosted trees (scikit-learn) over score, age, position and crosses, grown anew at each training."""
     ranker_target: Literal["dwell", "click"] = "dwell"
@@ -86,20 +91,38 @@ class SecondStageConfig:
     """How many trees."""
     ranker_leaves: int = 15
     """Leaves of each."""
+    ranker_vectors: bool = False
+    """Give the trees the towers' vectors of reader and article as further columns."""
 
     def __post_init__(self) -> None:
         """Check once."""
-        _ = self.cross_names
+        unasked = [
+            n for n in self.cross_names if n.startswith(OF_SOURCES) and n[len(OF_SOURCES) :] not in self.other_sources
+        ]
+        require(not unasked, "crosses", self.crosses, f"sources that name those of {', '.join(unasked)}")
+        require(self.source_size >= 1, "source_size", self.source_size, ">= 1 (articles)")
         require(self.ranker in ("none", "gbdt"), "ranker", self.ranker, "'none' or 'gbdt'")
         target = self.ranker_target
         require(target in ("dwell", "click"), "ranker_target", target, "'dwell' or 'click'")
         require(self.ranker_trees >= 1, "ranker_trees", self.ranker_trees, ">= 1")
         require(self.ranker_leaves >= 2, "ranker_leaves", self.ranker_leaves, ">= 2")
+        needless = self.ranker_vectors and not self.grows_trees
+        require(not needless, "ranker_vectors", True, "False without ranker=gbdt: nothing else is given them")
 
     @property
     def cross_names(self) -> tuple[str, ...]:
         """The crosses by name."""
         return cross_names(self.crosses)
+
+    @property
+    def other_sources(self) -> tuple[str, ...]:
+        """Sources of candidates beside the towers, by name."""
+        return source_names(self.sources)
+
+    @property
+    def more_candidates(self) -> int:
+        """Columns that they add to a shortlist."""
+        return self.source_size * len(self.other_sources)
 
     @property
     def grows_trees(self) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from feedgym.agents.two_tower.second_stage.pairs import KINDS, Pairs
+from feedgym.agents.two_tower.second_stage.sources import SOURCES
 from feedgym.env.arrays import Floats
 from feedgym.env.checks import require
 
@@ -34,6 +35,12 @@ def _since(kind: str, tau_hours: float) -> Cross:
     return lambda pairs: np.exp(pairs.counts(kind).since * np.float32(-1.0 / tau_hours))
 
 
+def _from(name: str) -> Cross:
+    return lambda pairs: pairs.proposed(name)
+
+
+OF_SOURCES = "source_"
+"""How the names of crosses begin that ask a source of candidates."""
 _NUMBERS: dict[str, Callable[[str], Cross]] = {
     "shown": _shown,
     "opened": _opened,
@@ -45,21 +52,26 @@ CROSSES: dict[str, Cross] = {
     **{f"{kind}_{name}": number(kind) for kind in KINDS for name, number in _NUMBERS.items()},
     "session_page": lambda pairs: np.log1p(pairs.session[0]),
     "session_topic": lambda pairs: np.log1p(pairs.session[1]),
+    **{f"{OF_SOURCES}{name}": _from(name) for name in SOURCES},
 }
 """Crosses by name. ``KIND_shown``, ``_opened``, ``_minutes``: log(1 + showings, openings, minutes of late), a day's
 half-life; ``KIND_just``, ``_today``: exp(-hours since the latest showing / 2, 24); ``session_page``, ``session_topic``:
-log(1 + pages of the session so far, times that they showed the topic)."""
+log(1 + pages of the session so far, times that they showed the topic); ``source_NAME``: 1 where that source of
+candidates proposed the article, else 0."""
 
 
 def cross_names(words: str) -> tuple[str, ...]:
     """Names in the words of a setting: ``none``, ``all``, or some joined by ``+``.
 
+    ``all`` are those that ask no source of candidates; ``all+source_recent`` are these and that one.
+
     Raises:
         ValueError: an unknown name, or one twice.
     """
-    if words in ("none", "all"):
-        return tuple(CROSSES) if words == "all" else ()
-    names = tuple(words.split("+"))
+    if words == "none":
+        return ()
+    every = tuple(name for name in CROSSES if not name.startswith(OF_SOURCES))
+    names = tuple(name for word in words.split("+") for name in (every if word == "all" else (word,)))
     known = all(name in CROSSES for name in names) and len(set(names)) == len(names)
     require(known, "crosses", words, f"'none', 'all', or some of these joined by '+', once each: {', '.join(CROSSES)}")
     return names

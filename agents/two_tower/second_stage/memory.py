@@ -5,13 +5,14 @@ latents: all of it is a site's own log.
 Shapes: n visits, K positions, M articles of a slate or a shortlist, X crosses. Time is in hours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from feedgym.agents.two_tower.second_stage.crosses import chosen_crosses
 from feedgym.agents.two_tower.second_stage.pairs import KINDS, Counts, Pairs
 from feedgym.agents.two_tower.second_stage.shown_table import ShownTable
+from feedgym.agents.two_tower.second_stage.sources import Sources
 from feedgym.env.arrays import Arrays, Bools, Floats, Ints, SmallInts, copied, lengthened, nest, put_back, unnest
 from feedgym.env.feed import SESSION_HOURS, Catalogue
 
@@ -26,10 +27,13 @@ class PairMemory:
     Args:
         names: crosses that are asked for, see ``chosen_crosses``.
         category_sizes: topic, publisher and author ids are below these.
+        sources: of candidates, as the agent asks them; None: the towers alone.
     """
 
-    def __init__(self, names: Sequence[str], category_sizes: tuple[int, int, int]) -> None:
-        self.crosses = chosen_crosses(names)
+    def __init__(
+        self, names: Sequence[str], category_sizes: tuple[int, int, int], sources: Sources | None = None
+    ) -> None:
+        self.crosses, self._sources = chosen_crosses(names), sources
         topics, publishers, authors = category_sizes
         sizes = (ARTICLES, min(authors, AUTHORS), min(publishers, ARTICLES), min(topics, ARTICLES))
         self._tables = {kind: ShownTable(max(size, 1)) for kind, size in zip(KINDS, sizes, strict=True)}
@@ -56,7 +60,8 @@ class PairMemory:
 
         Rounded to what the replay keeps of them (float16): what is served by is what is trained on.
         """
-        pairs, shown = Pairs(rows, article_id, now, self._counts, self._session), article_id >= 0
+        pairs = Pairs(rows, article_id, now, self._counts, self._session, self._proposed(rows, article_id))
+        shown = article_id >= 0
         columns = np.zeros((len(self.crosses), *article_id.shape), dtype=np.float32)
         for column, cross in zip(columns, self.crosses, strict=True):
             np.multiply(cross(pairs), shown, out=column)
@@ -73,6 +78,11 @@ class PairMemory:
         for column, weight in zip(self.of(rows, article_id, now), weights, strict=True):
             total += weight * column
         return total
+
+    def _proposed(self, rows: Ints, article_id: Ints) -> Callable[[str], Floats]:
+        sources = self._sources
+        none = np.zeros(article_id.shape, dtype=np.float32)
+        return lambda name: none if sources is None else sources.proposed(name, rows, article_id)
 
     def _counts(self, pairs: Pairs, kind: str) -> Counts:
         return Counts(*self._tables[kind].of(pairs.rows, self._keys(pairs.article_id, kind), pairs.now))

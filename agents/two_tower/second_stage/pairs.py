@@ -41,6 +41,8 @@ class Pairs:
     """Finds what is remembered of a kind."""
     pages_of: Callable[["Pairs"], tuple[Floats, Floats]]
     """Finds the two numbers of the session: what :attr:`session` keeps."""
+    proposed: Callable[[str], Floats]
+    """Whether a source of candidates proposed them at this draw, float32 (n, M): 1 or 0."""
     _found: dict[str, Counts] = field(default_factory=dict)
 
     def counts(self, kind: str) -> Counts:

@@ -7,7 +7,7 @@ import pytest
 
 from feedgym.agents import make_agent, parse_agent
 from feedgym.agents.slate_policy import slate_log_propensity
-from feedgym.agents.two_tower.second_stage import Boosting
+from feedgym.agents.two_tower.second_stage import Boosting, TreeRanker
 from feedgym.agents.two_tower.second_stage.boosted import Boosted
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
 from helpers.driving import drive
@@ -109,3 +109,50 @@ def test_without_scikit_learn_one_line_says_what_to_install(monkeypatch: pytest.
 def test_what_makes_no_sense_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_agent(text)
+
+
+class Kept:
+    """A replay of one position a visit."""
+
+    def __init__(self, **columns: Any) -> None:
+        self._columns = columns
+
+    def column(self, name: str) -> Any:
+        return self._columns[name]
+
+
+def test_trees_with_vectors_find_what_depends_on_both_of_them() -> None:
+    rng = np.random.default_rng(2)
+    readers, articles = rng.normal(size=(8_000, 2)).astype(np.float32), rng.normal(size=(50, 3)).astype(np.float32)
+    shown = rng.integers(0, 50, (8_000, 1))
+    truth = np.where((readers[:, 1] > 0) & (articles[shown[:, 0], 2] > 0), 1.0, 0.0)
+    replay = Kept(
+        article_id=shown,
+        now=np.full(8_000, 5.0),
+        score=np.zeros((8_000, 1), dtype=np.float32),
+        dwell_minutes=rng.poisson(np.exp(truth))[:, None].astype(np.float32),
+    )
+    asked = np.zeros((8_000, 1), dtype=np.float32), np.full((8_000, 1), 5.0, dtype=np.float32), None
+    seen = {}
+    for with_vectors in (True, False):
+        trees = TreeRanker(Boosting(trees=40), "dwell", 0, with_vectors=with_vectors)
+        trees.fit(replay, np.zeros(50), (readers, articles) if with_vectors else None)
+        seen[with_vectors] = trees.correction(*asked, (readers, articles[shown]) if with_vectors else None)[:, 0]
+    assert np.corrcoef(seen[True], truth)[0, 1] > 0.95
+    assert np.ptp(seen[False]) < 1e-6
+
+
+def test_an_agents_trees_get_the_vectors_that_it_serves_by() -> None:
+    agent, feed = started(ranker_vectors=True)
+    drive(agent, feed, until=30.0)
+    given: list[Any] = []
+    correction = agent._trees.correction
+    agent._trees.correction = lambda *asked: given.append(asked) or correction(*asked)
+    while len(feed.visits) < 3:
+        drive(agent, feed, until=feed.now + 1.0)
+    given.clear()
+    served = agent.act(feed.visits, feed.catalogue)
+    readers, articles = given[0][3]
+    user = agent.drawer.embed(agent.serving.requests(feed.visits)).vector.numpy()
+    np.testing.assert_allclose(readers, user, atol=1e-6)
+    np.testing.assert_array_equal(articles, agent.store.vector[np.maximum(served.draw.shortlist, 0)])

@@ -23,7 +23,8 @@ from helpers.resuming import check_resuming
 
 SITE = FeedConfig(num_readers=80, days=3.0, tick_hours=1.0, slate_size=5, newsroom=NewsroomConfig(articles_per_day=60))
 SMALL: dict[str, Any] = {"max_steps": 2, "shortlist_size": 20, "train_every_hours": 6.0, "widths": (16,), "dim": 8}
-OF_KINDS = tuple(name for name in CROSSES if not name.startswith("session"))
+EVERY = cross_names("all")
+OF_KINDS = tuple(name for name in EVERY if not name.startswith("session"))
 TOLD = {
     "fitted": ("regression-dwell", {}),
     "fitted, clicks": ("regression-click", {}),
@@ -129,7 +130,7 @@ def test_their_gradient_stays_in_the_second_stage() -> None:
         (grad,) = torch.autograd.grad(part.sum(), crosses, allow_unused=True, retain_graph=True)
         assert grad is None
     (grad,) = torch.autograd.grad(logits.sum(), crosses)
-    weights = model.reranker.weight[-(SITE.slate_size - 1) - len(CROSSES) : -(SITE.slate_size - 1)]
+    weights = model.reranker.weight[-(SITE.slate_size - 1) - len(EVERY) : -(SITE.slate_size - 1)]
     np.testing.assert_allclose(grad[0, 0].numpy(), weights.detach().numpy())  # crosses stand before the positions
     with pytest.raises(ValueError, match="crosses: got 0, needs 22 columns"):
         model.rerank(score, slates.user, slates.item, slates.age)
@@ -158,7 +159,7 @@ def test_the_shortlist_is_ranked_and_logged_by_score_and_crosses() -> None:
 
 def test_slates_come_as_often_as_they_say() -> None:
     agent, feed = served_to_many("fitted", sharpness=2.0)
-    learner_of(agent)._wide.crosses = np.full(len(CROSSES), -0.1, dtype=np.float32)
+    learner_of(agent)._wide.crosses = np.full(len(EVERY), -0.1, dtype=np.float32)
     visits = 20_000
     served = agent.act(crowd(feed.visits, visits, np.repeat(feed.visits.rows[:1], visits)), feed.catalogue)
     live = feed.catalogue.article_id
@@ -212,7 +213,7 @@ def test_who_is_told_of_no_outcome_remembers_what_was_shown() -> None:
     rows, served = feed.visits.rows, agent.act(feed.visits, feed.catalogue).article_id
     feed.serve(served)
     agent.act(feed.visits, feed.catalogue)
-    shown = agent._pairs.of(rows, served, feed.now)[list(CROSSES).index("article_shown")]
+    shown = agent._pairs.of(rows, served, feed.now)[EVERY.index("article_shown")]
     assert (shown > 0.6).mean() > 0.9  # log 2 and more, half an hour ago; but where two of a slate share a slot
 
 
@@ -253,16 +254,17 @@ def test_what_cannot_be_told_is_refused(text: str, message: str) -> None:
 
 def test_names() -> None:
     assert cross_names("none") == ()
-    assert cross_names("all") == tuple(CROSSES)
+    assert cross_names("all") == tuple(name for name in CROSSES if not name.startswith("source_"))
+    assert cross_names("all+source_recent") == (*EVERY, "source_recent")
     assert cross_names("topic_shown+article_just") == ("topic_shown", "article_just")
-    assert len(CROSSES) == 22
+    assert len(EVERY) == 22
 
 
 def test_a_second_stage_of_a_hundred_costs_less_than_retrieval_among_ten_thousand() -> None:
     """At most twice as much is what it may cost; CPU of this process, the least of some tries."""
     rng = np.random.default_rng(0)
     n, live, width = 256, 10_000, 54
-    memory = PairMemory(tuple(CROSSES), (16, 24, 400))
+    memory = PairMemory(EVERY, (16, 24, 400))
     memory._categories = np.stack([rng.integers(0, size, live) for size in (16, 24, 400)], axis=1).astype(np.int32)
     rows = np.arange(n)
     for hour in range(10):
@@ -270,7 +272,7 @@ def test_a_second_stage_of_a_hundred_costs_less_than_retrieval_among_ten_thousan
         memory.note(rows, slates, rng.random(slates.shape) < 0.1, np.ones(slates.shape, dtype=np.float32), float(hour))
     index = make_index("exact", width)
     index.add(np.arange(live), rng.normal(size=(live, width)).astype(np.float32), np.zeros(live))
-    queries, weights = rng.normal(size=(n, width)).astype(np.float32), np.ones(len(CROSSES), dtype=np.float32)
+    queries, weights = rng.normal(size=(n, width)).astype(np.float32), np.ones(len(EVERY), dtype=np.float32)
     shortlist, _ = index.search(queries, 100)
 
     def least(call: Callable[[], object]) -> float:

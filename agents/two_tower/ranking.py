@@ -1,14 +1,20 @@
-"""What a second stage needs of an agent: what readers have been shown, trees, and a check of the settings."""
+"""What a second stage needs of an agent: sources, what readers have been shown, trees, and a check of the settings."""
 
 import numpy as np
+import torch
 
 from feedgym.agents.agent import Site
-from feedgym.agents.learners import Crossing, Foretelling, Learner, Logarithmic
+from feedgym.agents.learners import Crossing, Foretelling, Learner, Learning, Logarithmic
 from feedgym.agents.serving import Acted
-from feedgym.agents.two_tower.second_stage import Boosting, PairMemory, TreeRanker
+from feedgym.agents.two_tower.second_stage import Boosting, PairMemory, Sources, TreeRanker
 from feedgym.agents.two_tower.settings import TwoTowerAgentConfig
+from feedgym.env.arrays import Floats
 from feedgym.env.checks import require
 from feedgym.env.readers import Outcome
+from feedgym.towers.interface import Towers
+
+_AT_ONCE = 4096
+"""Visits that are embedded together."""
 
 
 def check_second_stage(config: TwoTowerAgentConfig, learner: Learner) -> None:
@@ -33,10 +39,16 @@ def check_second_stage(config: TwoTowerAgentConfig, learner: Learner) -> None:
         require(not lags, "ranker", stage.ranker, "'none' where readers lag: it ranks at request")
 
 
-def pairs_of(site: Site, config: TwoTowerAgentConfig) -> PairMemory | None:
+def sources_of(config: TwoTowerAgentConfig) -> Sources | None:
+    """The sources beside the towers that the settings ask for; None: the towers alone."""
+    stage = config.second_stage
+    return Sources(stage.other_sources, stage.source_size) if stage.other_sources else None
+
+
+def pairs_of(site: Site, config: TwoTowerAgentConfig, sources: Sources | None) -> PairMemory | None:
     """The memory that the settings ask for; None where no cross is told to anybody."""
     names = config.second_stage.cross_names
-    return PairMemory(names, site.category_sizes) if names else None
+    return PairMemory(names, site.category_sizes, sources) if names else None
 
 
 def trees_of(config: TwoTowerAgentConfig) -> TreeRanker | None:
@@ -45,7 +57,22 @@ def trees_of(config: TwoTowerAgentConfig) -> TreeRanker | None:
     if not stage.grows_trees:
         return None
     boosting = Boosting(trees=stage.ranker_trees, leaves=stage.ranker_leaves)
-    return TreeRanker(boosting, stage.ranker_target, len(stage.cross_names))
+    return TreeRanker(boosting, stage.ranker_target, len(stage.cross_names), with_vectors=stage.ranker_vectors)
+
+
+def fit_trees(trees: TreeRanker, learning: Learning[Towers]) -> None:
+    """Grow the trees anew from the visits kept; vectors, where they are asked for, are those after the training."""
+    vectors = (_reader_vectors(learning), learning.store.vector) if trees.with_vectors else None
+    trees.fit(learning.replay, learning.store.published_hours, vectors)
+
+
+@torch.no_grad()
+def _reader_vectors(learning: Learning[Towers]) -> Floats:
+    """Readers of all visits kept, (V, d)."""
+    replay = learning.replay
+    parts = np.array_split(np.arange(len(replay)), max(len(replay) // _AT_ONCE, 1))
+    found: Floats = np.concatenate([learning.users(replay.take(rows)).vector.numpy() for rows in parts])
+    return found
 
 
 def note_outcome(pairs: PairMemory, acted: Acted, outcome: Outcome | None = None) -> None:
