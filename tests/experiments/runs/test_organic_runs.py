@@ -51,7 +51,8 @@ def test_a_run_logs_its_opens_and_counts_them_once(tmp_path: Path) -> None:
 
 
 def test_a_stopped_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    config = RunConfig(agent="contrastive:max_steps=4,batch_clicks=32", seed=1, **SMALL)
+    settings = SMALL | {"tick_hours": 3.0}
+    config = RunConfig(agent="contrastive:max_steps=4,batch_clicks=32", seed=1, **settings)
     train.run(config, tmp_path / "whole")
     stopped_twice(config, tmp_path / "stopped")
     assert bytes_of(tmp_path / "whole") == bytes_of(tmp_path / "stopped")
