@@ -5,6 +5,7 @@ beside the folders; it may import rooms of lower floors only, wherever in a modu
 """
 
 import ast
+import functools
 import importlib
 import re
 from pathlib import Path
@@ -53,6 +54,12 @@ def modules(top: str) -> dict[str, Path]:
     return dict(zip([name.removesuffix(".__init__") for name in names], paths, strict=True))
 
 
+@functools.cache
+def imports_in(source: str) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """All imports of a module, wherever they stand. Each module is read by many tests."""
+    return tuple(node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom))
+
+
 def room_of(module: str) -> str | None:
     """``feedgym.agents.serving.clocks`` is in the room ``serving``; a top folder's own face is in none."""
     parts = module.split(".")
@@ -63,15 +70,13 @@ def arrows_of(module: str, source: str, known: dict[str, Path]) -> list[Arrow]:
     """Imports of a module that lead to another room of the same top folder."""
     top, own = module.split(".")[1], room_of(module)
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in imports_in(source):
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = node.module or ""
             # `from feedgym.agents import retrieval` imports a room, too.
             targets = [f"{base}.{a.name}" if f"{base}.{a.name}" in known else base for a in node.names]
-        else:
-            continue
         for target in targets:
             there = room_of(target)
             if target.startswith(f"feedgym.{top}.") and own is not None and there not in (None, own):
@@ -136,10 +141,9 @@ def test_there_is_no_circle(top: str) -> None:
     known = modules(top)
     below: dict[str, set[str]] = {}
     for name, path in known.items():
-        tree = ast.parse(path.read_text())
         below[name] = {
             f"{node.module}.{a.name}" if f"{node.module}.{a.name}" in known else str(node.module)
-            for node in ast.walk(tree)
+            for node in imports_in(path.read_text())
             if isinstance(node, ast.ImportFrom)
             for a in node.names
         } & set(known)
@@ -157,7 +161,7 @@ def test_outsiders_import_faces(top: str) -> None:
         known = modules(top)
         found = []
         for name, path in modules(other).items():
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in imports_in(path.read_text()):
                 target = node.module if isinstance(node, ast.ImportFrom) else None
                 inside = target is not None and target in known and target.count(".") > 2
                 if inside and not (other == top and room_of(str(target)) == room_of(name)):

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from feedgym.agents.registry import parse_agent
 from feedgym.env import Feed, read_impressions
 from feedgym.experiments import compare, train
 from feedgym.experiments.compare import CompareConfig, command_line
@@ -17,13 +18,21 @@ SEEDS = (0, 1, 2, 3)
 
 
 def test_popular_and_regression_beat_random_under_every_seed(tmp_path: Path) -> None:
+    regression = parse_agent("regression:train_every_hours=12").label
     config = CompareConfig(
-        agents=("random", "popular", "regression"), seeds=SEEDS, readers=500, days=3.0, modules=True, out=tmp_path
+        agents=("random", "popular", regression),
+        seeds=SEEDS,
+        readers=1000,
+        days=2.0,
+        tick_hours=0.5,
+        evaluate_visits=24,
+        modules=True,
+        out=tmp_path,
     )
     assert "--modules" in command_line(config)
     result = compare.run(dataclasses.replace(config, workers=1), quiet=True)
     reward = {(run.agent, run.seed): float(run.curves.totals["reward"].sum()) for run in result.runs}
-    for agent in ("popular", "regression"):
+    for agent in ("popular", regression):
         assert [seed for seed in SEEDS if reward[agent, seed] <= reward["random", seed]] == []
     assert "a click opens a module" in result.report.read_text()
     # Every agent was shown the same editions of the same articles.
@@ -38,7 +47,7 @@ def test_popular_and_regression_beat_random_under_every_seed(tmp_path: Path) -> 
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"agent": "regression", "seed": 3, "readers": 60, "days": 3.0, "tick_hours": 1.0}
+    settings: dict[str, Any] = {"agent": "regression", "seed": 3, "readers": 60, "days": 3.0, "tick_hours": 3.0}
     config = RunConfig(**settings, modules=True)
 
     def stop(progress: Progress) -> None:

@@ -183,7 +183,7 @@ def test_the_commands_shown(
         assert "no problem" in capsys.readouterr().out
     commands = re.findall(r"^feedgym compare (.*)$", PAGE, re.MULTILINE)
     assert len(commands) == 2
-    small = ["--readers", "40", "--days", "1", "--seeds", "0", "--workers", "1"]
+    small = ["--readers", "40", "--days", "1", "--tick-hours", "1", "--seeds", "0", "--workers", "1"]
     for words in commands:
         agents = [] if "--agents" in words else ["--agents", "random,recent,popular"]
         compare.main([*words.split(), *agents, *small])

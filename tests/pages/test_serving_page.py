@@ -15,7 +15,9 @@ PAGE = (Path(__file__).parents[2] / "docs" / "guide" / "serving.md").read_text()
 
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    exec(compile(code, "docs/guide/serving.md", "exec"), {})
+    hourly = code.replace("days=2.0)", "days=2.0, tick_hours=1.0)")
+    assert hourly != code
+    exec(compile(hourly, "docs/guide/serving.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     counts = r"(\w+): (\d+) visits, (\d+) searches, (\d+) articles embedded, (\d+) passed over, (\d+) empty"
     found = [re.fullmatch(counts, line) for line in lines]

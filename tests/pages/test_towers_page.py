@@ -117,7 +117,7 @@ def test_the_own_agent_lives_in_processes_of_a_comparison(
     my_towers: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (line,) = [words for words in re.findall(r"^feedgym compare (.*)$", PAGE, re.MULTILINE) if "my_towers" in words]
-    small = ["--readers", "200", "--days", "1", "--tick-hours", "1", "--seeds", "0", "--workers", "2"]
+    small = ["--readers", "60", "--days", "1", "--tick-hours", "4", "--seeds", "0", "--workers", "2"]
     compare.main([*line.split(), *small, "--out", str(tmp_path / "out")])
     report = capsys.readouterr().out
     assert "my_towers.MINE" in report

@@ -1,5 +1,6 @@
 """The benchmark measures what it says; no assertion here depends on the machine's speed."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from feedgym.env.feed import Feed, ServedOutcome
-from feedgym.experiments.benchmarks import benchmark
+from feedgym.experiments.benchmarks import benchmark, indexes, serving, training
 from feedgym.experiments.benchmarks import feed as benchmark_feed
 from feedgym.experiments.benchmarks.agent import Stopwatch, measure
 from feedgym.experiments.benchmarks.benchmark import SECTIONS, BenchmarkConfig
@@ -139,7 +140,14 @@ def test_shares_sum_to_one_and_name_the_parts() -> None:
     assert vars(drawing)["serve"] is policy.serve  # put back
 
 
-def test_the_command_writes_its_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_its_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All sections; smaller still where ``scale`` leaves batches, warm days and towers as they are."""
+    plain = functools.partial(training.measure, batch=64, rounds=1, visits=300, readers=60)
+    monkeypatch.setattr(indexes, "BATCHES", (1, 8))
+    monkeypatch.setattr(serving, "measure", functools.partial(serving.measure, warm_days=0))
+    monkeypatch.setattr(training, "measure", lambda widths, dim, *_: plain([w // 16 for w in widths], dim))
     benchmark.main(["--scale", "0.003", "--rounds", "1", "--out", str(tmp_path)])
     text = (tmp_path / "benchmark.md").read_text()
     assert capsys.readouterr().out == text

@@ -1,10 +1,13 @@
 """The picture of the estimates."""
 
+import functools
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from feedgym.agents.logged import behaviour as logged_behaviour
+from feedgym.agents.logged.policy import BehaviourConfig
 from feedgym.experiments import offline
 from feedgym.experiments.commands.log import LogConfig, make_log
 from feedgym.experiments.logs.offline_plot import draw_estimates
@@ -64,7 +67,11 @@ def test_the_picture_shows_what_can_be_trusted(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(("agent", "why"), [("recent:greedy=True", "greedily"), ("recent:epsilon=0.0", "epsilon = 0")])
-def test_a_log_without_exploration_has_the_models_word_alone(agent: str, why: str, tmp_path: Path) -> None:
+def test_a_log_without_exploration_has_the_models_word_alone(
+    agent: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Few steps: however well the chances are estimated, they do not help.
+    monkeypatch.setattr(logged_behaviour, "BehaviourConfig", functools.partial(BehaviourConfig, steps=20))
     make_log(LogConfig(**SETTINGS | {"agent": agent}, allow_unsupported=True, out=tmp_path))
     options: dict[str, Any] = {"log": tmp_path, "agent": QUICK, "estimate_days": 1.0, "deploy": False}
     result = offline.run(OfflineConfig(**options, reward_model=QUICK))

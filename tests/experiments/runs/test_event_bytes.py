@@ -16,7 +16,7 @@ from feedgym.experiments.runs.checkpoint import DONE
 from feedgym.experiments.runs.messages import Progress
 from feedgym.experiments.runs.run_config import RunConfig
 
-SMALL: dict[str, Any] = {"agent": "regression", "readers": 30, "days": 3.0, "tick_hours": 2.0, "log": False}
+SMALL: dict[str, Any] = {"agent": "regression", "readers": 30, "days": 3.0, "tick_hours": 4.0, "log": False}
 FILE = "events.out.tfevents.0000000001.feedgym"
 
 

@@ -19,12 +19,13 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-@pytest.mark.parametrize(("world", "days"), [("vivid", 7.0), ("measured", 4.0)])
+@pytest.mark.parametrize(("world", "days", "tick_hours"), [("vivid", 7.0, 0.5), ("measured", 4.0, 0.25)])
 def test_the_share_comes_about_where_slates_are_as_good_as_those_of_recent(
-    tmp_path: Path, world: str, days: float
+    tmp_path: Path, world: str, days: float, tick_hours: float
 ) -> None:
     """Over seeds; and random, who wins fewer clicks, has a larger one."""
-    shared: dict[str, Any] = {"world": world, "readers": 500, "days": days, "tick_hours": 0.25, "organic_share": 0.3}
+    shared: dict[str, Any] = {"world": world, "readers": 500, "days": days, "tick_hours": tick_hours}
+    shared["organic_share"] = 0.3
     shares: dict[str, list[float]] = {"recent": [], "random": []}
     for agent, seed in (("recent", 11), ("recent", 12), ("random", 11)):
         config = RunConfig(agent=agent, seed=seed, log=False, evaluate_visits=0, **shared)
@@ -51,7 +52,8 @@ def test_a_run_logs_its_opens_and_counts_them_once(tmp_path: Path) -> None:
 
 
 def test_a_stopped_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    config = RunConfig(agent="contrastive:max_steps=4,batch_clicks=32", seed=1, **SMALL)
+    settings = SMALL | {"tick_hours": 3.0}
+    config = RunConfig(agent="contrastive:max_steps=4,batch_clicks=32", seed=1, **settings)
     train.run(config, tmp_path / "whole")
     stopped_twice(config, tmp_path / "stopped")
     assert bytes_of(tmp_path / "whole") == bytes_of(tmp_path / "stopped")

@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[3]
 COUNTS = """
 import sys
@@ -26,28 +24,31 @@ before, inside = counts(), []
 assert set(before.values()) == {3} and len(before) >= 5, before
 look = lambda *told: inside.append(counts())
 out = Path(sys.argv[1])
+
+def check(way, run):
+    inside.clear()
+    run()
+    assert inside, way
+    assert {n for c in inside for n in c.values()} == {1}, (way, inside)
+    assert counts() == before, way
 """
-WAYS = {
-    "train": """
-from feedgym.experiments import train
-config = train.RunConfig(agent="regression", readers=10, days=1.0, tick_hours=4.0)
-train.run(config, out, report=look)
-""",
-    "compare": """
-from feedgym.experiments import compare
+# One process for all: it loads torch, which takes longer than the runs.
+WAYS = """
+from feedgym.experiments import compare, offline, train
 from feedgym.experiments.runs import LiveProgress
-LiveProgress.update = look
-compare.run(compare.CompareConfig(
-    agents=("random",), seeds=(0,), readers=10, days=1.0, tick_hours=4.0, workers=1, out=out), quiet=True)
-inside.pop()  # told after the run
-""",
-    "offline": """
-from feedgym.experiments import offline, train
-config = train.RunConfig(agent="random", readers=10, days=1.0, tick_hours=4.0)
-train.run(config, out)
-offline.run(offline.OfflineConfig(log=out), report=look)
-""",
-}
+small = dict(readers=10, days=1.0, tick_hours=4.0)
+
+def compared():
+    LiveProgress.update = look
+    config = compare.CompareConfig(agents=("random",), seeds=(0,), **small, workers=1, out=out / "compare")
+    compare.run(config, quiet=True)
+    inside.pop()  # told after the run
+
+check("train", lambda: train.run(train.RunConfig(agent="regression", **small), out / "train", report=look))
+check("compare", compared)
+learning = offline.OfflineConfig(log=out / "train", agent="regression-dwell:max_steps=2", deploy=False)
+check("offline", lambda: offline.run(learning, report=look))
+"""
 
 
 def plain(words: list[str], cwd: Path) -> str:
@@ -58,10 +59,8 @@ def plain(words: list[str], cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("way", sorted(WAYS))
-def test_a_run_has_one_thread_and_gives_back_the_others(way: str, tmp_path: Path) -> None:
-    after = "\nassert inside\nassert {n for c in inside for n in c.values()} == {1}, inside\nassert counts() == before"
-    plain([sys.executable, "-c", COUNTS + WAYS[way] + after, str(tmp_path)], tmp_path)
+def test_a_run_has_one_thread_and_gives_back_the_others(tmp_path: Path) -> None:
+    plain([sys.executable, "-c", COUNTS + WAYS, str(tmp_path)], tmp_path)
 
 
 def test_a_library_that_an_agent_loads_is_held_too(tmp_path: Path) -> None:
@@ -81,17 +80,19 @@ assert len(seen[0]) >= 4 and set(seen[0]) == {1}, seen
 
 
 def test_plain_pytest_has_one_thread(tmp_path: Path) -> None:
-    """This very folder's ``conftest.py``, around a test that looks."""
+    """This very folder's ``conftest.py``, around a test that looks; also where numpy's BLAS was loaded before it."""
+    pytest_here = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
     (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
     (tmp_path / "test_look.py").write_text(
         "from threadpoolctl import threadpool_info\nimport numpy, torch, faiss, scipy.linalg\n"
         "def test_look():\n    assert {pool['num_threads'] for pool in threadpool_info()} == {1}\n"
         "    assert torch.get_num_threads() == 1\n"
     )
-    assert "1 passed" in plain(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)], tmp_path
-    )
+    assert "1 passed" in plain(pytest_here, tmp_path)
     (tmp_path / "conftest.py").write_text("import numpy\n" + (tmp_path / "conftest.py").read_text())
-    assert "1 passed" in plain(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)], tmp_path
+    # torch reads the environment when it is loaded, as above; what was there before has to be told.
+    (tmp_path / "test_look.py").write_text(
+        "from threadpoolctl import threadpool_info\nimport numpy, scipy.linalg\n"
+        "def test_look():\n    assert {pool['num_threads'] for pool in threadpool_info()} == {1}\n"
     )
+    assert "1 passed" in plain(pytest_here, tmp_path)

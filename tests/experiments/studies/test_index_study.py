@@ -16,7 +16,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "SIZES", (Size(live=300, cells=2, seeds=(7, 8)),))
     monkeypatch.setattr(study, "KINDS", ("exact", "ivf:nprobe=2+nlist=12"))
     monkeypatch.setattr(study, "READERS", 120)
-    monkeypatch.setattr(study, "DAYS", 0.5)
+    monkeypatch.setattr(study, "DAYS", 0.375)
 
 
 def made(reward: float, recall: float) -> IndexRun:

@@ -114,10 +114,10 @@ def test_a_written_log_says_what_the_run_was(tmp_path: Path) -> None:
     agent = measured_facts.POLICIES["recent"]
     assert agent is not None
     config = LogConfig(
-        agent=agent, epsilon=0.05, world="measured", readers=60, days=3.0, seed=4, out=tmp_path, evaluate_visits=0
+        agent=agent, epsilon=0.05, world="measured", readers=90, days=1.0, seed=4, out=tmp_path, evaluate_visits=0
     )
     make_log(config)
-    size = measured_facts.FactsConfig(readers=60, days=3.0)
+    size = measured_facts.FactsConfig(readers=90, days=1.0)
     month = measured_facts.simulate("recent", 4, size)
     lived, written = log_facts(measured_facts.log_of(month)), log_facts(read_log(tmp_path))
     assert lived.keys() == written.keys()

@@ -22,7 +22,8 @@ Started = list[tuple[str, int]]
 
 
 def small(out: Path) -> CompareConfig:
-    return CompareConfig(agents=("random", "recent"), seeds=(0, 1), readers=10, days=1.0, out=out, log=False, workers=1)
+    size: dict[str, Any] = {"seeds": (0, 1), "readers": 10, "days": 1.0, "tick_hours": 6.0}
+    return CompareConfig(agents=("random", "recent"), **size, out=out, log=False, workers=1)
 
 
 def command(at: Path, *more: str) -> list[str]:

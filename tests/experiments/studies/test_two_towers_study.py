@@ -1,5 +1,6 @@
 """The study of all two-tower agents, at a size that runs in seconds."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,9 @@ def test_a_small_study_has_a_row_for_each_agent_with_its_size(tmp_path: Path, mo
     monkeypatch.setattr(two_towers, "SEEDS", (0,))
     monkeypatch.setattr(two_towers, "READERS", 60)
     monkeypatch.setattr(two_towers, "DAYS", 1.0)
+    # Here: each worker would load torch.
+    plain = two_towers.config
+    monkeypatch.setattr(two_towers, "config", lambda out: dataclasses.replace(plain(out), tick_hours=1.0, workers=1))
     monkeypatch.setattr(two_towers, "COST_READERS", 30)
     monkeypatch.setattr(two_towers, "COST_DAYS", 0.5)
     text = two_towers.run(tmp_path)

@@ -1,5 +1,6 @@
 """The worked example: no feature knows the future, the click model is right, the gain is what vectors add."""
 
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from feedgym.experiments.vectors.downstream import DownstreamConfig
 from feedgym.experiments.vectors.exports import look_up, replay
 
 AGENT = "regression-click:content_channel=False,wide_part=False,widths=(8,)"  # as labels are sorted
-SMALL: dict[str, Any] = {"agent": AGENT, "readers": 60, "days": 3.0, "tick_hours": 1.0}
+SMALL: dict[str, Any] = {"agent": AGENT, "readers": 60, "days": 3.0, "tick_hours": 2.0}
 
 
 # ---- no row knows the future ----
@@ -158,6 +159,10 @@ def test_intervals_hold_the_spread_between_readers() -> None:
 
 
 # ---- the whole ----
+replay_once = functools.cache(replay)
+"""The same run lives again for each test."""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = RunConfig(**{**SMALL, "readers": 150, "days": 4.0})
@@ -168,7 +173,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_vectors_that_know_the_click_gain_and_no_vectors_do_not(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings: dict[str, Any] = {"run": folder, "warm_days": 1.0, "test_days": 1.0, "resamples": 100}
-    real = exports.replay
+    real = replay_once
 
     def told(config: RunConfig, every: float, seed: int) -> Any:
         served, exported = real(config, every, seed)
@@ -191,7 +196,10 @@ def test_vectors_that_know_the_click_gain_and_no_vectors_do_not(folder: Path, mo
         assert step.personal.value.auc == pytest.approx(0.0, abs=1e-9)
 
 
-def test_the_example_runs_and_prints(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_runs_and_prints(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downstream, "replay", replay_once)
     downstream.main(["--run", str(folder), "--warm-days", "1", "--test-days", "1", "--resamples", "20"])
     text = capsys.readouterr().out
     assert "| position, age, topic | 0." in text

@@ -10,7 +10,7 @@ from feedgym.env import RewardConfig, read_impressions
 
 QUICK = "regression-dwell:max_steps=10,train_every_hours=12.0"
 REWARD = RewardConfig(click=0.5, dwell_minutes=1.0, subscription=3.0)
-SETTINGS: dict[str, Any] = {"readers": 40, "days": 2.0, "tick_hours": 1.0, "seed": 5, "reward": REWARD}
+SETTINGS: dict[str, Any] = {"readers": 40, "days": 2.0, "tick_hours": 2.0, "seed": 5, "reward": REWARD}
 
 
 def copied(logged: Path, folder: Path, settings: dict[str, Any] | None) -> Path:
