@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from feedgym.towers.config import TowersConfig, TwoTowerConfig
     from feedgym.towers.encoders import FeedForward, HistoryMean
     from feedgym.towers.features import CategoryConfig, ItemFeatures, ItemFeaturesConfig, Standardise
-    from feedgym.towers.frequency import FrequencyEstimator
     from feedgym.towers.interface import Towers, UserOutput
+    from feedgym.towers.negatives.frequency import FrequencyEstimator
     from feedgym.towers.prediction import DotPrediction, dot_score
     from feedgym.towers.summed_towers import SummedTowers
     from feedgym.towers.two_tower import TwoTower
@@ -46,7 +46,7 @@ _HOMES = {
     **dict.fromkeys(("TowersConfig", "TwoTowerConfig"), "config"),
     **dict.fromkeys(("FeedForward", "HistoryMean"), "encoders"),
     **dict.fromkeys(("CategoryConfig", "ItemFeatures", "ItemFeaturesConfig", "Standardise"), "features"),
-    "FrequencyEstimator": "frequency",
+    "FrequencyEstimator": "negatives.frequency",
     **dict.fromkeys(("DotPrediction", "dot_score"), "prediction"),
     "SummedTowers": "summed_towers",
     **dict.fromkeys(("Towers", "UserOutput"), "interface"),

@@ -29,7 +29,6 @@ from feedgym.env.checks import require
 from feedgym.env.feed import Catalogue
 from feedgym.env.readers import Outcome
 from feedgym.towers.config import TwoTowerConfig
-from feedgym.towers.frequency import FrequencyEstimator
 from feedgym.towers.losses import bce_loss
 from feedgym.towers.negatives import (
     Impressed,
@@ -41,6 +40,7 @@ from feedgym.towers.negatives import (
     make_negatives,
     while_live,
 )
+from feedgym.towers.negatives.frequency import FrequencyEstimator
 from feedgym.towers.two_tower import TwoTower
 
 MAX_SPAN_HOURS = 120.0

@@ -36,7 +36,6 @@ from feedgym.agents.learners import (
 from feedgym.agents.registry.kinds import AgentKind
 from feedgym.agents.registry.published import SIZES, SYSTEMS, SizeConfig, System
 from feedgym.agents.two_tower import TwoTowerAgentConfig
-from feedgym.agents.two_tower.second_stage import TOWERS
 from feedgym.env.checks import require
 
 if TYPE_CHECKING:
@@ -92,8 +91,8 @@ def no_reranker(*made: Any) -> None:
 def one_stage(*made: Any) -> None:
     """Refuse all that is of a second stage, for a learner that trains none: candidates of other sources, too."""
     no_reranker(*made)
-    words = made[-1].second_stage.sources
-    require(words == TOWERS, "sources", words, f"'{TOWERS}': this agent has one stage")
+    stage = made[-1].second_stage
+    require(not stage.other_sources, "sources", stage.sources, "'towers': this agent has one stage")
 
 
 def needs_wide_part(*made: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from feedgym.agents import parse_agent
 from feedgym.agents.registry.plans import split_agents
-from feedgym.agents.two_tower.second_stage import CROSSES
+from feedgym.agents.two_tower.second_stage import CROSSES, SOURCES, cross_names
 from feedgym.env import Feed, FeedConfig
 from helpers.driving import drive
 from helpers.inside import learner_of
@@ -28,8 +28,12 @@ def test_the_names_are_those_of_the_code() -> None:
     endings = re.findall(r"^\| `(_\w+)` \|", PAGE, flags=re.MULTILINE)
     kinds = re.findall(r"`(\w+)`", PAGE.split("Of each kind\n")[1].split(")")[0])
     named = {kind + ending for kind in kinds for ending in endings} | {"session_page", "session_topic"}
-    assert named == set(CROSSES)
-    assert f"takes all {len(CROSSES)}," in PAGE
+    assert named == set(cross_names("all"))
+    assert f"takes all {len(named)}," in PAGE
+    assert {f"source_{name}" for name in SOURCES} == set(CROSSES) - named
+    assert re.findall(r"^\| `([a-z]+)` \|", PAGE, flags=re.MULTILINE)[:4] == ["towers", *SOURCES]
+    for name in SOURCES:
+        assert f"`source_{name}`" in PAGE
 
 
 def test_what_it_says_is_refused_is_refused() -> None:
@@ -47,7 +51,7 @@ def test_its_commands_and_its_cross(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.delitem(sys.modules, "my_crosses", raising=False)
     monkeypatch.setitem(CROSSES, "article_refused", CROSSES["article_shown"])  # so that it is taken back
     plans = {name: parse_agent(name) for name in AGENTS}
-    assert len(plans) == 7
+    assert len(plans) == 10
     site = Feed(FeedConfig(num_readers=150, days=2.0, tick_hours=1.0), seed=3)
     (own,) = [name for name in AGENTS if name.startswith("my_crosses")]
     agent: Any = parse_agent(f"{own},max_steps=4").start(site)

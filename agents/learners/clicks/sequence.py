@@ -17,8 +17,8 @@ from feedgym.agents.learners.replay import VisitBatch
 from feedgym.agents.serving import click_columns, click_vectors
 from feedgym.env.arrays import Bools, Doubles, Ints
 from feedgym.towers.encoders import BERT4Rec, CausalEncoder
-from feedgym.towers.frequency import FrequencyEstimator
 from feedgym.towers.losses import full_softmax_loss, in_batch_softmax_loss, sampled_bce_loss
+from feedgym.towers.negatives.frequency import FrequencyEstimator
 from feedgym.towers.two_tower import TwoTower
 
 

@@ -18,7 +18,7 @@ from feedgym.agents.learners.regression import RegressionLearner
 from feedgym.agents.learners.replay import Replay, VisitBatch
 from feedgym.agents.learners.settings import RegressionConfig
 from feedgym.env import Feed, FeedConfig, NewsroomConfig
-from feedgym.towers.frequency import FrequencyEstimator
+from feedgym.towers.negatives.frequency import FrequencyEstimator
 from helpers.draws import Recorder
 from helpers.driving import drive
 from helpers.inside import learner_of, learning_of, replay_of

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from feedgym.towers.frequency import FrequencyEstimator
+from feedgym.towers.negatives.frequency import FrequencyEstimator
 
 
 def slow_update(q: dict[int, float], ids: np.ndarray, rate: float) -> dict[int, float]:
