@@ -144,10 +144,14 @@ class TwoTowerAgent:
 
     def _hear_of(self, visits: Visits) -> None:
         """What readers have opened from elsewhere since the last tick: to be learned from with this tick's outcome."""
-        if self.serving.opened(visits.opens) and self._replay.keeps_opens:
-            assert visits.opens is not None
-            readers = self.serving.requests(visits.opens.readers())
-            self._opened = opened_rows(visits.opens, readers, self._site.slate_size, self._shortlist_size, self._pairs)
+        opens = visits.opens
+        if not self.serving.opened(opens) or opens is None:
+            return
+        if self._replay.keeps_opens:
+            readers = self.serving.requests(opens.readers())
+            self._opened = opened_rows(opens, readers, self._site.slate_size, self._shortlist_size, self._pairs)
+        if self._pairs is not None:
+            self._pairs.note_opens(opens.rows, opens.article_id, opens.dwell_minutes, opens.now)
 
     def _refresh_items(self, now: float) -> None:
         """Let new articles be found, and train, where it is time to."""

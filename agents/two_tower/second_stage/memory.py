@@ -1,4 +1,4 @@
-"""Readers with articles: what an agent remembers of the two together, from the slates it served and what came of them.
+"""Readers with articles: what an agent remembers of the two together, from slates, their outcomes and other opens.
 
 Of each reader the latest articles, authors, publishers and topics, and what her session has shown so far. Agents see no
 latents: all of it is a site's own log.
@@ -111,6 +111,12 @@ class PairMemory:
         counts = np.bincount(cells, minlength=len(rows) * self._topics).reshape(-1, self._topics)
         self._on_pages[rows] = np.where(goes_on[:, None], self._on_pages[rows], 0) + counts
         self._last[rows] = now
+
+    def note_opens(self, rows: Ints, article_id: Ints, minutes: Floats, now: float) -> None:
+        """Readers (m,), each once, opened articles (m,) from elsewhere, minutes read (m,): openings, and no showing."""
+        ids, opened = article_id[:, None], np.ones((len(rows), 1), dtype=np.bool_)
+        for kind, table in self._tables.items():
+            table.note(rows, self._keys(ids, kind), opened, minutes[:, None], now, showings=0.0)
 
     def _in_session(self, rows: Ints, now: float) -> Bools:
         return np.float32(now) - self._last[rows] < np.float32(SESSION_HOURS)

@@ -43,10 +43,11 @@ class ShownTable:
         fading = np.exp2(since * np.float32(-1.0 / HALF_LIFE_HOURS))
         return values[..., SHOWN] * fading, values[..., OPENED] * fading, values[..., MINUTES] * fading, since
 
-    def note(self, rows: Ints, key: Ints, opened: Bools, minutes: Floats, now: float) -> None:
+    def note(self, rows: Ints, key: Ints, opened: Bools, minutes: Floats, now: float, *, showings: float = 1.0) -> None:
         """Readers (n,), each once, were shown keys (n, K), -1 where nothing; opened (n, K), minutes read (n, K).
 
-        Of two keys of one slate that share a slot, the lower one on the page stays.
+        Of two keys of one slate that share a slot, the lower one on the page stays. Each counts as so many
+        ``showings``: 0 where it was opened without one.
         """
         visit, position = np.nonzero(key >= 0)
         if len(visit) == 0:
@@ -59,7 +60,7 @@ class ShownTable:
         latest[place] = keys  # in the order of the page: of several, the last one stands
         kept = keys == latest[place]
         what = visit[kept], position[kept]
-        shown = np.ones(len(what[0]))
+        shown = np.full(len(what[0]), showings)
         parts = (shown, opened[what].astype(np.float64), minutes[what].astype(np.float64))
         sums: Doubles = np.stack([np.bincount(place[kept], part, len(unique)) for part in parts], axis=1)
         flat, table = self._values.reshape(-1, 4), self._key.reshape(-1)

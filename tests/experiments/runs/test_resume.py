@@ -20,12 +20,12 @@ SETTINGS: dict[str, Any] = {
     "agents": ("recent", "popular"),
     "seeds": (0, 1),
     "readers": 60,
-    "days": 6.0,
+    "days": 12.0,
     "tick_hours": 1.0,
     "workers": 2,
 }
 # Each worker with a run that learns loads torch, which takes longer than all the rest: one such run, in one test.
-LEARNING = SETTINGS | {"agents": ("recent", "popular", "regression"), "seeds": (0,), "tick_hours": 4.0}
+LEARNING = SETTINGS | {"agents": ("recent", "popular", "regression"), "seeds": (0,), "days": 6.0, "tick_hours": 4.0}
 
 
 def words(settings: dict[str, Any]) -> list[str]:

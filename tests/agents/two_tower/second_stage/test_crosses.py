@@ -15,7 +15,7 @@ from feedgym.agents import make_agent, parse_agent
 from feedgym.agents.retrieval import make_index
 from feedgym.agents.slate_policy import slate_log_propensity
 from feedgym.agents.two_tower.second_stage import CROSSES, PairMemory, Pairs, cross_names
-from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig, NewsroomConfig
+from feedgym.env import Feed, FeedConfig, NewsReader, NewsReaderConfig, NewsroomConfig, OrganicConfig
 from helpers.driving import crowd, drive, ticks
 from helpers.inside import learner_of, learning_of, replay_of
 from helpers.plain.pairs import PlainPairs
@@ -70,6 +70,34 @@ def test_the_replay_has_them_as_they_were_when_the_slates_were_served() -> None:
     np.testing.assert_allclose(kept, np.array(wanted), rtol=2e-3, atol=2e-3)
     assert (kept[..., OF_KINDS.index("article_shown")] > 0.5).mean() > 0.05  # some had been shown before
     assert (kept[..., OF_KINDS.index("topic_opened")] > 0.3).mean() > 0.05
+
+
+def test_an_open_from_elsewhere_is_an_opening_and_no_showing() -> None:
+    """Noted at the tick at whose beginning it was, once, before its slates are drawn."""
+    site = dataclasses.replace(SITE, organic=OrganicConfig(share=0.5, reference_opens_per_day=2.0))
+    feed = Feed(site, seed=3)
+    crosses = "article_shown+article_opened+topic_minutes"
+    agent: Any = make_agent("regression-dwell", crosses=crosses, **SMALL).start(feed)
+    seen = 0
+    while not feed.done and feed.now < 40.0:
+        opens = feed.visits.opens
+        if opens is not None:
+            asked = opens.rows, opens.article_id[:, None], feed.now
+            agent._pairs.follow(feed.catalogue)
+            before = agent._pairs.of(*asked)
+        slates = agent.act(feed.visits, feed.catalogue).article_id
+        if opens is not None:
+            after = agent._pairs.of(*asked)
+            agent._hear_of(feed.visits)  # asked again: it is noted once
+            assert np.array_equal(agent._pairs.of(*asked), after)
+            np.testing.assert_allclose(after[0], before[0], atol=2e-3)
+            np.testing.assert_allclose(np.expm1(after[1]), np.expm1(before[1]) + 1.0, atol=1e-2)
+            np.testing.assert_allclose(
+                np.expm1(after[2][:, 0]), np.expm1(before[2][:, 0]) + opens.dwell_minutes, rtol=1e-2, atol=1e-2
+            )
+            seen += len(opens)
+        agent.learn(feed.serve(slates))
+    assert seen > 20
 
 
 def test_an_outcome_changes_no_cross_of_its_own_slate() -> None:
