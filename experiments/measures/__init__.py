@@ -6,7 +6,7 @@ May import ``feedgym.agents`` and ``feedgym.env``.
 from feedgym.experiments.measures.editor_sums import GROUPS, NAMES, SHARES, editor_tag
 from feedgym.experiments.measures.editor_view import EditorView
 from feedgym.experiments.measures.evaluation import AGES, CLICKED, METRICS, Evaluation
-from feedgym.experiments.measures.personal import PERSONAL, WINDOW_NAMES, personal_tag
+from feedgym.experiments.measures.personal import NEW_VISITS, PERSONAL, WINDOW_NAMES, personal_tag
 from feedgym.experiments.measures.regret import examination_of, expected_slate_reward
 from feedgym.experiments.measures.reliability import ReliabilityBin
 
@@ -16,6 +16,7 @@ __all__ = [
     "GROUPS",
     "METRICS",
     "NAMES",
+    "NEW_VISITS",
     "PERSONAL",
     "SHARES",
     "WINDOW_NAMES",

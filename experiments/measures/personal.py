@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from feedgym.agents.agent import Agent, Linked, Scoring
-from feedgym.env.arrays import AnyArray, Doubles, Ints
+from feedgym.env.arrays import AnyArray, Bools, Doubles, Ints
 from feedgym.env.feed import Feed, Visits
 from feedgym.env.readers import Expecting
 from feedgym.experiments.measures.regret import best_columns
@@ -23,6 +23,8 @@ FEWEST = 8
 """Visits of a tick that is looked at. Of fewer, one list for all is nearly everybody's own."""
 MOST = 64
 """Visits of a tick that are looked at: drawn where there are more."""
+NEW_VISITS = 3
+"""A reader is new on so many first visits."""
 _NOISE = 1e-6
 """A personal part whose spread is below this share of the scores' own is what float32 has rounded."""
 
@@ -58,6 +60,10 @@ class Lists(NamedTuple):
     """Expected minutes of each visitor's own list, summed over visits."""
     one: float
     """The same of the one list for all."""
+    own_new: float
+    """Expected minutes of their own lists, of the visitors who are new alone."""
+    one_new: float
+    """The same of the one list for all, chosen for all visitors."""
     differs: float
     """1 where scores are not the same for every visitor, else 0."""
 
@@ -69,13 +75,14 @@ def personal_part(values: Doubles) -> Doubles:
     return part
 
 
-def own_against_one(score: Doubles, truth: Doubles, slate_size: int) -> Lists:
+def own_against_one(score: Doubles, truth: Doubles, slate_size: int, is_new: Bools) -> Lists:
     """Compare personal parts, and the lists of the ``min(K, N)`` best articles.
 
     Args:
         score: of the agent, on the scale of what it foretells, float64 (n, N), finite.
         truth: expected minutes of each article at examination 1, float64 (n, N).
         slate_size: K.
+        is_new: whose visit is one of her first, (n,).
 
     Returns:
         The correlation over all n N entries, and the minutes of both lists. One list for all holds the articles of
@@ -83,12 +90,14 @@ def own_against_one(score: Doubles, truth: Doubles, slate_size: int) -> Lists:
     """
     # In whatever order: at examination 1 positions are alike.
     one_list = best_columns(score.mean(axis=0)[None], slate_size)[0]
-    one = float(truth[:, one_list].sum())
+    of_one = truth[:, one_list].sum(axis=1)
+    one, one_new = float(of_one.sum()), float(of_one[is_new].sum())
     if (score == score[0]).all():
         # The mean of equal numbers may round, and a tie break another way.
-        return Lists(0.0, one, one, 0.0)
-    own = float(np.take_along_axis(truth, best_columns(score, slate_size), axis=1).sum())
-    return Lists(correlation(score, truth), own, one, 1.0)
+        return Lists(0.0, one, one, one_new, one_new, 0.0)
+    of_own = np.take_along_axis(truth, best_columns(score, slate_size), axis=1).sum(axis=1)
+    own, own_new = float(of_own.sum()), float(of_own[is_new].sum())
+    return Lists(correlation(score, truth), own, one, own_new, one_new, 1.0)
 
 
 def correlation(score: Doubles, truth: Doubles) -> float:
@@ -150,7 +159,8 @@ class Personal:
             self._feed.state, some.rows, catalogue.archive, catalogue.article_id[found], some.now
         )
         truth = chance.astype(np.float64) * minutes.astype(np.float64)
-        self._rows.append((some.now, float(len(some)), *own_against_one(score, truth, size)))
+        is_new = some.visit < NEW_VISITS
+        self._rows.append((some.now, float(len(some)), *own_against_one(score, truth, size, is_new)))
 
     def _some(self, visits: Visits) -> Visits:
         """At most ``MOST`` of the tick's visits, drawn from (seed, tick) alone."""
@@ -188,7 +198,7 @@ class Personal:
         }
 
     def snapshot(self) -> AnyArray:
-        """What was found at each tick so far, float64 (ticks, 6)."""
+        """What was found at each tick so far, float64 (ticks, 8)."""
         return self._array()
 
     def restore(self, rows: AnyArray) -> None:
@@ -200,8 +210,8 @@ class Personal:
         return np.array(self._rows, dtype=np.float64).reshape(-1, 2 + len(Lists._fields))
 
 
-PERSONAL = ("correlation", "gain")
-"""What is measured, by name."""
+PERSONAL = ("correlation", "gain", "gain_new")
+"""What is measured, by name: ``gain_new`` is the gain of new readers, on their first visits."""
 
 
 def personal_tag(name: str) -> str:
@@ -216,10 +226,12 @@ def _differs(rows: Doubles) -> bool:
 
 def _measured(rows: Doubles) -> dict[str, float]:
     """Each of ``PERSONAL`` over ticks, as far as it is defined: the mean by visits, and the ratio of sums less 1."""
-    _, visits, each, own, one, _ = rows.T
+    _, visits, each, own, one, own_new, one_new, _ = rows.T
     found: dict[str, float] = {}
     if visits.any():
         found["correlation"] = float(np.average(each, weights=visits))
     if one.sum() > 0:
         found["gain"] = float(own.sum() / one.sum() - 1.0)
+    if one_new.sum() > 0:
+        found["gain_new"] = float(own_new.sum() / one_new.sum() - 1.0)
     return found

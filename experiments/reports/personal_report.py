@@ -6,12 +6,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from feedgym.experiments.measures import PERSONAL, WINDOW_NAMES, personal_tag
+from feedgym.experiments.measures import NEW_VISITS, PERSONAL, WINDOW_NAMES, personal_tag
 from feedgym.experiments.reports.statistics import band, mean_of_days
 
 _MISSING = "-"
-_DECIMALS = {"correlation": 2, "gain": 1}
-_PER_CENT = ("gain",)
+_DECIMALS = {"correlation": 2, "gain": 1, "gain_new": 1}
+_PER_CENT = ("gain", "gain_new")
+_TITLES = {"gain_new": "gain of new readers"}
 
 
 class Estimate(NamedTuple):
@@ -88,13 +89,16 @@ def personal_cells(rows: Sequence[Shown]) -> tuple[list[str], list[list[str]]]:
     """Titles and rows of the table: agents whose lists are a reader's own, with their places in the ranking."""
     seen = {name: days for row in rows for name, days in row.personal.windows.items()}
     windows = [name for name in WINDOW_NAMES if name in seen]
+    # Of what no run has defined there is no column: where nobody joins, late windows have no new readers.
+    found = {key for row in rows for key in row.personal.values}
+    keys = [(name, what) for name in windows for what in PERSONAL if (name, what) in found]
     titles = [
-        f"{what}{' %' if what in _PER_CENT else ''}, days {seen[name][0]:.3g} to {seen[name][1]:.3g} [95 %]"
-        for name in windows
-        for what in PERSONAL
+        f"{_TITLES.get(what, what)}{' %' if what in _PER_CENT else ''}, "
+        f"days {seen[name][0]:.3g} to {seen[name][1]:.3g} [95 %]"
+        for name, what in keys
     ]
     cells = [
-        [str(place), row.name, *(_cell(row.personal, name, what) for name in windows for what in PERSONAL)]
+        [str(place), row.name, *(_cell(row.personal, name, what) for name, what in keys)]
         for place, row in enumerate(rows, 1)
         if row.personal.windows
     ]
@@ -112,6 +116,7 @@ def personal_remarks(rows: Sequence[Shown]) -> list[str]:
         "is in neither.",
         "Gain: expected minutes of each visitor's own best articles by these scores, over those of the one list with "
         "the best mean scores, less 1. Below 0, one list for all would serve readers better than their own do.",
+        f"New readers: the same on their first {NEW_VISITS} visits, of which few come after the first days.",
         f"Visits: at least {min(row.personal.visits for row in seen):,} of each agent. Agents see readers as they have "
         "made them: what a reader has just read tires her.",
     ]

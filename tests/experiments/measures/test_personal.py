@@ -10,7 +10,7 @@ import pytest
 from feedgym.agents import make_agent
 from feedgym.agents.agent import Linked
 from feedgym.env import Feed
-from feedgym.env.arrays import Doubles
+from feedgym.env.arrays import Bools, Doubles
 from feedgym.env.config import FeedConfig, NewsroomConfig
 from feedgym.experiments import train
 from feedgym.experiments.measures.evaluation import Evaluation
@@ -18,6 +18,7 @@ from feedgym.experiments.measures.personal import (
     FEWEST,
     LAST_THIRD,
     MOST,
+    PERSONAL,
     WINDOWS,
     Lists,
     Personal,
@@ -63,6 +64,11 @@ def plain(score: Doubles, truth: Doubles, size: int) -> tuple[float, float, floa
     return products[0] / (products[1] * products[2]) ** 0.5, own, sum(truth[i, a] for i in range(n) for a in best)
 
 
+def new_of(t: dict[str, Doubles]) -> Bools:
+    """Every third visitor is new."""
+    return np.arange(len(t["truth"])) % 3 == 0
+
+
 def gain_of(found: Lists) -> float:
     return found.own / found.one - 1.0
 
@@ -72,15 +78,20 @@ def test_it_is_what_plain_loops_say() -> None:
     t, rng = toy(n=7, articles=9), np.random.default_rng(1)
     for weight in (-1.0, 0.0, 0.5):
         score = t["article"] + weight * t["taste"] + 0.7 * rng.normal(size=t["taste"].shape)
-        found = own_against_one(score, t["truth"], SIZE)
+        found = own_against_one(score, t["truth"], SIZE, new_of(t))
         assert found[:3] == pytest.approx(plain(score, t["truth"], SIZE), rel=1e-9)
         assert found.differs == 1.0
+        # Of those who are new the same sums; the one list is everybody's.
+        new = new_of(t)
+        _, own, _ = plain(score[new], t["truth"][new], SIZE)
+        best = np.argsort(-score.mean(axis=0), kind="stable")[:SIZE]
+        assert (found.own_new, found.one_new) == pytest.approx((own, t["truth"][new][:, best].sum()), rel=1e-9)
 
 
 def test_scores_that_are_the_truth() -> None:
     """And the gain is that of the best lists over the best one list."""
     t = toy()
-    found = own_against_one(t["truth"], t["truth"], SIZE)
+    found = own_against_one(t["truth"], t["truth"], SIZE, new_of(t))
     assert found.correlation == pytest.approx(1.0)
     best = np.sort(t["truth"], axis=1)[:, -SIZE:].sum()
     one = np.sort(t["truth"].sum(axis=0))[-SIZE:].sum()
@@ -90,39 +101,40 @@ def test_scores_that_are_the_truth() -> None:
 
 def test_levels_of_readers_and_articles_are_in_neither() -> None:
     t = toy()
-    shifted = own_against_one(3.0 * t["taste"] + 50.0 * t["reader"] + 2.0, t["truth"] + t["reader"], SIZE)
+    shifted = own_against_one(3.0 * t["taste"] + 50.0 * t["reader"] + 2.0, t["truth"] + t["reader"], SIZE, new_of(t))
     assert shifted.correlation == pytest.approx(1.0)
     # Scores that know each article's level and each reader's, and nothing of the two together.
-    none = own_against_one(t["reader"] + t["article"], t["truth"], SIZE)
+    none = own_against_one(t["reader"] + t["article"], t["truth"], SIZE, new_of(t))
     assert (none.correlation, gain_of(none)) == pytest.approx((0.0, 0.0))
     assert none.differs == 1.0
 
 
 def test_a_wrong_personal_part_loses() -> None:
     t = toy()
-    wrong = own_against_one(t["article"] - t["taste"], t["truth"], SIZE)
+    wrong = own_against_one(t["article"] - t["taste"], t["truth"], SIZE, new_of(t))
     assert wrong.correlation == pytest.approx(-1.0)
     assert gain_of(wrong) < -0.05
     noise = np.random.default_rng(2).normal(size=t["taste"].shape)
     # Taste that nobody has costs too: the list is no longer of what is good for everybody.
-    assert gain_of(own_against_one(t["article"] + 2.0 * noise, t["truth"], SIZE)) < -0.02
+    assert gain_of(own_against_one(t["article"] + 2.0 * noise, t["truth"], SIZE, new_of(t))) < -0.02
 
 
 def test_the_same_scores_for_everybody_are_one_list_also_where_they_tie() -> None:
     t = toy(n=11)
     # 0.1 + ... + 0.1, eleven times, over 11 is not 0.1: a mean would tell ties apart.
     same = np.broadcast_to(np.round(t["article"], 1) * 0.1, t["truth"].shape)
-    found = own_against_one(same, t["truth"], SIZE)
-    assert found == Lists(0.0, found.one, found.one, 0.0)
+    found = own_against_one(same, t["truth"], SIZE, new_of(t))
+    assert found == Lists(0.0, found.one, found.one, found.one_new, found.one_new, 0.0)
+    assert 0.0 < found.one_new < found.one
 
 
 def test_what_float32_has_rounded_is_no_personal_part() -> None:
     t = toy()
     rounded = (t["reader"] + t["article"]).astype(np.float32).astype(np.float64)
     assert np.abs(personal_part(rounded)).max() > 0
-    assert own_against_one(rounded, t["truth"], SIZE).correlation == 0.0
+    assert own_against_one(rounded, t["truth"], SIZE, new_of(t)).correlation == 0.0
     # A world without taste has no personal part to find.
-    assert own_against_one(t["taste"], t["reader"] + t["article"], SIZE).correlation == 0.0
+    assert own_against_one(t["taste"], t["reader"] + t["article"], SIZE, new_of(t)).correlation == 0.0
 
 
 @pytest.mark.parametrize(
@@ -214,7 +226,8 @@ def test_days_and_windows_pool_their_ticks() -> None:
         found = truth + 0.3 * rng.normal(size=truth.shape)
         hidden = int(np.argmax(truth.mean(axis=0)))
         shown = np.delete(np.arange(found.shape[1]), hidden)
-        rows.append((feed.now, len(visits), *own_against_one(found[:, shown], truth[:, shown], feed.config.slate_size)))
+        size, new = feed.config.slate_size, visits.visit < 3
+        rows.append((feed.now, len(visits), *own_against_one(found[:, shown], truth[:, shown], size, new)))
         found[:, hidden] = -np.inf
         return found
 
@@ -231,7 +244,11 @@ def test_days_and_windows_pool_their_ticks() -> None:
     correlation = float((of_last[:, 2] * of_last[:, 1]).sum() / of_last[:, 1].sum())
     gain = float(of_last[:, 3].sum() / of_last[:, 4].sum() - 1.0)
     assert len(of_last) > 1
-    assert tags[2] == pytest.approx({"personal/correlation": correlation, "personal/gain": gain})
+    of_new = float(of_last[:, 5].sum() / of_last[:, 6].sum() - 1.0)
+    assert 0.0 < of_last[:, 6].sum() < of_last[:, 4].sum()
+    wanted = {"personal/correlation": correlation, "personal/gain": gain, "personal/gain_new": of_new}
+    assert tags[2] == pytest.approx(wanted)
+    assert gain != pytest.approx(of_new)
     assert summary["days"]["gain"] == pytest.approx([one["personal/gain"] for one in tags])
     assert summary["visits"] == int(table[:, 1].sum())
     (window,) = summary["windows"]
@@ -332,7 +349,7 @@ def test_a_run_brings_it_to_its_files_and_a_stopped_one_to_the_same(
 
     (folder,) = (tmp_path / "tb" / "seeds").glob("*/seed-0")
     events = EventAccumulator(str(folder)).Reload()
-    for name in ("correlation", "gain"):
+    for name in PERSONAL:
         shown = [event.value for event in events.Scalars(f"personal/{name}")]
         assert shown == pytest.approx(found["days"][name], rel=1e-6, abs=1e-7)
 

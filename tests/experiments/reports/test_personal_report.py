@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from feedgym.experiments.measures import PERSONAL
 from feedgym.experiments.reports.curves import Run
 from feedgym.experiments.reports.event_files import summary_points
 from feedgym.experiments.reports.personal_report import mean_personal
@@ -72,9 +73,7 @@ def test_csv_and_summary_events_have_the_means() -> None:
     rows = {row["agent"]: row for row in csv.DictReader(io.StringIO(ranking_csv(rank(RUNS))))}
     learned = {name: value for name, value in rows["regression-dwell"].items() if name.startswith("personal_")}
     assert list(learned) == [
-        f"personal_{what}_{window}"
-        for window in ("day_3", "day_7", "day_14", "last_third")
-        for what in ("correlation", "gain")
+        f"personal_{what}_{window}" for window in ("day_3", "day_7", "day_14", "last_third") for what in PERSONAL
     ]
     assert np.allclose([float(learned[f"personal_{what}_day_3"]) for what in ("correlation", "gain")], [0.25, 0.1])
     assert (learned["personal_gain_last_third"], learned["personal_gain_day_7"]) == ("-0.0312", "")
