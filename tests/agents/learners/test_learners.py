@@ -275,7 +275,7 @@ def test_uniform_negatives_were_live_at_the_batch_time(agents: dict[str, Any]) -
     while archive.now < 30.0:  # the newsroom does not depend on what is served
         archive.serve(np.full((len(archive.visits), 4), -1))
     expires = archive.catalogue.archive.column("expires_hours")
-    for now in (10.0, 18.25, 29.75):
+    for now in (10.0, 18.5, 29.5):
         live = np.flatnonzero((store.published_hours[: len(store)] <= now) & (expires[: len(store)] > now))
         np.testing.assert_array_equal(learner._live(learning_of(agent), now, live[:2]), live)
         gone = np.flatnonzero(expires[: len(store)] <= now)[-1:]
