@@ -11,6 +11,7 @@ from feedgym.experiments.reports.event_files import (
     run_points,
     write_summary_events,
 )
+from feedgym.experiments.reports.personal_report import PersonalFound
 from feedgym.experiments.reports.plots import PALETTE, plot_curves
 from feedgym.experiments.reports.ranking import (
     MISSING,
@@ -22,6 +23,7 @@ from feedgym.experiments.reports.ranking import (
     ranking_csv,
     ranking_markdown,
     ranking_text,
+    trend_text,
 )
 from feedgym.experiments.reports.report import pairing_sentence, tensorboard_line, write_report
 from feedgym.experiments.reports.serving_report import TITLES, cost_cell
@@ -34,6 +36,7 @@ __all__ = [
     "Curves",
     "LiveEvents",
     "Paired",
+    "PersonalFound",
     "Point",
     "Ranking",
     "Run",
@@ -57,6 +60,7 @@ __all__ = [
     "run_points",
     "t_quantile",
     "tensorboard_line",
+    "trend_text",
     "write_curves",
     "write_report",
     "write_summary_events",
