@@ -114,10 +114,10 @@ def run(out: Path, reuse: bool = False) -> str:
     names: Sequence[str] = list(dict.fromkeys(name for config in configs.values() for name in config.agents))
     costs = {parse_agent(name).label: cost(name) for name in names}
     sections = [
-        "Reward and clicks per reader per day. Ranking: of all live articles by their chances of a click. Trend: reward "
-        "of the last third of the days over the first, as multiples of random's. Own list: against one list for all, "
-        f"in the last window of the run. Training, serving: CPU seconds for 1,000 visits, over {COST_DAYS:g} days of "
-        f"{COST_READERS:,} readers, one thread."
+        "Reward and clicks per reader per day. Ranking: of all live articles by their chances of a click. Trend: "
+        "reward of the last third of the days over the first, as multiples of random's. Own list: against one list for "
+        "all, in the last window of the run. Training, serving: CPU seconds for 1,000 visits, over "
+        f"{COST_DAYS:g} days of {COST_READERS:,} readers, one thread."
     ]
     for title, config in configs.items():
         seeds = config.seeds
