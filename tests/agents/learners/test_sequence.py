@@ -22,7 +22,7 @@ from helpers.plain.foretold import plain_user
 from helpers.towers import DEEP_ALONE
 
 NEWSROOM = NewsroomConfig(articles_per_day=60)
-SITE = FeedConfig(num_readers=60, days=3.0, tick_hours=0.5, slate_size=5, history_length=6, newsroom=NEWSROOM)
+SITE = FeedConfig(num_readers=60, days=3.0, slate_size=5, history_length=6, newsroom=NEWSROOM)
 SETTINGS: dict[str, dict[str, Any]] = {
     "gru": {"encoder": "gru", "layers": 1},
     "sasrec": {"encoder": "sasrec", "history_columns": True},
