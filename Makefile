@@ -30,7 +30,7 @@ $(READY): pyproject.toml constraints.txt
 	ln -sfn .. .links/feedgym
 
 demo: $(HOUSE)
-	$(BIN)/feedgym compare --out runs/demo
+	$(BIN)/feedgym compare --readers 1000 --days 7 --out runs/demo
 	$(ACTIVATE)
 
 test: lint types unit

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from feedgym.agents.registry import AGENTS, SYSTEMS, split_agents
+from feedgym.agents.registry import split_agents
 from feedgym.env.checks import require
 from feedgym.env.config import RewardConfig
 from feedgym.env.readers import Expecting
@@ -33,9 +33,12 @@ from feedgym.experiments.runs import (
 
 BASELINE, ORACLE, LEARNING = 1.0, 2.0, 4.0
 """About how long a run takes, by kind of agent."""
-# A second name, a logger for studies, and agents that would make the demo longer than some six minutes.
-_NOT_IN_DEMO = ("regression", "sponsored", "linear", "return", "one-list-now", "one-list-planning", *SYSTEMS)
-DEMO_AGENTS = tuple(name for name in AGENTS if name not in _NOT_IN_DEMO)
+DEMO_AGENTS = (
+    *("random", "recent", "popular", "linear"),
+    *("contrastive-uniform", "regression-click", "regression-dwell", "return", "reinforce"),
+    "oracle-planning",
+)
+"""One of each kind: baselines, each way to learn, and what there is to win."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +47,7 @@ class CompareConfig(WorldConfig):
 
     agents: tuple[str, ...] = DEMO_AGENTS
     """Names of ``feedgym agents``, each maybe with settings: ``regression:target=click,sharpness=4``."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """A run for each agent and seed; under one seed all agents meet the same world. 5 to look, 10 to publish."""
     out: Path = Path("runs/compare")
     """Folder for everything that comes out. The same settings and folder go on where they were stopped."""
