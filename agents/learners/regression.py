@@ -94,12 +94,7 @@ class RegressionLearner:
     def hand_over(self, model: Towers) -> None:
         """Let somebody else train the model, its wide part included: nothing is fitted."""
         self._wide = None
-        for part in (*model.wides, *model.channels):
-            part.requires_grad_(True)
-        with torch.no_grad():
-            for wide in model.wides:
-                wide.trust.fill_(1.0)
-                wide.age.zero_()  # what no fit replaces would stay in all that is learned by small steps
+        WideFitter.release(model)
 
     def prepare(self, learning: Learning[Towers]) -> None:
         """Start the global bias at the base rate, or the mean: else many steps only learn that."""

@@ -113,6 +113,16 @@ class WideFitter:
         with torch.no_grad():
             model.wide.age.copy_(torch.tensor(FADING))
 
+    @staticmethod
+    def release(model: Towers) -> None:
+        """Give the optimiser back what :meth:`freeze` took: nothing is fitted any more, and the towers count in full."""
+        for part in (*model.wides, *model.channels):
+            part.requires_grad_(True)
+        with torch.no_grad():
+            for wide in model.wides:
+                wide.trust.fill_(1.0)
+                wide.age.zero_()  # what no fit replaces would stay in all that is learned by small steps
+
     @torch.no_grad()
     def fit(
         self, learning: Learning[Towers], value: AnyArray, *, average_position: bool, later: Doubles | None = None
