@@ -115,7 +115,7 @@ class WideFitter:
 
     @staticmethod
     def release(model: Towers) -> None:
-        """Give the optimiser back what :meth:`freeze` took: nothing is fitted any more, and the towers count in full."""
+        """Give the optimiser back what :meth:`freeze` took: nothing is fitted any more, the towers count in full."""
         for part in (*model.wides, *model.channels):
             part.requires_grad_(True)
         with torch.no_grad():
