@@ -14,7 +14,7 @@ from feedgym.experiments.benchmarks import serving as benchmark_serving
 from feedgym.experiments.benchmarks.serving import Bench, Tally, measure
 from feedgym.experiments.reports.curves import Curves, Run
 from feedgym.experiments.runs.run_config import RunConfig
-from feedgym.experiments.studies.freshness import staleness
+from feedgym.experiments.studies.freshness import staleness, staleness_tables
 from feedgym.experiments.studies.freshness import staleness_settings as study_settings
 from feedgym.experiments.studies.freshness.staleness_settings import CLOCKS, SETTINGS
 from feedgym.experiments.studies.freshness.staleness_tables import (
@@ -63,7 +63,8 @@ def test_one_clock_at_a_time_and_every_mode() -> None:
 # Arithmetic of the tables
 
 
-def test_differences_are_paired_by_seed_whatever_the_order_of_the_runs() -> None:
+def test_differences_are_paired_by_seed_whatever_the_order_of_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staleness_tables, "WARM_DAYS", 3)
     runs = [lived("realtime", s, [2.0 + s] * 4) for s in (1, 2, 0)]
     runs += [lived("batch", s, [2.0 + s - 0.9 - 0.1 * s] * 3 + [2.0 + s]) for s in (0, 1, 2)]
     assert rewards(runs, NAMED["realtime"].label).tolist() == [2.0, 3.0, 4.0]
@@ -101,7 +102,9 @@ def test_steps_are_differences_of_what_was_run() -> None:
     assert [row[1:] for row in rows] == [["items 24 h - training 24 h", "-0.500 [-0.500, -0.500]", "-14.3"]]
 
 
-def test_reward_per_visit_by_hours_of_the_later_days() -> None:
+def test_reward_per_visit_by_hours_of_the_later_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staleness_tables, "WARM_DAYS", 3)
+
     def with_bins(name: str, seed: int, bins: list[float]) -> Run:
         run = lived(name, seed, [100.0, 0.0, 0.0, 0.0, 0.0])
         run.curves.totals["reward"][12:] = [20.0 * value for value in bins * 2]
