@@ -47,7 +47,7 @@ types: $(HOUSE)
 	$(BIN)/mypy
 
 unit: $(HOUSE)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Whether this tree gives the same bytes as another commit: make same AGAINST=main
 AGAINST ?= HEAD
