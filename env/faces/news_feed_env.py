@@ -26,6 +26,7 @@ from feedgym.env.faces.observables import (
     ReaderTable,
     article_columns,
     article_space,
+    check_render_mode,
     clock_columns,
     nearest,
     observation_space,
@@ -86,6 +87,7 @@ class NewsFeedEnv(Env[Observation, Action]):
         obs: ``"flat"`` or ``"dict"``.
         order: of the candidates, ``"newest"`` or ``"most_clicked"``.
         num_candidates: C, articles shown in the observation, >= 1.
+        render_mode: None, as training scripts pass it: there is nothing to be seen.
 
     Raises:
         ValueError: a setting that is not allowed.
@@ -104,7 +106,10 @@ class NewsFeedEnv(Env[Observation, Action]):
         obs: str = "flat",
         order: str = "newest",
         num_candidates: int = 16,
+        render_mode: str | None = None,
     ) -> None:
+        check_render_mode(render_mode, self.metadata["render_modes"])
+        self.render_mode = render_mode
         require(action in ACTIONS, "action", action, f"one of {ACTIONS}")
         require(obs in OBSERVATIONS, "obs", obs, f"one of {OBSERVATIONS}")
         require(order in ORDERS, "order", order, f"one of {tuple(ORDERS)}")

@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from feedgym.env.arrays import Bools, Doubles, Floats, Ints
+from feedgym.env.checks import require
 from feedgym.env.config import FeedConfig
 from feedgym.env.feed import Catalogue, Feed, Opens
 from feedgym.env.newsroom import Newsroom, topic_centers
@@ -27,6 +28,15 @@ HALF_VISITS, HALF_CLICKS, HALF_GAP_HOURS, HALF_MINUTES = 20.0, 20.0, 24.0, 2.0
 """Where the columns of a reader's visits, clicks, gap and minutes per click reach one half."""
 LEAST_MINUTES = 0.01
 """A click counts in the taste columns by its minutes, and by at least this many."""
+
+
+def check_render_mode(mode: str | None, render_modes: list[str]) -> None:
+    """Refuse a way to be shown that an environment does not have.
+
+    Raises:
+        ValueError: with the modes there are.
+    """
+    require(mode is None or mode in render_modes, "render_mode", mode, f"None, or one of render_modes {render_modes}")
 
 
 def saturating(x: Doubles, half: float) -> Floats:

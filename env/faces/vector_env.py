@@ -16,7 +16,13 @@ from gymnasium.vector.utils import batch_space
 from feedgym.env.arrays import AnyArray, Bools, Floats, Ints
 from feedgym.env.checks import require
 from feedgym.env.config import FeedConfig
-from feedgym.env.faces.observables import ReaderTable, clock_columns, reader_space, world_centers
+from feedgym.env.faces.observables import (
+    ReaderTable,
+    check_render_mode,
+    clock_columns,
+    reader_space,
+    world_centers,
+)
 from feedgym.env.feed import Catalogue, Feed, Opens, ServedOutcome, Visits, most_readers
 from feedgym.env.newsroom import Newsroom
 from feedgym.env.readers import NewsReader, ReaderModel
@@ -58,6 +64,10 @@ class NewsFeedVectorEnv(VectorEnv[Observation, Ints, AnyArray]):
         config: of the site; reader ids begin at its ``first_reader_id``.
         reader_model: how readers react; ``NewsReader()`` by default.
         newsroom: what is published, instead of the synthetic newsroom of ``config``.
+        render_mode: None, as training scripts pass it: there is nothing to be seen.
+
+    Raises:
+        ValueError: a setting that is not allowed.
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
@@ -72,7 +82,10 @@ class NewsFeedVectorEnv(VectorEnv[Observation, Ints, AnyArray]):
         config: FeedConfig | None = None,
         reader_model: ReaderModel | None = None,
         newsroom: Newsroom | None = None,
+        render_mode: str | None = None,
     ) -> None:
+        check_render_mode(render_mode, self.metadata["render_modes"])
+        self.render_mode = render_mode
         site = config if config is not None else FeedConfig()
         closed = {"num_readers": num_envs, "population": None, "newcomers_per_day": 0.0}
         self.config = site if num_envs is None else dataclasses.replace(site, **closed)  # type: ignore[arg-type]

@@ -203,8 +203,8 @@ def test_only_columns_of_outlying_spread_are_scaled() -> None:
     np.testing.assert_allclose(scale[6:], 2 / spread[6:], rtol=0.1)  # 2: the median of what moves
     geometry = Geometry.of(vectors)
     placed = geometry.items(vectors)
-    np.testing.assert_allclose(placed[:, 6:].mean(axis=0), 0, atol=0.1)
-    np.testing.assert_array_equal(placed[:, :6], vectors[:, :6])
+    np.testing.assert_allclose(placed.mean(axis=0), 0, atol=0.1)
+    np.testing.assert_allclose(placed[:, :6], vectors[:, :6] - vectors[:, :6].mean(axis=0), atol=1e-5)
     scaled = rng.standard_normal((5, 8)) / np.array([1, 1, 1, 1, 1, 1, 100, 1e30])
     queries = scaled.astype(np.float32)
     here = geometry.queries(queries).astype(float) @ placed.T.astype(float)
@@ -212,6 +212,25 @@ def test_only_columns_of_outlying_spread_are_scaled() -> None:
     np.testing.assert_allclose(np.ptp(here - there, axis=1), 0, atol=1e-4)
     assert column_scale_of(vectors[:0]).tolist() == [1] * 8
     assert column_scale_of(vectors[:1]).tolist() == [1] * 8
+
+
+@pytest.mark.parametrize("kind", ["hnsw:ef=100", "ivf:nprobe=16", "ivf-sq8:nprobe=16"])
+def test_what_all_vectors_have_in_common_hides_nothing(kind: str) -> None:
+    """As text embeddings do, they lie in a narrow cone: hnsw found a sixth of the best."""
+    rng = np.random.default_rng(0)
+    vectors = 0.05 * rng.standard_normal((6000, 32), dtype=np.float32)
+    queries = rng.standard_normal((64, 32), dtype=np.float32)
+    found = []
+    for common in (0.0, 3.0):
+        rows = vectors.copy()
+        rows[:, 0] += common
+        index = make_index(kind, 32)
+        index.add(np.arange(6000), rows, np.zeros(6000))
+        best = np.argsort(-(queries @ rows.T), axis=1)[:, :100]
+        ids, _ = index.search(queries, 100)
+        found.append(np.mean([len(np.intersect1d(a, b)) for a, b in zip(ids, best, strict=True)]))
+    assert found[1] > found[0] - 1.0
+    assert found[0] > (95.0 if kind.startswith("hnsw") else 10.0)
 
 
 def test_the_scale_stays_from_one_build_to_the_next() -> None:
