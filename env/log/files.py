@@ -70,7 +70,7 @@ def find_parts(path: Path) -> tuple[list[Path], Path | None]:
     """The parts of a log in the order of their names, and the articles beside it, if there are any.
 
     Args:
-        path: folder of a run, folder of part files, or one Parquet file.
+        path: folder of a run, folder of part files, which may be nested, or one Parquet file.
 
     Raises:
         FileNotFoundError: no such file, or no part file in the folder.
@@ -80,13 +80,19 @@ def find_parts(path: Path) -> tuple[list[Path], Path | None]:
         parts = [path]
     elif path.is_dir():
         folder = path / IMPRESSIONS if (path / IMPRESSIONS).is_dir() else path
-        parts = sorted(part for part in folder.glob("*.parquet") if part.name not in BESIDE)
+        parts = sorted(part for part in folder.rglob("*.parquet") if _is_part(part.relative_to(folder)))
     else:
         raise FileNotFoundError(f"log: got {str(path)!r}, needs a folder or a Parquet file that exists")
     if not parts:
         raise FileNotFoundError(f"log: got {str(path)!r}, needs a folder with part files such as day-0000.parquet")
     beside = (folder / ARTICLES_NAME, folder.parent / ARTICLES_NAME)
     return parts, next((found for found in beside if found.is_file()), None)
+
+
+def _is_part(path: Path) -> bool:
+    """Whether a file, by its path within the folder of a log, is of the log: not what tools keep there beside it."""
+    hidden = any(name.startswith((".", "_")) for name in path.parts)
+    return not hidden and path.name not in BESIDE and OPENS not in path.parts[:-1]
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from feedgym.env.arrays import AnyArray, Arrays, Bools, Ints
 from feedgym.env.checks import require
 from feedgym.env.log.columns import BY_NAME, EXPLORATION, Exploration
 from feedgym.env.log.files import find_parts, may_lack, opened, origin
+from feedgym.env.log.order import LatestReaders, first_hours
 from feedgym.env.log.values import MAX_SLATE, check_type, to_numpy
 
 if TYPE_CHECKING:
@@ -116,6 +117,9 @@ class LogReader:
             require(same, f"{part}: settings and columns", "others", f"those of {self.parts[0]}: parts of one log")
             for name in self._known(schema):
                 check_type(str(part), name, schema.field(name).type, may_lack(name, self.is_own))
+        if not self.is_own:
+            # Names of parts say little: part-10 comes before part-2.
+            self.parts = sorted(self.parts, key=first_hours)
 
     @property
     def is_own(self) -> bool:
@@ -212,6 +216,7 @@ class LogReader:
         """Rows of whole visits, and where each visit begins among them."""
         rest: Arrays | None = None
         last = -np.inf
+        whose = LatestReaders()
         for columns in self._batches():
             if rest is not None:
                 columns = {name: np.concatenate([rest[name], column]) for name, column in columns.items()}
@@ -223,10 +228,12 @@ class LogReader:
             if end:
                 whole = {name: column[:end] for name, column in columns.items()}
                 last = self._check_order(whole, starts[:-1], last)
+                whose.check(str(self.path), whole, starts[:-1])
                 yield whole, starts[:-1]
         if rest is not None:
             starts = np.zeros(1, dtype=np.int64)
             self._check_order(rest, starts, last)
+            whose.check(str(self.path), rest, starts)
             yield rest, starts
 
     def _check_order(self, columns: Arrays, starts: Ints, last: float) -> float:
