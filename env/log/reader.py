@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 131_072
 """Rows in memory at once, and those of one tick."""
+_MOST_CLICKED = 0.9
+"""Share of rows that are clicks, above which a log is taken for one of clicks alone."""
 REPLAYED = (
     *("time_hours", "slate_made_hours", "tick", "visit_id", "reader_id", "session", "slate_id"),
     *("position", "article_id", "num_live", "epsilon", "greedy", "logit", "log_normaliser"),
@@ -58,6 +60,8 @@ class LogSummary:
     """Visits that were served deterministically."""
     num_ahead: int
     """Visits whose slate had been drawn at an earlier time."""
+    num_clicks: int
+    """Impressions that were clicked."""
     num_unexplored: int
     """Visits that were served with ``epsilon = 0``: most articles could not have been shown."""
     incomplete: frozenset[str]
@@ -70,6 +74,17 @@ class LogSummary:
         Which of both a visit gets depends on the reader alone, so that the rest of the log is as good as any.
         """
         return self.num_ahead > 0 and self.num_greedy < self.num_visits
+
+    @property
+    def why_doubtful(self) -> str | None:
+        """What is odd about the whole log; None if nothing is."""
+        share = self.num_clicks / self.num_rows
+        if share <= _MOST_CLICKED:
+            return None
+        return (
+            f"{share:.0%} of the log's {self.num_rows:,} rows are clicks: what was shown and not opened seems to be "
+            "missing, and without it nothing tells what readers like from what they were shown"
+        )
 
     @property
     def why_unsupported(self) -> str | None:
@@ -138,7 +153,7 @@ class LogReader:
     @cached_property
     def summary(self) -> LogSummary:
         """Sizes, clock and what is missing: a pass over the whole log, once."""
-        rows = visits = unknown = greedy = ahead = unexplored = slate_size = 0
+        rows = visits = clicks = unknown = greedy = ahead = unexplored = slate_size = 0
         readers, last, per_day = np.zeros(0, dtype=np.int64), 0.0, None
         incomplete: set[str] = set()
         has_sessions = False
@@ -155,6 +170,7 @@ class LogReader:
             own = shown & ~_unweighted(columns, starts) if self.is_own else shown
             drawn = {"inclusion_time": own & ~columns["greedy"], "inclusion": own, "slot_marginal": own}
             incomplete |= {name for name in floats if np.isnan(columns[name][drawn.get(name, shown)]).any()}
+            clicks += int(np.count_nonzero(columns["clicked"] & shown))
             unknown += int(np.count_nonzero(np.isnan(columns["slot_propensity"]) & shown))
             greedy += int(np.count_nonzero(columns["greedy"][starts]))
             ahead += int(np.count_nonzero((columns["slate_made_hours"] < columns["time_hours"])[starts]))
@@ -172,6 +188,7 @@ class LogReader:
             num_unknown=unknown,
             num_greedy=greedy,
             num_ahead=ahead,
+            num_clicks=clicks,
             num_unexplored=unexplored,
             incomplete=frozenset(incomplete),
         )

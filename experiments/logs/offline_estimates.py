@@ -74,7 +74,7 @@ def with_estimates(
         propensities=result.propensities if behaviour is None else "estimated",
         reward_model=None if model is None else _name_of(reward_model, site),
         logger_epsilon=None if behaviour is None else behaviour.epsilon,
-        notes=(*evaluation.notes, *notes),
+        notes=tuple(dict.fromkeys((*result.notes, *evaluation.notes, *notes))),
     )
 
 

@@ -1,4 +1,4 @@
-"""The order of a site's own log: parts by time whatever their names, and the rows of a visit together."""
+"""The order of a site's own log: parts by time whatever their names, and the rows of a visit together; what is odd."""
 
 from pathlib import Path
 
@@ -80,3 +80,12 @@ def test_rows_of_a_visit_that_do_not_stand_together_are_refused(batch_rows: int,
     ids = np.concatenate([np.repeat(np.arange(20), SIZE), 20 + np.arange(4)])
     named = write_parts(mixed.append_column("visit_id", pa.array(ids)), tmp_path / "named", ["log.parquet"])
     assert LogReader(named, batch_rows=batch_rows).summary.num_visits == 24
+
+
+def test_a_log_of_clicks_alone_is_doubted(tmp_path: Path) -> None:
+    table = a_log()
+    clicks = table.filter(pa.array(table["clicked"].to_numpy()))
+    doubt = LogReader(write_parts(clicks, tmp_path / "clicks", ["log.parquet"])).summary.why_doubtful
+    assert doubt is not None
+    assert doubt.startswith("100% of the log's 40 rows are clicks: what was shown and not opened seems to be missing")
+    assert LogReader(write_parts(table, tmp_path / "whole", ["log.parquet"])).summary.why_doubtful is None

@@ -67,3 +67,17 @@ def test_a_log_without_live_sets_is_refused(logged: Path, tmp_path: Path) -> Non
     (folder / "articles.parquet").unlink()
     with pytest.raises(SystemExit, match=r"feedgym offline: log: got .*, needs articles.parquet beside it"):
         offline.main(["--log", str(folder), "--agent", QUICK])
+
+
+def test_a_log_of_clicks_alone_is_taken_with_a_word(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    folder.mkdir()
+    n = 60
+    columns = {"reader_id": np.arange(n) % 5, "time_hours": np.arange(n) / 2.0, "article_id": np.arange(n) % 3}
+    pq.write_table(pa.table(columns | {"clicked": np.ones(n, dtype=np.bool_)}), folder / "log.parquet")
+    articles = {"article_id": np.arange(3), "published_hours": np.zeros(3), "expires_hours": np.full(3, 99.0)}
+    pq.write_table(pa.table(articles), folder / "articles.parquet")
+    config = offline.OfflineConfig(log=folder, agent="regression-click:max_steps=1", estimate_days=0.0)
+    result = offline.run(config)
+    (note,) = [note for note in result.notes if "clicks" in note]
+    assert note.startswith("100% of the log's 60 rows are clicks")
