@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from feedgym.env.checks import require
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 EXTENSIONS = (".csv", ".csv.gz", ".parquet")
 """How the name of a file of articles ends."""
+MISSING = ("", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "NaT", "null", "NULL", "None")
+"""Words of a cell that is missing, in all columns and kinds of files."""
+_DELIMITERS = (",", ";", "\t")
 
 
 def open_table(source: Any) -> tuple[str, pa.Table]:
@@ -62,11 +65,14 @@ def _read_parquet(path: Path) -> pa.Table:
 
 
 def _read_csv(path: Path) -> pa.Table:
-    """All cells as text, null where empty; a row of another length than the header is refused by number."""
+    """All cells as text, null where missing; a row of another length than the header is refused by number.
+
+    Cells are separated by commas, or by semicolons or tabs where the header is.
+    """
     import pyarrow as pa
     import pyarrow.csv as pacsv
 
-    header = _header(path)
+    header, delimiter = _header(path)
     misfits: list[Any] = []
 
     def keep_first(row: Any) -> str:
@@ -78,9 +84,11 @@ def _read_csv(path: Path) -> pa.Table:
             path,
             # One thread: the only way to learn the number of a row that does not fit.
             read_options=pacsv.ReadOptions(use_threads=False),
-            parse_options=pacsv.ParseOptions(invalid_row_handler=keep_first, newlines_in_values=True),
+            parse_options=pacsv.ParseOptions(
+                delimiter=delimiter, invalid_row_handler=keep_first, newlines_in_values=True
+            ),
             convert_options=pacsv.ConvertOptions(
-                column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True, null_values=[""]
+                column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True, null_values=[*MISSING]
             ),
         )
     except (pa.ArrowException, OSError, EOFError) as error:
@@ -91,13 +99,37 @@ def _read_csv(path: Path) -> pa.Table:
             f"{path}: row {row.number - 1}: got {row.actual_columns} cells ({row.text!r}), "
             f"needs {row.expected_columns} as in the header"
         )
-    return table
+    _check_quotes(path, delimiter)
+    return table.rename_columns([name.strip() for name in table.column_names])
 
 
-def _header(path: Path) -> list[str]:
-    opened = gzip.open if path.name.lower().endswith(".gz") else open
+def _text_of(path: Path) -> IO[str]:
+    if path.name.lower().endswith(".gz"):
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return open(path, encoding="utf-8-sig", newline="")
+
+
+def _header(path: Path) -> tuple[list[str], str]:
+    """Names as they stand, and the character between them: the first that separates any."""
     try:
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            return next(csv.reader(file), [])
+        with _text_of(path) as file:
+            line = file.readline()
+        found = [(next(csv.reader([line], delimiter=delimiter), []), delimiter) for delimiter in _DELIMITERS]
+        return next((names for names in found if len(names[0]) > 1), found[0])
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: got a file that is no CSV in UTF-8 or is cut short ({error})") from error
+
+
+def _check_quotes(path: Path, delimiter: str) -> None:
+    """Refuse a quote that swallows rows: one that opens a cell and is closed lines below, or never."""
+    row = 0
+    with _text_of(path) as file:
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        try:
+            for row, _ in enumerate(reader):  # noqa: B007
+                pass
+        except csv.Error as error:
+            raise ValueError(
+                f"{path}: row {row + 1}: got a cell that opens with a quote and does not end with one ({error}), "
+                'needs the whole cell in quotes, and quotes within it doubled: "Breaking: ""5"" dead"'
+            ) from error

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from feedgym.env.arrays import Bools, Doubles, Floats, SmallInts
 from feedgym.env.checks import require
 from feedgym.env.newsroom.article_cells import NAMES, Cells, is_null
-from feedgym.env.newsroom.article_file import open_table
+from feedgym.env.newsroom.article_file import MISSING, open_table
 from feedgym.env.newsroom.synthetic import unit
 
 MAX_ID_LENGTH = 256
@@ -22,7 +22,10 @@ MAX_POPULARITY = 1e15
 MAX_READ_TIME_S = 1e6
 MAX_HOURS = 1e6
 """Bounds that only a mistake passes: beyond them, times and counts are refused."""
+FEWEST_FOR_OUTLIERS, MOST_STRETCH = 20, 10.0
+"""Of so many articles a time is refused that stretches all of them to more than so many times the middle 98 %."""
 _VECTOR_COLUMN = re.compile(r"vector_(\d+)")
+_LIST = re.compile(r"[\[(](.*)[\])]", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +87,16 @@ def _text(cells: Cells, name: str, allowed: str) -> tuple[NDArray[np.str_], Bool
     import pyarrow as pa
 
     kind = cells.column(name).type
+    if pa.types.is_decimal(kind):
+        # As databases export integers; of a fraction the cast below is refused.
+        kind = pa.decimal128(38, 0)
+        cells = Cells(
+            cells.source,
+            cells.table.set_column(cells.table.column_names.index(name), name, cells.cast(name, kind, allowed)),
+        )
     if not (
         pa.types.is_integer(kind)
+        or pa.types.is_decimal(kind)
         or pa.types.is_string(kind)
         or pa.types.is_large_string(kind)
         or pa.types.is_string_view(kind)
@@ -94,6 +105,7 @@ def _text(cells: Cells, name: str, allowed: str) -> tuple[NDArray[np.str_], Bool
         cells.refuse_type(name, allowed)
     column = cells.cast(name, pa.string(), allowed).fill_null("")
     words = column.to_numpy(zero_copy_only=False)
+    words[np.isin(words.astype(object), MISSING)] = ""
     sizes = np.fromiter(map(len, words), dtype=np.int64, count=len(words))
     # Before it becomes an array of fixed width, in which one huge cell would cost its size in every row.
     cells.refuse_first(sizes > MAX_ID_LENGTH, name, f"at most {MAX_ID_LENGTH} characters")
@@ -125,6 +137,7 @@ def _hours(cells: Cells) -> Doubles:
             row = int(np.argmin(hours))
             allowed = "hours since the midnight of the first day: the smallest must be below 24"
             cells.refuse(row, name, allowed, float(hours[row]))
+        _refuse_far_off(cells, name, hours)
         return hours
     allowed = "an ISO time without zone, such as 2023-02-02T07:00:31"
     kind = cells.column(name).type
@@ -137,8 +150,27 @@ def _hours(cells: Cells) -> Doubles:
     stamps = times.to_numpy(zero_copy_only=False)
     midnight = stamps.min().astype("datetime64[D]")
     hours = np.asarray((stamps - midnight).astype(np.int64) / 3.6e9)
+    _refuse_far_off(cells, name, hours)
     cells.refuse_first(hours > MAX_HOURS, name, f"a time within {MAX_HOURS:g} hours of the first ({midnight})")
     return hours
+
+
+def _refuse_far_off(cells: Cells, name: str, hours: Doubles) -> None:
+    """Refuse a time that stretches the log beyond all others, as a missing one does that was written as 1970."""
+    if len(hours) < FEWEST_FOR_OUTLIERS:
+        return
+    # One of a hundred on each side, and one at least.
+    rising, aside = np.sort(hours), max(len(hours) // 100, 1)
+    usual = max(float(rising[-1 - aside] - rising[aside]), 24.0)
+    if hours.max() - hours.min() <= MOST_STRETCH * usual:
+        return
+    row = int(np.argmax(np.abs(hours - np.median(hours))))
+    days = (hours.max() - hours.min()) / 24.0
+    allowed = (
+        f"a time near the others: nearly all lie within {usual / 24.0:.1f} days, and with this one the articles would "
+        f"span {days:,.0f} days; leave such rows out of the file"
+    )
+    cells.refuse(row, name, allowed, cells.table[name][row].as_py())
 
 
 def _topics(cells: Cells) -> tuple[SmallInts, tuple[str, ...]]:
@@ -200,11 +232,34 @@ def _vectors_of_columns(cells: Cells, names: list[str]) -> Doubles:
     return values
 
 
+def _lists_in_text(cells: Cells, name: str, column: Any) -> Any:
+    """Lists written as text, such as ``[0.1, -2]`` or ``[0.1 -2]``, as lists of numbers."""
+    import pyarrow as pa
+
+    rows: list[list[float] | None] = []
+    for row, text in enumerate(column.to_pylist()):
+        if text is None or text in MISSING:
+            rows.append(None)
+            continue
+        found = _LIST.fullmatch(text.strip())
+        try:
+            rows.append([float(word) for word in found[1].replace(",", " ").split()] if found else None)
+        except ValueError:
+            found = None
+        if found is None:
+            cells.refuse(
+                row, name, "a list of numbers, such as [0.1, -2.5] (in a CSV: in quotes, or vector_0, ...)", text
+            )
+    return pa.array(rows, pa.list_(pa.float64()))
+
+
 def _vectors_of_list(cells: Cells, name: str) -> Doubles:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     column = cells.column(name)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        column = _lists_in_text(cells, name, column)
     kind = column.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         cells.refuse_type(name, "a list of numbers in every row (in a CSV: columns vector_0, vector_1, ...)")

@@ -10,6 +10,7 @@ import pytest
 from feedgym.env.newsroom.read_articles import ArticleRows, read_articles
 
 HEADER = "article_id,published_at,topic,popularity,read_time_s,vector_0,vector_1"
+TITLED = "id,published_hours,title"
 GOOD = ["a,2024-05-03T09:30:00,sport,3,40,3,4", "b,2024-05-04,,,,,", "c,2024-05-04T00:00:01.5,art,0,0,0,-2"]
 
 
@@ -116,7 +117,7 @@ TIME = "an ISO time without zone, such as 2023-02-02T07:00:31"
         ("x,2024-05-04,,-1,,,", "popularity", "'-1'", "a finite number from 0 to 1e+15, or an empty cell"),
         ("x,2024-05-04,,many,,,", "popularity", "'many'", "a finite number from 0 to 1e+15"),
         ("x,2024-05-04,,1e16,,,", "popularity", "'1e16'", "a finite number from 0 to 1e+15"),
-        ("x,2024-05-04,,nan,,,", "popularity", "'nan'", "a finite number from 0 to 1e+15"),
+        ("x,2024-05-04,,-nan,,,", "popularity", "'-nan'", "a finite number from 0 to 1e+15"),
         ("x,2024-05-04,,,-0.5,,", "read_time_s", "'-0.5'", "a finite number from 0 to 1e+06"),
         ("x,2024-05-04,,,inf,,", "read_time_s", "'inf'", "a finite number from 0 to 1e+06"),
         ("x,2024-05-04,,,,1,inf", "vector_1", "'inf'", "a finite number, or a row in which all"),
@@ -157,8 +158,11 @@ def test_the_first_of_many_bad_rows_is_found(tmp_path: Path) -> None:
         (csv_of("1,30", header="id,published_hours"), "row 1, column 'published_hours': got 30.0, needs hours"),
         (csv_of("1,", header="id,published_hours"), "row 1, column 'published_hours': got None"),
         (csv_of("1,1,2", header="id,published_hours,vector_1"), "needs vector_0 .. vector_0, none left out"),
-        (csv_of("1,1,[2]", header="id,published_hours,vector"), "column 'vector': got type string, needs a list"),
-        (csv_of("1;2", header="id;published_hours"), "got columns ['id;published_hours']"),
+        (csv_of("1,1,[x]", header="id,published_hours,vector"), "row 1, column 'vector': got '[x]', needs a list of"),
+        (csv_of("1,1,2", header="id,published_hours,vector"), "row 1, column 'vector': got '2', needs a list of"),
+        (csv_of("1|2", header="id|published_hours"), "got columns ['id|published_hours']"),
+        (csv_of("a,1,5", 'b,2,"Breaking: 5', "c,3,6", header=TITLED), "row 2: got a cell that opens with a quote"),
+        (csv_of('a,1,"x', "b,2,5", 'c,3,"y', "d,4,6", header=TITLED), "row 1: got a cell that opens with a quote"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path: Path, text: str, message: str) -> None:
