@@ -13,6 +13,7 @@ import numpy as np
 from feedgym.env.arrays import AnyArray, Bools, Doubles, Floats, Ints
 from feedgym.env.checks import require
 from feedgym.env.log.files import ARTICLES_NAME, opened
+from feedgym.env.log.ids import IDS, whole_ids
 from feedgym.env.log.values import MAX_HOURS, MAX_ID
 from feedgym.env.newsroom import ArticleTable
 
@@ -146,6 +147,8 @@ class LoggedNewsroom:
         import pyarrow as pa
 
         column = table[name].combine_chunks()
+        if name in IDS:
+            column = whole_ids(column)
         whole = np.issubdtype(kind, np.integer)
         types = pa.types
         numeric = types.is_integer(column.type) or (types.is_floating(column.type) and not whole)

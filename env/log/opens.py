@@ -16,6 +16,7 @@ from feedgym.env.arrays import Arrays, Ints
 from feedgym.env.checks import require
 from feedgym.env.feed import Opens, Visits
 from feedgym.env.log.files import OPENS, OPENS_NAME, metadata_of, opened, write_table
+from feedgym.env.log.ids import IDS, whole_ids
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -117,7 +118,9 @@ def read_opens(path: str | Path) -> pa.Table:
             table = file.read(columns=[name for name in COLUMNS if name in names])
         try:
             columns = [
-                table[name].cast(kind) if name in table.column_names else pa.nulls(table.num_rows, kind)
+                (whole_ids(table[name].combine_chunks()) if name in IDS else table[name]).cast(kind)
+                if name in table.column_names
+                else pa.nulls(table.num_rows, kind)
                 for name, kind in kinds.items()
             ]
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:

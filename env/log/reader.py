@@ -18,6 +18,7 @@ from feedgym.env.arrays import AnyArray, Arrays, Bools, Ints
 from feedgym.env.checks import require
 from feedgym.env.log.columns import BY_NAME, EXPLORATION, Exploration
 from feedgym.env.log.files import find_parts, may_lack, opened, origin
+from feedgym.env.log.ids import IDS, whole_ids
 from feedgym.env.log.order import LatestReaders, first_hours
 from feedgym.env.log.values import MAX_SLATE, check_type, to_numpy
 
@@ -131,7 +132,8 @@ class LogReader:
             same = (version, config) == (self.version, self.config) and self._known(schema) == self._known(self._names)
             require(same, f"{part}: settings and columns", "others", f"those of {self.parts[0]}: parts of one log")
             for name in self._known(schema):
-                check_type(str(part), name, schema.field(name).type, may_lack(name, self.is_own))
+                kind, may_be_null = schema.field(name).type, may_lack(name, self.is_own)
+                check_type(str(part), name, kind, may_be_null, text_ids=not self.is_own)
         if not self.is_own:
             # Names of parts say little: part-10 comes before part-2.
             self.parts = sorted(self.parts, key=first_hours)
@@ -304,7 +306,8 @@ class LogReader:
             if name in given and kind == "category":
                 columns[name] = self._codes(where, first_row, batch.column(name))
             elif name in given:
-                columns[name] = to_numpy(where, first_row, name, batch.column(name), may_lack(name, self.is_own))
+                array = whole_ids(batch.column(name)) if name in IDS else batch.column(name)
+                columns[name] = to_numpy(where, first_row, name, array, may_lack(name, self.is_own))
             elif kind == "bool":
                 columns[name] = np.zeros(len(batch), dtype=np.bool_)
             else:

@@ -13,6 +13,7 @@ import numpy as np
 
 from feedgym.env.arrays import AnyArray, Bools
 from feedgym.env.log.columns import BY_NAME
+from feedgym.env.log.ids import IDS, is_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,10 +79,11 @@ RULES = {
 """Columns that are numbers."""
 
 
-def check_type(where: str, name: str, kind: pa.DataType, nullable: bool) -> None:
+def check_type(where: str, name: str, kind: pa.DataType, nullable: bool, *, text_ids: bool = False) -> None:
     """Refuse a column whose type does not stand for what it should.
 
-    Whole numbers may be of any width, 0 and 1 may stand for a boolean, and whole numbers for one with a fraction.
+    Whole numbers may be of any width, 0 and 1 may stand for a boolean, and whole numbers for one with a fraction. With
+    ``text_ids`` ids of readers and articles may be text.
 
     Raises:
         ValueError: naming file, column and type.
@@ -92,19 +94,14 @@ def check_type(where: str, name: str, kind: pa.DataType, nullable: bool) -> None
     types = pa.types
     whole = types.is_integer(kind)
     fits = {
-        "category": _is_text(kind),
+        "category": is_text(kind),
         "bool": types.is_boolean(kind) or whole,
     }.get(wanted, whole or (wanted.startswith("float") and types.is_floating(kind)))
-    if not (fits or (nullable and types.is_null(kind))):
-        raise ValueError(f"{where}: column {name!r}: got type {kind}, needs {wanted}")
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    if pa.types.is_dictionary(kind):
-        return _is_text(kind.value_type)
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    may_be_text = text_ids and name in IDS
+    in_text = may_be_text and is_text(kind)
+    if not (fits or in_text or (nullable and types.is_null(kind))):
+        allowed = f"{wanted} or text" if may_be_text else wanted
+        raise ValueError(f"{where}: column {name!r}: got type {kind}, needs {allowed}")
 
 
 def to_numpy(where: str, first_row: int, name: str, array: pa.Array, nullable: bool) -> AnyArray:
