@@ -140,7 +140,7 @@ def _run(config: OfflineConfig, report: Callable[[float], None] | None) -> Offli
         other_code=None if world is None else _other_code(config, world),
         logger_reward=None if logger is None else _per_day(logger.sum(), site, world),
         why_not_deployed=why_not if world is None else None,
-        notes=tuple(note for note in (summary.why_doubtful, site.other_policy) if note is not None),
+        notes=tuple(note for note in (summary.why_doubtful, site.why_fewer, site.other_policy) if note is not None),
     )
     if config.estimate_days:
         estimate = config.propensities == "estimated" or (config.propensities == "auto" and summary.num_unknown > 0)

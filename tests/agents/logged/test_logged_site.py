@@ -249,3 +249,46 @@ def test_a_published_log_is_a_site(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.sort(np.concatenate(chances)), np.sort(rows["slot_propensity"]))
     counted = site.catalogue.impressions_of(np.arange(len(items)))
     np.testing.assert_array_equal(counted, np.unique(rows["article_id"], return_counts=True)[1])
+
+
+def run_through(site: LoggedSite) -> None:
+    while not site.done:
+        site.advance()
+
+
+@pytest.mark.parametrize("early", [1, 2])
+def test_a_few_articles_shown_too_early_are_taken_for_empty_positions(early: int, tmp_path: Path) -> None:
+    """One in a hundred impressions at most: a site's clocks differ. Of more the log is refused."""
+    visits = 50
+    rows: dict[str, Any] = {
+        "reader_id": np.repeat(np.arange(visits) % 7, 2),
+        "time_hours": np.repeat(np.arange(visits) / 4.0, 2),
+        "article_id": np.tile([11, 22], visits),
+        "clicked": np.ones(2 * visits, dtype=np.bool_),
+        "dwell_minutes": np.full(2 * visits, 3.0),
+        "reward": np.full(2 * visits, 3.0),
+    }
+    rows["article_id"][4 : 4 + 2 * early : 2] = 33  # one of both positions, of one visit or two
+    pq.write_table(pa.table(rows), tmp_path / "log.parquet")
+    articles = {"article_id": [11, 22, 33], "published_hours": [0.0, 0.0, 6.0], "expires_hours": [99.0] * 3}
+    pq.write_table(pa.table(articles), tmp_path / "articles.parquet")
+    site = LoggedSite(tmp_path, tick_hours=0.25)
+    assert site.why_fewer is None
+    if early == 2:
+        with pytest.raises(ValueError, match=r"got 33 at 0.75 h, which was published at 6 h, 2 of 100 impressions so"):
+            run_through(site)
+        return
+    seen = []
+    while not site.done:
+        if len(site.visits):
+            seen.append((site.logged.article_id.copy(), site.outcome.clicks.copy(), site.slot_reward.copy()))
+        site.advance()
+    ids, clicks, reward = (np.concatenate(part) for part in zip(*seen, strict=True))
+    empty = np.zeros((visits, 2), dtype=np.bool_)
+    empty[2, 0] = True
+    assert np.array_equal(ids < 0, empty)
+    assert np.array_equal(clicks, ~empty)
+    assert np.array_equal(reward, np.where(empty, 0.0, 3.0))
+    assert site.catalogue.impressions_of(np.arange(3)).tolist() == [visits - 1, visits, 0]
+    assert site.why_fewer is not None
+    assert site.why_fewer.startswith("1 of 100 impressions are of articles that had not been published")
