@@ -26,7 +26,7 @@ AGENTS = [
 
 def test_the_names_are_those_of_the_code() -> None:
     endings = re.findall(r"^\| `(_\w+)` \|", PAGE, flags=re.MULTILINE)
-    kinds = re.findall(r"`(\w+)`", PAGE.split("Of each kind\n")[1].split(")")[0])
+    kinds = re.findall(r"`(\w+)`", re.split(r"Of each\s+kind\s", PAGE)[1].split(")")[0])
     named = {kind + ending for kind in kinds for ending in endings} | {"session_page", "session_topic"}
     assert named == set(cross_names("all"))
     assert f"takes all {len(named)}," in PAGE

@@ -131,7 +131,8 @@ def test_a_sites_own_opens_are_put_on_the_clock_one_a_tick(tmp_path: Path) -> No
         ({"time_hours": [0.5, None, 6.0]}, "opens: nulls in 'time_hours'"),
         ({"time_hours": [0.5, float("nan"), 6.0]}, "opens: time_hours"),
         ({"dwell_minutes": [0.5, -1.0, 0.0]}, "opens: dwell_minutes"),
-        ({"reader_id": ["a", "b", "c"]}, "another type"),
+        ({"reader_id": [0.5, 1.5, 2.5]}, "another type"),
+        ({"reader_id": ["", "b", "c"]}, "opens: nulls in 'reader_id'"),
         ({"reader_id": [-4, 1, 1]}, "opens: reader_id"),
     ],
 )
