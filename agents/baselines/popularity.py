@@ -160,15 +160,21 @@ def popular_agent(site: Site, config: PopularConfig) -> BaselineAgent:
     return BaselineAgent(site, config.policy, lambda _, catalogue: logits(catalogue))
 
 
+def decayed_rates(config: PopularConfig, catalogue: Catalogue, article_id: Ints) -> Doubles:
+    """Click rates of published articles (m,), smoothed by the rate of all of these and decayed by age, float64 (m,)."""
+    clicks, shown = catalogue.clicks_of(article_id), catalogue.impressions_of(article_id)
+    site_rate = (clicks.sum() + 1.0) / (shown.sum() + config.prior_impressions)
+    rate = (clicks + config.prior_impressions * site_rate) / (shown + config.prior_impressions)
+    age_hours = catalogue.now - catalogue.published_hours_of(article_id)
+    rates: Doubles = rate * np.exp2(-age_hours / config.half_life_hours)
+    return rates
+
+
 def popularity(config: PopularConfig) -> Logits:
     """``sharpness`` times the z-score of the decayed rate over the live articles."""
 
     def logits(catalogue: Catalogue) -> Doubles:
-        ids = catalogue.article_id
-        clicks, shown = catalogue.clicks_of(ids), catalogue.impressions_of(ids)
-        site_rate = (clicks.sum() + 1.0) / (shown.sum() + config.prior_impressions)
-        rate = (clicks + config.prior_impressions * site_rate) / (shown + config.prior_impressions)
-        score = rate * np.exp2(-catalogue.age_hours / config.half_life_hours)
+        score = decayed_rates(config, catalogue, catalogue.article_id)
         spread = score.std()
         standard: Doubles = (score - score.mean()) / (spread if spread > 0 else 1.0)
         return config.policy.sharpness * standard

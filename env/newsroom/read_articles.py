@@ -88,22 +88,19 @@ def _text(cells: Cells, name: str, allowed: str) -> tuple[NDArray[np.str_], Bool
 
     kind = cells.column(name).type
     if pa.types.is_decimal(kind):
-        # As databases export integers; of a fraction the cast below is refused.
-        kind = pa.decimal128(38, 0)
-        cells = Cells(
-            cells.source,
-            cells.table.set_column(cells.table.column_names.index(name), name, cells.cast(name, kind, allowed)),
-        )
-    if not (
+        # As databases export integers; a fraction is refused.
+        column = cells.cast(name, pa.decimal128(38, 0), allowed).cast(pa.string())
+    elif (
         pa.types.is_integer(kind)
-        or pa.types.is_decimal(kind)
         or pa.types.is_string(kind)
         or pa.types.is_large_string(kind)
         or pa.types.is_string_view(kind)
         or pa.types.is_null(kind)
     ):
+        column = cells.cast(name, pa.string(), allowed)
+    else:
         cells.refuse_type(name, allowed)
-    column = cells.cast(name, pa.string(), allowed).fill_null("")
+    column = column.fill_null("")
     words = column.to_numpy(zero_copy_only=False)
     words[np.isin(words.astype(object), MISSING)] = ""
     sizes = np.fromiter(map(len, words), dtype=np.int64, count=len(words))

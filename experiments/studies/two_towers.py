@@ -8,7 +8,6 @@ model from a light one, no more.
 
 import dataclasses
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,7 +110,7 @@ def units(out: Path) -> list[Unit]:
 def run(out: Path, reuse: bool = False) -> str:
     """The comparisons, the costs, and a table of both for each part."""
     configs = parts(out)
-    names: Sequence[str] = list(dict.fromkeys(name for config in configs.values() for name in config.agents))
+    names = dict.fromkeys(name for config in configs.values() for name in config.agents)
     costs = {parse_agent(name).label: cost(name) for name in names}
     sections = [
         "Reward and clicks per reader per day. Ranking: of all live articles by their chances of a click. Trend: "
@@ -120,9 +119,10 @@ def run(out: Path, reuse: bool = False) -> str:
         f"{COST_DAYS:g} days of {COST_READERS:,} readers, one thread."
     ]
     for title, config in configs.items():
-        seeds = config.seeds
         organic = f", {config.organic_share:.0%} of all opens from elsewhere" if config.organic_share else ""
-        size = f"{config.readers:,} readers, {config.days:g} days, seeds {seeds[0]} to {seeds[-1]}{organic}."
+        size = (
+            f"{config.readers:,} readers, {config.days:g} days, seeds {config.seeds[0]} to {config.seeds[-1]}{organic}."
+        )
         found = table(compare(dataclasses.replace(config, reuse=reuse)), costs)
         sections.append(f"## {title}\n\n{size}\n\n{found}")
     return "\n\n".join(sections) + "\n"

@@ -1,6 +1,6 @@
 """What a second stage is told of a reader with an article, which no tower can know: the crosses.
 
-Kept from slates and outcomes, as a site sees them. May import ``feedgym.env``; loads no torch.
+Kept from slates and outcomes, as a site sees them. May import ``baselines`` and ``feedgym.env``; loads no torch.
 """
 
 from feedgym.agents.two_tower.second_stage.boosted import Boosting

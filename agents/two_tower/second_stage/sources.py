@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from feedgym.agents.baselines import PopularConfig, decayed_rates
 from feedgym.env.arrays import Bools, Doubles, Floats, Ints
 from feedgym.env.checks import require
 from feedgym.env.feed import Catalogue
 
 TOWERS = "towers"
 """What always is a source: retrieval by the towers' inner product."""
-_PRIOR_IMPRESSIONS, _HALF_LIFE_HOURS = 100.0, 6.0
-"""As the agent ``popular`` has them."""
+_POPULAR = PopularConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +54,7 @@ def newest(asked: Asked) -> Ints:
 
 def most_clicked(asked: Asked) -> Ints:
     """Highest click rate of the site, smoothed by a prior and decayed by age, as the agent ``popular`` has it."""
-    catalogue, ids = asked.catalogue, asked.findable
-    clicks, shown = catalogue.clicks_of(ids), catalogue.impressions_of(ids)
-    site_rate = (clicks.sum() + 1.0) / (shown.sum() + _PRIOR_IMPRESSIONS)
-    rate = (clicks + _PRIOR_IMPRESSIONS * site_rate) / (shown + _PRIOR_IMPRESSIONS)
-    age = catalogue.now - catalogue.published_hours_of(ids)
-    return _best(ids, rate * np.exp2(-age / _HALF_LIFE_HOURS), asked.size)
+    return _best(asked.findable, decayed_rates(_POPULAR, asked.catalogue, asked.findable), asked.size)
 
 
 def like_the_last_click(asked: Asked) -> Ints:
